@@ -1,0 +1,5 @@
+"""The command line ``fluorojax``."""
+
+from fluorojax.cli.app import app, main
+
+__all__ = ["app", "main"]

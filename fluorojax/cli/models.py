@@ -1,0 +1,12 @@
+"""``fluorojax models``: the generative models that ship with the package."""
+
+
+def models() -> int:
+    """List the shipped models and where their files are; copy one and edit it to make your own."""
+    from fluorojax.models import list_models
+
+    shipped = list_models()
+    width = max(map(len, shipped), default=0)
+    for name, path in shipped.items():
+        print(f"{name:<{width}}  {path}")
+    return 0

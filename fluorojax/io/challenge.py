@@ -1,0 +1,206 @@
+"""Reading challenge files: scenes of counts with their nominal protocol and spec ranges.
+
+Layout (see :func:`fluorojax.io.write_challenge` for the writer)::
+
+    /sample_00/  y         (T, H, W) or (H, W) counts, any integer or float type
+                 H_ideal   (2,) I_0 and scatter fraction            optional
+                 x_true    like y, normalised attenuation           where public
+                 spec_ranges, acquisition, metadata, true_spec      JSON, attributes or scalar string datasets
+
+Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.acquisition.Acquisition` and are listed in
+``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Num
+
+from fluorojax.acquisition import Acquisition
+from fluorojax.io.errors import InputError
+from fluorojax.io.hdf5 import (
+    check_stack,
+    first_bad,
+    numeric_dataset,
+    open_hdf5,
+    read_array,
+    scene_group,
+    scene_names,
+)
+from fluorojax.io.json_fields import number, read_json, read_object
+from fluorojax.scene import Scene
+from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
+
+type_error = "expected a list of objects with name, min, max and unit"
+
+
+def list_scenes(path: str | PathLike[str]) -> list[str]:
+    """Names of the scenes of a file, in numeric order."""
+    with open_hdf5(path) as handle:
+        return scene_names(handle)
+
+
+def read_scene(path: str | PathLike[str], name: str) -> Scene:
+    """Read and check one scene.
+
+    Raises :class:`InputError` naming the file, the scene and the field for anything that does not fit the layout:
+    counts that are not finite and ≥ 0, a stack that is neither (T ≥ 2, H, W) nor (H, W), malformed JSON, unknown or
+    missing spec parameters, empty ranges, an unphysical protocol (:meth:`Acquisition.check`).
+    """
+    with open_hdf5(path) as handle:
+        group = scene_group(handle, name)
+        where = (str(path), name)
+        y = _read_counts(group, where)
+        metadata = dict(read_object(group, "metadata", *where) or {})
+        ranges = _read_ranges(group, where)
+        acquisition, assumed = _read_acquisition(group, ranges, where)
+        if assumed:
+            metadata["assumed"] = assumed
+        return Scene(
+            name=name,
+            y=y,
+            acquisition=acquisition,
+            ranges=ranges,
+            metadata=metadata,
+            x_true=_read_truth(group, y.shape, where),
+            true_spec=_read_true_spec(group, where),
+        )
+
+
+def iter_scenes(
+    path: str | PathLike[str],
+    names: Iterable[str] | None = None,
+    *,
+    on_error: Callable[[InputError], None] | None = None,
+) -> Iterator[Scene]:
+    """Read scenes one by one, so that memory holds one at a time.
+
+    ``names`` selects scenes (default all). A bad scene raises :class:`InputError`, unless ``on_error`` is given: then
+    it is called with the error and the scene is skipped.
+    """
+    for name in list_scenes(path) if names is None else names:
+        try:
+            scene = read_scene(path, name)
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            continue
+        yield scene
+
+
+def _read_counts(group: h5py.Group, where: tuple[str, str]) -> np.ndarray:
+    dataset = numeric_dataset(group, "y", where, "counts of shape (T, H, W) or (H, W)")
+    check_stack(dataset.shape, "y", where)
+    counts = read_array(dataset, "y", where)
+    check_counts(counts, where)
+    return counts.astype(np.float32)
+
+
+def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> None:
+    """Refuse counts that are not finite and non-negative."""
+    for bad, what in ((~np.isfinite(counts), "finite counts"), (counts < 0, "counts ≥ 0")):
+        if bad.any():
+            raise InputError(*where, "y", f"has {first_bad(counts, bad)}; expected {what}")
+
+
+def _read_truth(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> np.ndarray | None:
+    if "x_true" not in group:
+        return None
+    dataset = numeric_dataset(group, "x_true", where, f"an array of shape {shape}, like y")
+    if dataset.shape != shape:
+        raise InputError(*where, "x_true", f"has shape {dataset.shape}; expected {shape}, like y")
+    truth = read_array(dataset, "x_true", where)
+    bad = ~np.isfinite(truth)
+    if bad.any():
+        raise InputError(*where, "x_true", f"has {first_bad(truth, bad)}; expected finite values")
+    return truth.astype(np.float32)
+
+
+def _read_ranges(group: h5py.Group, where: tuple[str, str]) -> SpecRanges:
+    at = (*where, "spec_ranges")
+    entries = read_json(group, "spec_ranges", *where)
+    if entries is None:
+        raise InputError(*at, f"missing; expected ranges of {', '.join(SPEC_NAMES)}")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(*at, f"is {type(entries).__name__}; expected a list of objects with name, min, max and unit")
+    ranges: dict[str, tuple[float, float]] = {}
+    for entry in entries:
+        name = entry.get("name")
+        if name not in SPEC_NAMES:
+            raise InputError(*at, f"unknown parameter {name!r}; expected {', '.join(SPEC_NAMES)}")
+        if name in ranges:
+            raise InputError(*at, f"{name} is given twice")
+        low, high = (number(entry.get(end), at, f"{end} of {name}") for end in ("min", "max"))
+        # compared as stored: a range that collapses in single precision is no range
+        if not np.float32(low) < np.float32(high):
+            raise InputError(*at, f"{name} has min {low:g} and max {high:g}; expected min < max")
+        _check_unit(name, entry.get("unit"), at)
+        ranges[name] = (low, high)
+    missing = [name for name in SPEC_NAMES if name not in ranges]
+    if missing:
+        raise InputError(*at, f"lacks {', '.join(missing)}; expected {', '.join(SPEC_NAMES)}")
+    return SpecRanges.from_dict(ranges)
+
+
+def _check_unit(name: str, unit: Any, at: tuple[str, str, str]) -> None:
+    """A range in seconds read as milliseconds would be wrong without a sign of it."""
+    if unit is None or unit == "":
+        return
+    fits = isinstance(unit, str) and (unit == "ms" if name != "gain_drift" else "%" in unit or "percent" in unit)
+    if not fits:
+        raise InputError(*at, f"unit of {name} is {unit!r}; expected {'%/frame' if name == 'gain_drift' else 'ms'}")
+
+
+def _read_acquisition(
+    group: h5py.Group, ranges: SpecRanges, where: tuple[str, str]
+) -> tuple[Acquisition, dict[str, float]]:
+    """The protocol and the defaults it took."""
+    at = (*where, "acquisition")
+    stored = read_object(group, "acquisition", *where) or {}
+    names = list(Acquisition.__dataclass_fields__)
+    values = {name: number(stored[name], at, name) for name in names if name in stored}
+    ideal = _read_ideal(group, where)
+    for name, fallback in zip(("photons_per_pixel", "scatter_fraction"), ideal or (), strict=False):
+        given = values.setdefault(name, fallback)
+        if abs(given - fallback) > 1e-3 * max(abs(given), abs(fallback)) + 1e-9:
+            raise InputError(
+                *where, "H_ideal", f"says {name} = {fallback:g}, acquisition says {given:g}; expected the same value"
+            )
+    if "photons_per_pixel" not in values:
+        raise InputError(*at, "lacks photons_per_pixel, and there is no H_ideal; expected I_0 in one of them")
+    acquisition = Acquisition.from_dict(values)
+    try:
+        acquisition.check(ranges)
+    except ValueError as error:
+        raise InputError(*at, str(error)) from error
+    assumed = {name: float(getattr(acquisition, name)) for name in names if name not in values}
+    return acquisition, assumed
+
+
+def _read_ideal(group: h5py.Group, where: tuple[str, str]) -> tuple[float, float] | None:
+    if "H_ideal" not in group:
+        return None
+    expected = "two numbers: I_0 and the scatter fraction"
+    dataset = numeric_dataset(group, "H_ideal", where, expected)
+    if dataset.shape != (2,):
+        raise InputError(*where, "H_ideal", f"has shape {dataset.shape}; expected {expected}")
+    photons, scatter = (float(value) for value in read_array(dataset, "H_ideal", where))
+    if not (np.isfinite(photons) and photons > 0):
+        raise InputError(*where, "H_ideal", f"I_0 is {photons:g}; expected a positive number")
+    if not 0 <= scatter < 1:
+        raise InputError(*where, "H_ideal", f"scatter fraction is {scatter:g}; expected 0 ≤ f < 1")
+    return photons, scatter
+
+
+def _read_true_spec(group: h5py.Group, where: tuple[str, str]) -> Spec | None:
+    stored = read_object(group, "true_spec", *where)
+    if stored is None:
+        return None
+    at = (*where, "true_spec")
+    if set(stored) != set(SPEC_NAMES):
+        raise InputError(*at, f"has {', '.join(stored) or 'nothing'}; expected {', '.join(SPEC_NAMES)}")
+    return Spec(**{name: number(stored[name], at, name) for name in SPEC_NAMES})

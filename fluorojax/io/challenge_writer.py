@@ -1,0 +1,79 @@
+"""Writing challenge files."""
+
+from collections.abc import Callable, Iterable
+from os import PathLike
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Num
+
+from fluorojax.io.atomic import atomic_output
+from fluorojax.io.challenge import check_counts
+from fluorojax.io.hdf5 import check_stack
+from fluorojax.io.json_fields import write_json
+from fluorojax.scene import Scene
+from fluorojax.spec import SPEC_UNITS
+
+FORMAT_VERSION = "1"
+
+
+def write_challenge(
+    path: str | PathLike[str],
+    scenes: Iterable[Scene],
+    *,
+    tier: str = "public",
+    overwrite: bool = False,
+    provenance: dict[str, Any] | None = None,
+    on_scene: Callable[[Scene], None] | None = None,
+) -> None:
+    """Write scenes as they come, one in memory at a time; the file appears only when all are written.
+
+    A stack of one frame is stored as (H, W). Whole-numbered counts are stored in the smallest of uint16 and uint32 that
+    holds them, others as float32. ``provenance`` is kept as a JSON attribute of the file; ``on_scene`` is called after
+    each scene. Raises :class:`fluorojax.io.InputError` for a scene the reader would refuse and for an output that
+    cannot be written.
+    """
+    with atomic_output(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as handle:
+        handle.attrs.update({"variant": "fluoroscopy", "tier": tier, "version": FORMAT_VERSION})
+        if provenance is not None:
+            write_json(handle, "provenance", provenance)
+        for scene in scenes:
+            _write_scene(handle, scene, str(path))
+            if on_scene is not None:
+                on_scene(scene)
+
+
+def _write_scene(handle: h5py.File, scene: Scene, file: str) -> None:
+    counts, truth = np.asarray(scene.y), scene.x_true
+    where = (file, scene.name)
+    if counts.ndim == 3 and len(counts) == 1:
+        counts, truth = counts[0], None if truth is None else truth[0]
+    check_stack(counts.shape, "y", where)
+    check_counts(counts, where)
+    group = handle.create_group(scene.name)
+    group.create_dataset("y", data=_compact(counts), compression="gzip", shuffle=True)
+    acquisition = scene.acquisition.as_dict()
+    group.create_dataset("H_ideal", data=[acquisition["photons_per_pixel"], acquisition["scatter_fraction"]])
+    if truth is not None:
+        group.create_dataset("x_true", data=np.asarray(truth, dtype=np.float32), compression="gzip", shuffle=True)
+    write_json(group, "acquisition", acquisition)
+    write_json(
+        group,
+        "spec_ranges",
+        [
+            {"name": name, "min": low, "max": high, "unit": SPEC_UNITS[name]}
+            for name, (low, high) in scene.ranges.as_dict().items()
+        ],
+    )
+    write_json(group, "metadata", scene.metadata)
+    if scene.true_spec is not None:
+        write_json(group, "true_spec", scene.true_spec.as_dict())
+
+
+def _compact(counts: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
+    if np.array_equal(counts, np.rint(counts)):
+        for dtype in (np.uint16, np.uint32):
+            if counts.max() <= np.iinfo(dtype).max:
+                return counts.astype(dtype)
+    return counts.astype(np.float32)

@@ -1,0 +1,104 @@
+"""JSON in HDF5: read from an attribute or a scalar string dataset, written as strict JSON."""
+
+import json
+import math
+from os import PathLike
+from typing import Any
+
+import h5py
+import numpy as np
+
+from fluorojax.io.errors import InputError
+
+# HDF5 keeps an attribute in its object header, which ends at 64 KiB; longer fields become scalar datasets.
+_ATTRIBUTE_BYTES = 60_000
+
+
+def strict(value: Any) -> Any:
+    """``value`` with everything strict JSON cannot hold replaced.
+
+    NaN becomes ``null``, ±∞ the strings ``"Infinity"`` and ``"-Infinity"``; NumPy and JAX scalars and arrays become
+    numbers and lists, tuples lists.
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, dict):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else f"{'-' if value < 0 else ''}Infinity"
+    if isinstance(value, np.generic | np.ndarray) or hasattr(value, "__array__"):
+        return strict(np.asarray(value).tolist())
+    if isinstance(value, PathLike):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def dumps(value: Any, **options: Any) -> str:
+    """Strict JSON text of ``value`` (see :func:`strict`)."""
+    return json.dumps(strict(value), allow_nan=False, ensure_ascii=False, **options)
+
+
+def write_json(group: h5py.Group, field: str, value: Any) -> None:
+    """Store ``value`` as the JSON attribute ``field``, or as a scalar string dataset when it is long."""
+    text = dumps(value)
+    group.attrs.pop(field, None)
+    if field in group:
+        del group[field]
+    if len(text.encode()) <= _ATTRIBUTE_BYTES:
+        group.attrs[field] = text
+    else:
+        group.create_dataset(field, data=text, dtype=h5py.string_dtype())
+
+
+def read_json(group: h5py.Group, field: str, file: str, scene: str | None) -> Any:
+    """The JSON field of a group, or None where it is absent.
+
+    It may stand as an attribute or as a scalar string dataset (the attribute wins), as text or bytes.
+    """
+    try:
+        raw = _raw(group, field)
+    except (OSError, RuntimeError) as error:
+        raise InputError(file, scene, field, f"cannot be read; {error}") from error
+    if raw is None:
+        return None
+    if isinstance(raw, np.ndarray) and raw.size == 1:
+        raw = raw.reshape(())[()]
+    if isinstance(raw, bytes):
+        try:
+            raw = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(file, scene, field, "is not UTF-8 text; expected JSON") from error
+    if not isinstance(raw, str):
+        raise InputError(file, scene, field, f"is {type(raw).__name__}; expected a JSON string")
+    try:
+        return json.loads(raw)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(file, scene, field, f"malformed JSON: {error}") from error
+
+
+def _raw(group: h5py.Group, field: str) -> Any:
+    if field in group.attrs:
+        return group.attrs[field]
+    dataset = group.get(field)
+    if dataset is None:
+        return None
+    return dataset[()] if isinstance(dataset, h5py.Dataset) else dataset
+
+
+def read_object(group: h5py.Group, field: str, file: str, scene: str | None) -> dict[str, Any] | None:
+    """Like :func:`read_json`, for a field that must be a JSON object."""
+    value = read_json(group, field, file, scene)
+    if value is not None and not isinstance(value, dict):
+        raise InputError(file, scene, field, f"is a JSON {type(value).__name__}; expected an object")
+    return value
+
+
+def number(value: Any, where: tuple[str, str | None, str], what: str) -> float:
+    """A finite number from JSON, or :class:`InputError` at ``where`` = (file, scene, field)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(*where, f"{what} is {json.dumps(value)}; expected a finite number")
+    return float(value)

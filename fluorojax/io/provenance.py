@@ -1,0 +1,89 @@
+"""What a reconstruction was made from and with."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fluorojax.io.errors import InputError
+from fluorojax.reconstruction import ReconstructOptions
+
+# Changing only these between two runs leaves the result of each scene the same up to rounding, so a run that was
+# stopped (for want of memory, say) may continue with others.
+_EXECUTION_SETTINGS = frozenset({"batch"})
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Versions, settings and input of a reconstruction file; its root attributes."""
+
+    model: str
+    """Name of a shipped model, or the file name of a user's."""
+    method: str
+    seed: int
+    settings: dict[str, Any]
+    """The remaining options of the run."""
+    input_file: str
+    """File name, without its directory."""
+    input_sha256: str
+    model_sha256: str = ""
+    """SHA-256 of a user's model file; empty for a shipped model."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of fluorojax, jax and numpyro."""
+
+    @classmethod
+    def of_run(cls, input_path: str | PathLike[str], options: ReconstructOptions) -> "Provenance":
+        """Provenance of a run with ``options`` on the file ``input_path``, in this environment."""
+        settings = asdict(options)
+        model, sha = settings.pop("model"), ""
+        if model.endswith(".py"):
+            if not Path(model).is_file():
+                raise InputError(model, None, None, "no such model file; expected a Python file or a shipped model")
+            model, sha = Path(model).name, file_sha256(model)
+        return cls(
+            model=model,
+            method=settings.pop("method"),
+            seed=settings.pop("seed"),
+            settings=settings,
+            input_file=Path(input_path).name,
+            input_sha256=file_sha256(input_path),
+            model_sha256=sha,
+            versions=package_versions(),
+        )
+
+    def differences(self, other: "Provenance") -> list[str]:
+        """What keeps scenes of the two runs from standing in one file, each as ``name (this, other)``."""
+        pairs = {
+            "input": (self.input_sha256[:12], other.input_sha256[:12]),
+            "model": (self.model, other.model),
+            "model file": (self.model_sha256[:12], other.model_sha256[:12]),
+            "method": (self.method, other.method),
+            "seed": (self.seed, other.seed),
+            "fluorojax version": (self.versions.get("fluorojax"), other.versions.get("fluorojax")),
+        }
+        for name in sorted((set(self.settings) | set(other.settings)) - _EXECUTION_SETTINGS):
+            pairs[name] = (self.settings.get(name), other.settings.get(name))
+        return [f"{name} ({ours}, {theirs})" for name, (ours, theirs) in pairs.items() if ours != theirs]
+
+
+def file_sha256(path: str | PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    try:
+        with Path(path).open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(path, None, None, f"cannot be read: {error.strerror}") from error
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of fluorojax and of the packages its numbers depend on."""
+    return {name: _version(name) for name in ("fluorojax", "jax", "numpyro")}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # run from a checkout without installation
+        return "unknown"

@@ -1,0 +1,141 @@
+"""Writing reconstruction files: atomic as a whole, resumable scene by scene."""
+
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from fluorojax.io.atomic import check_output, partial_path, publish
+from fluorojax.io.errors import InputError
+from fluorojax.io.hdf5 import open_hdf5
+from fluorojax.io.json_fields import write_json
+from fluorojax.io.provenance import Provenance
+from fluorojax.io.reconstruction_reader import read_provenance
+from fluorojax.reconstruction import Reconstruction
+
+COMPLETE = "complete"
+FORMAT_VERSION = "1"
+
+
+class ReconstructionWriter:
+    """Context manager that builds ``path`` scene by scene in ``path.partial`` and renames it at the end.
+
+    A partial file with finished scenes of the same run (:meth:`Provenance.differences` is empty) is continued:
+    :attr:`finished` names the scenes it holds. A clean exit publishes the file; leaving through an exception (an
+    interrupt included) keeps the partial file if it holds finished scenes and removes it otherwise.
+
+    The file is open only while a scene is written, so a process that is killed in between leaves it sound.
+
+    Raises :class:`InputError` on entry where the output cannot be written, already exists, or is a partial file of
+    another run, unless ``overwrite`` is given, which starts afresh.
+    """
+
+    def __init__(
+        self, path: str | PathLike[str], provenance: Provenance, *, source: str | PathLike[str], overwrite: bool = False
+    ):
+        self.path = Path(path)
+        self.provenance = provenance
+        self._source = source
+        self._overwrite = overwrite
+        self._partial = partial_path(path)
+        self._finished: set[str] = set()
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """Names of the scenes that stand complete in the file."""
+        return frozenset(self._finished)
+
+    @property
+    def partial(self) -> Path:
+        """Where scenes stand until all are finished."""
+        return self._partial
+
+    def __enter__(self) -> "ReconstructionWriter":
+        check_output(self.path, inputs=[self._source], overwrite=self._overwrite)
+        try:
+            if self._overwrite:
+                self._partial.unlink(missing_ok=True)
+            if self._partial.exists():
+                self._resume()
+            else:
+                self._create()
+        except OSError as error:
+            raise InputError(self.path, None, None, f"cannot be written: {error}") from error
+        return self
+
+    def _create(self) -> None:
+        with h5py.File(self._partial, "w-") as handle:
+            handle.attrs.update({"variant": "fluoroscopy", "version": FORMAT_VERSION})
+            for name, value in asdict(self.provenance).items():
+                if isinstance(value, dict):
+                    write_json(handle, name, value)
+                else:
+                    handle.attrs[name] = value
+
+    def _resume(self) -> None:
+        try:
+            found = read_provenance(self._partial)
+            differences = self.provenance.differences(found)
+            with open_hdf5(self._partial) as handle:
+                self._finished = {str(name) for name in handle if handle[name].attrs.get(COMPLETE, False)}
+        except (InputError, OSError, RuntimeError) as error:
+            raise InputError(
+                self._partial, None, None, f"cannot be continued ({error}); add --overwrite to start afresh"
+            ) from error
+        if differences:
+            raise InputError(
+                self._partial,
+                None,
+                None,
+                f"was left by a run with other settings (now, then): {'; '.join(differences)}; repeat that command to "
+                "continue it or add --overwrite to start afresh",
+            )
+
+    def write(self, result: Reconstruction) -> None:
+        """Append one finished scene; it counts as finished only once all of it is on disk."""
+        try:
+            with h5py.File(self._partial, "r+") as handle:
+                if result.name in handle:  # left unfinished by an earlier run
+                    del handle[result.name]
+                group = handle.create_group(result.name)
+                _write_result(group, result)
+                handle.flush()
+                group.attrs[COMPLETE] = True
+        except OSError as error:
+            raise InputError(self._partial, result.name, None, f"cannot be written: {error}") from error
+        self._finished.add(result.name)
+
+    def note_skipped(self, skipped: dict[str, str]) -> None:
+        """Record the scenes left out and why, as the root attribute ``skipped``."""
+        with h5py.File(self._partial, "r+") as handle:
+            write_json(handle, "skipped", skipped)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._finished:
+            self._partial.unlink(missing_ok=True)
+        elif error is None:
+            publish(self._partial, self.path)
+
+
+def _write_result(group: h5py.Group, result: Reconstruction) -> None:
+    arrays = {"x_hat": result.x_hat, "x_std": result.x_std}
+    for name, values in arrays.items():
+        if values is not None:
+            data = np.asarray(values, dtype=np.float32)
+            group.create_dataset(name, data=data, compression="gzip", compression_opts=4, shuffle=True)
+    fields: dict[str, Any] = {
+        "corrected_spec": result.spec.as_dict(),
+        "corrected_spec_std": result.spec_std.as_dict(),
+        "corrected_spec_interval": result.spec_interval,
+        "diagnostics": result.diagnostics,
+    }
+    for name, value in fields.items():
+        write_json(group, name, value)
+    group.attrs["status"] = result.status.name.lower()
+    group.attrs["seconds"] = float(result.seconds)

@@ -1,0 +1,86 @@
+"""Do the stated uncertainties cover the truth as often as they claim?"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.special import ndtri
+
+from fluorojax.reconstruction import Reconstruction
+from fluorojax.spec import SPEC_NAMES, Spec
+
+LEVELS = (0.50, 0.80, 0.90, 0.95)
+"""Nominal levels at which the coverage of pixel intervals is reported."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Share of pixels whose central interval holds the truth; a calibrated reconstruction gives ``level``."""
+
+    level: float
+    """Nominal level."""
+    overall: float
+    moving: float
+    """Over moving pixels (:func:`moving_pixels`); NaN where there are none."""
+    static: float
+    """Over the others; NaN where there are none."""
+
+
+@dataclass(frozen=True)
+class SpecError:
+    """Error of one mismatch parameter, in its own unit (ms or %/frame)."""
+
+    estimate: float
+    truth: float
+    std: float
+    """Posterior standard deviation; NaN where the file gives none."""
+    in_interval: bool | None
+    """Whether the truth lies in the 90 % interval; None where the file gives none."""
+
+    @property
+    def error(self) -> float:
+        """Estimate minus truth."""
+        return self.estimate - self.truth
+
+
+def moving_pixels(x_true: Float[np.ndarray, "*shape"]) -> Bool[np.ndarray, "H W"]:
+    """Pixels whose temporal standard deviation exceeds its 0.8 quantile; none in a single frame or a still scene."""
+    if x_true.ndim == 2:
+        return np.zeros(x_true.shape, dtype=bool)
+    deviation = x_true.std(axis=0)
+    return deviation > np.quantile(deviation, 0.8)
+
+
+def coverage(
+    x_hat: Float[np.ndarray, "*shape"], x_std: Float[np.ndarray, "*shape"], x_true: Float[np.ndarray, "*shape"]
+) -> tuple[Coverage, ...]:
+    """Coverage of the Gaussian intervals ``x̂ ± z·σ``, ``z = Φ⁻¹((1 + level)/2)``, at each of :data:`LEVELS`.
+
+    Raises ``ValueError`` where the three shapes differ.
+    """
+    if not x_hat.shape == x_std.shape == x_true.shape:
+        raise ValueError(f"x_hat {x_hat.shape}, x_std {x_std.shape} and x_true {x_true.shape} differ in shape")
+    moving = np.broadcast_to(moving_pixels(x_true), x_true.shape)
+    deviation = np.abs(x_true - x_hat)
+    result = []
+    for level in LEVELS:
+        inside = deviation <= ndtri(0.5 * (1.0 + level)) * x_std
+        result.append(Coverage(level, _mean(inside), _mean(inside[moving]), _mean(inside[~moving])))
+    return tuple(result)
+
+
+def _mean(inside: np.ndarray) -> float:
+    return float(inside.mean()) if inside.size else float("nan")
+
+
+def spec_errors(result: Reconstruction, truth: Spec) -> dict[str, SpecError]:
+    """Error, posterior standard deviation and interval membership of each mismatch parameter."""
+    estimate, std, true = result.spec.as_dict(), result.spec_std.as_dict(), truth.as_dict()
+    errors = {}
+    for name in SPEC_NAMES:
+        low, high = result.spec_interval.get(name, (math.nan, math.nan))
+        known = not (math.isnan(low) or math.isnan(high))
+        inside = low <= true[name] <= high if known else None
+        errors[name] = SpecError(estimate[name], true[name], std[name], inside)
+    return errors

@@ -1,0 +1,176 @@
+"""Everything that is scored about one scene, and about a file of scenes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from fluorojax.acquisition import Acquisition
+from fluorojax.io import (
+    InputError,
+    list_reconstructions,
+    list_scenes,
+    read_reconstruction,
+    read_scene,
+    read_skipped,
+)
+from fluorojax.metrics.calibration import Coverage, SpecError, coverage, spec_errors
+from fluorojax.metrics.image import psnr, ssim
+from fluorojax.metrics.scores import blind_score, standard_score
+from fluorojax.physics import default_operator
+from fluorojax.reconstruction import Reconstruction
+from fluorojax.scene import Scene
+from fluorojax.spec import SPEC_NAMES, Spec
+
+
+@dataclass(frozen=True)
+class SceneScore:
+    """Scores of one scene; lists and mappings are empty where the file says nothing."""
+
+    name: str
+    psnr: float
+    """dB, infinite for a perfect reconstruction."""
+    ssim: float
+    standard: float
+    blind: float
+    coverage: tuple[Coverage, ...]
+    """Empty without ``x_std``."""
+    spec: dict[str, SpecError]
+    """Empty where the true specification is not public."""
+    status: str
+    seconds: float
+
+    def coverage_at(self, level: float) -> Coverage:
+        """The coverage at one of the reported levels; NaN where it is unknown."""
+        unknown = Coverage(level, math.nan, math.nan, math.nan)
+        return next((entry for entry in self.coverage if entry.level == level), unknown)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``fluorojax score --json`` prints them."""
+        return {
+            "scene": self.name,
+            "psnr": self.psnr,
+            "ssim": self.ssim,
+            "standard": self.standard,
+            "blind": self.blind,
+            "coverage": {
+                f"{c.level:.2f}": {"overall": c.overall, "moving": c.moving, "static": c.static} for c in self.coverage
+            },
+            "spec": {
+                name: {
+                    "estimate": e.estimate,
+                    "truth": e.truth,
+                    "error": e.error,
+                    "std": e.std,
+                    "in_interval": e.in_interval,
+                }
+                for name, e in self.spec.items()
+            },
+            "status": self.status,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class FileScore:
+    """Scores of all scenes of a reconstruction file."""
+
+    scenes: tuple[SceneScore, ...]
+    skipped: dict[str, str]
+    """Scenes the reconstruction left out as unreadable, with the reason; they enter no mean."""
+
+    def means(self) -> dict[str, Any]:
+        """Means over scenes; absolute errors for the spec parameters, NaN where nothing is known."""
+        return {
+            **{name: _mean([getattr(s, name) for s in self.scenes]) for name in ("psnr", "ssim", "standard", "blind")},
+            "coverage": self._mean_coverage(),
+            "abs_spec_error": {
+                name: _mean([abs(s.spec[name].error) for s in self.scenes if name in s.spec]) for name in SPEC_NAMES
+            },
+            "seconds": _mean([s.seconds for s in self.scenes]),
+        }
+
+    def _mean_coverage(self) -> dict[str, dict[str, float]]:
+        levels: dict[float, list[Coverage]] = {}
+        for score in self.scenes:
+            for entry in score.coverage:
+                levels.setdefault(entry.level, []).append(entry)
+        return {
+            f"{level:.2f}": {
+                part: _mean([getattr(c, part) for c in entries]) for part in ("overall", "moving", "static")
+            }
+            for level, entries in levels.items()
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as ``fluorojax score --json`` prints them."""
+        return {"scenes": [score.as_dict() for score in self.scenes], "mean": self.means(), "skipped": self.skipped}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the values that are known (not NaN)."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def expected_counts(
+    x: Float[np.ndarray, "*shape"], spec: Spec, acquisition: Acquisition
+) -> Float[np.ndarray, "*shape"]:
+    """Expected counts of a sequence under the published chain (:func:`fluorojax.physics.default_operator`)."""
+    return np.asarray(default_operator()(jnp.asarray(x, dtype=jnp.float32), spec, acquisition))
+
+
+def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[str] = "") -> SceneScore:
+    """Score one reconstruction against a scene with truth; ``file`` is named in error messages.
+
+    The blind score uses the corrected operator: the published chain at ``result.spec``. Raises
+    :class:`fluorojax.io.InputError` where the scene has no truth, the shapes differ or ``x_hat`` is not finite.
+    """
+    if scene.x_true is None:
+        raise InputError(file, scene.name, "x_true", "missing; expected the truth, which scoring needs")
+    if result.x_hat.shape != scene.x_true.shape:
+        shapes = f"has shape {result.x_hat.shape}; expected {scene.x_true.shape}, like x_true"
+        raise InputError(file, scene.name, "x_hat", shapes)
+    if not np.isfinite(result.x_hat).all():
+        raise InputError(file, scene.name, "x_hat", "holds NaN or infinite values; expected finite values")
+    rate = expected_counts(result.x_hat, result.spec, scene.acquisition)
+    try:
+        quality, similarity = psnr(result.x_hat, scene.x_true), ssim(result.x_hat, scene.x_true)
+        blind = blind_score(quality, similarity, scene.y, rate)
+    except ValueError as error:
+        raise InputError(file, scene.name, None, f"cannot be scored: {error}") from error
+    return SceneScore(
+        name=scene.name,
+        psnr=quality,
+        ssim=similarity,
+        standard=standard_score(quality, similarity),
+        blind=blind,
+        coverage=() if result.x_std is None else coverage(result.x_hat, result.x_std, scene.x_true),
+        spec={} if scene.true_spec is None else spec_errors(result, scene.true_spec),
+        status=result.status.name.lower(),
+        seconds=result.seconds,
+    )
+
+
+def score_files(reconstruction: str | PathLike[str], truth: str | PathLike[str]) -> FileScore:
+    """Score a reconstruction file against a challenge file with the truth of the same scenes.
+
+    A scene that stands in only one of the two files is an :class:`fluorojax.io.InputError`, unless the reconstruction
+    file says that it was skipped.
+    """
+    skipped = read_skipped(reconstruction)
+    results = list_reconstructions(reconstruction)
+    names = [name for name in list_scenes(truth) if name not in skipped]
+    for file, lacking in ((reconstruction, set(names) - set(results)), (truth, set(results) - set(names))):
+        if lacking:
+            raise InputError(file, min(lacking), None, "missing; expected the same scenes in both files")
+    scores = [
+        score_scene(read_reconstruction(reconstruction, name), read_scene(truth, name), file=reconstruction)
+        for name in names
+    ]
+    return FileScore(tuple(scores), skipped)

@@ -1,0 +1,25 @@
+"""The two scores of the challenge."""
+
+import numpy as np
+from jaxtyping import Float
+
+
+def standard_score(psnr: float, ssim: float) -> float:
+    """``0.5·clip((PSNR − 15)/30, 0, 1) + 0.5·SSIM``, PSNR in dB. A perfect reconstruction (infinite PSNR) scores 1."""
+    return 0.5 * float(np.clip((psnr - 15.0) / 30.0, 0.0, 1.0)) + 0.5 * ssim
+
+
+def blind_score(psnr: float, ssim: float, y: Float[np.ndarray, "*shape"], rate: Float[np.ndarray, "..."]) -> float:
+    """``0.4·clip((PSNR − 10)/40, 0, 1) + 0.4·SSIM + 0.2·(1 − ‖y − Ĥx̂‖/‖y‖)``.
+
+    **Arguments:** ``psnr`` in dB; ``y`` counts; ``rate`` the expected counts Ĥx̂ of the reconstruction under the
+    corrected operator, same shape. Because y is noisy, the last term stays below 0.2 even for the truth; it is not
+    clipped and may be negative. **Raises** ``ValueError`` where the shapes differ or all counts are zero.
+    """
+    if y.shape != rate.shape:
+        raise ValueError(f"rate has shape {rate.shape}; expected {y.shape}, like y")
+    norm = float(np.linalg.norm(y.astype(np.float64)))
+    if norm == 0:
+        raise ValueError("all counts are zero; expected a measured sequence")
+    residual = float(np.linalg.norm(y.astype(np.float64) - rate)) / norm
+    return 0.4 * float(np.clip((psnr - 10.0) / 40.0, 0.0, 1.0)) + 0.4 * ssim + 0.2 * (1.0 - residual)

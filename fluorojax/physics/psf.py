@@ -1,0 +1,33 @@
+"""D, part 3: veiling glare of the detector."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.fft import dctn, idctn
+from jaxtyping import Array, ArrayLike, Float
+
+from fluorojax.physics.scalars import scalar
+
+
+class VeilingGlare(eqx.Module):
+    """Detector point spread ``(1−a) δ(r) + a/(2πb²) (1 + r²/b²)^{−3/2}``, integral one.
+
+    The tail is the Poisson kernel of a half-space, whose transfer function is exactly ``exp(−2πb|ν|)`` at spatial
+    frequency ν (cycles/pixel). The image is continued by reflection at the borders (no truncation of the tail, total
+    conserved), so the blur is a product in the cosine basis (DCT-II). A core of b < 1 pixel is not resolved by the
+    pixel grid and rings slightly.
+    """
+
+    share: Float[ArrayLike, ""] = 0.079
+    """a: share of the signal in the tail, dimensionless in [0, 1]."""
+    radius: Float[ArrayLike, ""] = 20.0
+    """b: scale of the tail, pixels."""
+
+    def __call__(self, image: Float[Array, "*frames H W"]) -> Float[Array, "*frames H W"]:
+        """The blurred image, in the unit of ``image``."""
+        share = scalar("share", self.share, image.dtype)
+        radius = scalar("radius", self.radius, image.dtype)
+        height, width = image.shape[-2:]
+        nu = np.hypot(np.arange(height)[:, None] / (2 * height), np.arange(width) / (2 * width)).astype(image.dtype)
+        transfer = 1 - share + share * jnp.exp(-2 * np.pi * radius * nu)
+        return idctn(transfer * dctn(image, axes=(-2, -1), norm="ortho"), axes=(-2, -1), norm="ortho")

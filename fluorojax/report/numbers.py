@@ -1,0 +1,12 @@
+"""Numbers as people read them."""
+
+import math
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """``value`` with a fixed number of decimals; a dash where it is unknown (None or NaN)."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:{'+' if sign else ''}.{digits}f}"

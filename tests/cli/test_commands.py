@@ -1,0 +1,194 @@
+"""The other commands: simulate, score, scenarios, report, demo, models, help and version."""
+
+import json
+import subprocess
+import sys
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+
+import fluorojax.simulation
+from fluorojax.cli.scenarios import verdict, without_mismatch
+from fluorojax.io import list_scenes, read_scene
+from fluorojax.metrics import expected_counts
+from fluorojax.spec import Spec
+
+
+@pytest.fixture
+def result(run, engine, challenge, tmp_path):
+    assert run("reconstruct", challenge, "-o", tmp_path / "out.h5", "-q")[0] == 0
+    return tmp_path / "out.h5"
+
+
+@pytest.fixture
+def generator(monkeypatch, make_scene):
+    """Stands for the simulator; records what it was asked."""
+    calls = []
+
+    def simulate_scenes(count, seed, options):
+        calls.append((count, seed, options))
+        for index in range(count):
+            yield make_scene(f"sample_{index:02d}", (options.frames, *options.shape))
+
+    monkeypatch.setattr(fluorojax.simulation, "simulate_scenes", simulate_scenes)
+    return calls
+
+
+def test_help_needs_no_jax():
+    code = "import sys; from fluorojax.cli import main; code = main(['--help']); sys.exit(code or 'jax' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0
+    for command in ("simulate", "reconstruct", "score", "scenarios", "report", "demo", "models"):
+        assert command in process.stdout
+
+
+@pytest.mark.parametrize("command", ["simulate", "reconstruct", "scenarios", "demo"])
+def test_random_commands_take_a_seed(run, command):
+    code, stdout, _ = run(command, "--help")
+    assert code == 0
+    assert "--seed" in stdout
+
+
+def test_version(run):
+    code, stdout, _ = run("--version")
+    assert code == 0
+    assert stdout.startswith("fluorojax ")
+
+
+def test_models_are_listed(run, monkeypatch, tmp_path):
+    module = ModuleType("fluorojax.models")
+    module.list_models = lambda: {"sequence": tmp_path / "sequence.py"}
+    monkeypatch.setitem(sys.modules, "fluorojax.models", module)
+    assert run("models") == (0, f"sequence  {tmp_path / 'sequence.py'}\n", "")
+
+
+def test_simulate_passes_its_options_on(run, generator, tmp_path):
+    out = tmp_path / "scenes.h5"
+    flags = "--tier dev --scenes 3 --frames 5 --size 24 --fps 15 --photons 80 --motion fast --scatter-fraction 0.2"
+    code, stdout, stderr = run("simulate", out, *flags.split(), "--read-noise", "1.5", "--slow-tails", "--seed", 9)
+    assert code == 0, stderr
+    assert "wrote 3 scenes" in stdout
+    count, seed, options = generator[0]
+    assert (count, seed) == (3, 9)
+    assert (options.tier, options.frames, options.size, options.fps, options.photons) == ("dev", 5, 24, 15.0, 80.0)
+    assert (options.motion, options.scatter_fraction, options.read_noise) == ("fast", 0.2, 1.5)
+    assert (options.slow_tails, options.mismatch) == (True, True)
+    with h5py.File(out) as handle:
+        assert handle.attrs["tier"] == "dev"
+        assert json.loads(handle.attrs["provenance"])["seed"] == 9
+
+
+def test_no_mismatch(run, generator, tmp_path):
+    assert run("simulate", tmp_path / "a.h5", "--no-mismatch", "--frames", 2, "--size", 16, "-q") == (0, "", "")
+    assert generator[0][2].mismatch is False
+
+
+@pytest.mark.parametrize(("frames", "shape"), [(3, (3, 16, 16)), (1, (16, 16))])
+def test_a_simulated_file_can_be_read(run, tmp_path, frames, shape):
+    out = tmp_path / "scenes.h5"
+    assert run("simulate", out, "--scenes", 1, "--frames", frames, "--size", 16, "--seed", 3)[0] == 0
+    scene = read_scene(out, "sample_00")
+    assert scene.y.shape == scene.x_true.shape == shape
+    assert scene.true_spec is not None
+
+
+def test_score_prints_tables(run, result, challenge):
+    code, stdout, _ = run("score", result, "--truth", challenge)
+    assert code == 0
+    for text in ("PSNR (dB)", "mean", "sample_02", "cover 90 %", "+0.500 ± 0.500 ✓", "mean |error|"):
+        assert text in stdout
+
+
+def test_score_prints_strict_json(run, result, challenge):
+    with h5py.File(challenge) as truth, h5py.File(result, "r+") as handle:
+        handle["sample_00/x_hat"][...] = truth["sample_00/x_true"][()]
+        del handle["sample_00/x_std"]
+    code, stdout, _ = run("score", result, "--truth", challenge, "--json")
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    document = json.loads(stdout, parse_constant=refuse)
+    assert code == 0
+    assert document["scenes"][0]["psnr"] == document["mean"]["psnr"] == "Infinity"
+    assert document["scenes"][0]["coverage"] == {}
+    assert document["scenes"][1]["spec"]["motion_blur"]["error"] == pytest.approx(0.5)
+
+
+def test_scenarios(run, engine, challenge, tmp_path):
+    table = tmp_path / "table.json"
+    code, stdout, stderr = run("scenarios", challenge, "-o", table, "--seed", 4)
+    assert code == 0, stderr
+    assert [options.chain for options in engine.options] == ["nominal", "nominal", "calibrated"]
+    for text in ("I    no mismatch, nominal chain", "III  mismatch, calibrated chain", "mean of 3 scenes", "PSNR"):
+        assert text in stdout
+    document = json.loads(table.read_text())
+    assert list(document["scenarios"]) == ["I", "II", "III"]
+    assert [len(part["scenes"]) for part in document["scenarios"].values()] == [3, 3, 3]
+    assert document["scenarios"]["I"]["mean"]["psnr"] != document["scenarios"]["II"]["mean"]["psnr"]
+    assert document["summary"] in stdout
+    assert json.loads(run("scenarios", challenge, "--seed", 4, "--json")[1]) == document
+
+
+def test_matched_counts_are_poisson_about_the_nominal_rate(make_scene):
+    scene = make_scene(shape=(4, 60, 60))
+    matched = without_mismatch(scene, 0)
+    rate = expected_counts(scene.x_true, Spec(), scene.acquisition)
+    standard = (matched.y - rate) / np.sqrt(rate)
+    assert standard.mean() == pytest.approx(0, abs=0.03)
+    assert standard.std() == pytest.approx(1, abs=0.03)
+    assert matched.true_spec.as_dict() == Spec().as_dict()
+    np.testing.assert_array_equal(without_mismatch(scene, 0).y, matched.y)
+    assert (without_mismatch(scene, 1).y != matched.y).any()
+
+
+class Mean:
+    def __init__(self, psnr):
+        self.psnr = psnr
+
+    def means(self):
+        return {"psnr": self.psnr}
+
+
+@pytest.mark.parametrize(
+    ("psnr", "sentence"),
+    [
+        ((42, 38, 41), "Mismatch costs 4.00 dB of PSNR; calibration wins back 3.00 dB of it (75 %)."),
+        ((42, 38, 37), "Mismatch costs 4.00 dB of PSNR; calibration loses another 1.00 dB."),
+        ((42, 42, 42), "Mismatch costs no measurable PSNR here (+0.00 dB); calibration changes it by +0.00 dB."),
+    ],
+)
+def test_verdict(psnr, sentence):
+    assert verdict({name: Mean(value) for name, value in zip(("I", "II", "III"), psnr, strict=True)}) == sentence
+
+
+def test_report_command(run, result, challenge, tmp_path):
+    page = tmp_path / "page.html"
+    code, stdout, _ = run("report", result, "--truth", challenge, "-o", page)
+    assert (code, stdout) == (0, f"wrote {page}\n")
+    assert "sample_02" in page.read_text()
+    assert run("report", result, "-o", page)[0] == 2
+    assert run("report", result, "-o", page, "--overwrite")[0] == 0
+
+
+def test_demo_runs_the_whole_chain(run, engine, generator, tmp_path):
+    code, stdout, stderr = run("demo", "--out", tmp_path / "demo", "--seed", 2)
+    assert code == 0, stderr
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "reconstruction.h5",
+        "report.html",
+        "scenes.h5",
+    ]
+    assert list_scenes(tmp_path / "demo" / "scenes.h5") == ["sample_00", "sample_01"]
+    assert (generator[0][:2], engine.options[0].seed) == ((2, 2), 2)
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in stdout
+    assert run("demo", "--out", tmp_path / "demo")[0] == 2
+
+
+def test_demo_names_the_directory_it_chose(run, engine, generator, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code, stdout, _ = run("demo", "-q")
+    assert code == 0
+    assert stdout.startswith(f"report: {tmp_path}")

@@ -1,0 +1,97 @@
+"""Pieces of a report: PNG encoding, frame selection, escaping."""
+
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from fluorojax.report.fragments import definitions, facts, figure_strip, page, range_bar
+from fluorojax.report.numbers import number
+from fluorojax.report.png import encode_png
+from fluorojax.report.strips import Window, grey_palette, heat_palette, plan_strips, robust_window, strip_images
+
+
+@pytest.mark.parametrize("palette", [grey_palette(), heat_palette()], ids=["grey", "heat"])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (64, 48)])
+def test_png_decodes_to_the_palette(palette, shape):
+    indices = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    picture = matplotlib.image.imread(io.BytesIO(encode_png(indices, palette)), format="png")
+    np.testing.assert_allclose(255 * picture[..., :3], palette[indices], atol=1e-3)
+
+
+@pytest.mark.parametrize("indices", [np.zeros((2, 2)), np.zeros(3, np.uint8), np.zeros((0, 2), np.uint8)])
+def test_png_takes_byte_images_only(indices):
+    with pytest.raises(ValueError, match="expected uint8"):
+        encode_png(indices, grey_palette())
+
+
+@pytest.mark.parametrize(
+    ("shape", "budget", "frames", "block"),
+    [
+        ((16, 128, 128), 1e6, (0, 3, 6, 9, 12, 15), 1),
+        ((128, 128), 1e6, (0,), 1),
+        ((4, 128, 128), 1e6, (0, 1, 2, 3), 1),
+        ((16, 512, 500), 1.1e6, (0, 5, 10, 15), 2),
+        ((16, 128, 128), 50_000, (0, 8, 15), 2),
+        ((2, 16, 16), 1, (0, 1), 1),
+    ],
+)
+def test_strip_plan(shape, budget, frames, block):
+    plan = plan_strips(shape, 4, budget)
+    assert (plan.frames, plan.block) == (frames, block)
+
+
+def test_a_page_of_many_scenes_stays_within_its_budget():
+    for count in (1, 10, 100):
+        plan = plan_strips((64, 1024, 1024), 4, 2_800_000 / count)
+        assert count * 4 * len(plan.frames) * (1024 // plan.block) ** 2 <= 2_800_000
+
+
+def test_windows_ignore_what_is_not_finite():
+    values = np.array([0.0, 0.5, 1.0, np.nan, np.inf])
+    assert robust_window(values, 0.0, 1.0) == Window(0.0, 1.0)
+    assert robust_window(np.array([np.nan]), 0.0, 1.0) == Window(0.0, 1.0)
+    assert robust_window(np.ones(5), 0.0, 1.0) == Window(1.0, 2.0)
+
+
+def test_frames_that_are_not_finite_can_be_shown():
+    images = strip_images(
+        np.full((3, 16, 16), np.nan), plan_strips((3, 16, 16), 4, 1e6), Window(0.0, 1.0), grey_palette()
+    )
+    assert len(images) == 3
+    assert all(image.startswith("data:image/png;base64,") for image in images)
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        page("<script>x", []),
+        definitions({"<script>k": "<script>v"}),
+        facts({"note": "<script>", "list": ["<script>"], "map": {"<script>": "<script>"}}),
+        figure_strip(["<script>"], ["<script>"], "<script>", ""),
+        range_bar((0.0, 1.0), (0.2, 0.4), 0.3, None, "<script>"),
+    ],
+)
+def test_texts_are_escaped(fragment):
+    assert "<script" not in fragment
+    assert "&lt;script" in fragment
+
+
+def test_diagnostics_read_as_sentences():
+    html = facts(
+        {"energy": 12.3456789, "spec": {"lag": "not identifiable here"}, "trace": list(range(1000)), "n": None}
+    )
+    assert "<li>energy: 12.3457</li>" in html
+    assert "<li>lag: not identifiable here</li>" in html
+    assert "…</li>" in html
+    assert "<li>n: null</li>" in html
+    assert facts({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.234, "+1.23"), (-0.5, "-0.50"), (None, "–"), (float("nan"), "–"), (float("inf"), "∞"), (float("-inf"), "−∞")],
+)
+def test_numbers(value, text):
+    assert number(value, sign=True) == text
