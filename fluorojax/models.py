@@ -1,0 +1,63 @@
+"""Finding and loading model files: the shipped ones by name, a user's own by path."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fluorojax.protocol import SceneModel
+
+
+def _shipped_directory() -> Path:
+    """``_models`` inside an installed package, else ``models/`` beside the package of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def list_models() -> dict[str, Path]:
+    """Names and files of the shipped models."""
+    return {path.stem: path for path in sorted(_shipped_directory().glob("*.py"))}
+
+
+def load_model(name: str | Path) -> "SceneModel":
+    """Load a model by shipped name (``sequence``) or by path (anything that ends in ``.py``).
+
+    The protocol a file must follow is in :mod:`fluorojax.protocol`. Raises ``ValueError`` where there is no such model,
+    the file cannot be executed, or it defines no function ``model``.
+    """
+    from fluorojax.protocol import SceneModel
+
+    shipped = list_models()
+    path = Path(name) if str(name).endswith(".py") else shipped.get(str(name))
+    if path is None:
+        raise ValueError(f"model is {str(name)!r}; expected one of {', '.join(shipped)} or the path of a .py file")
+    if not path.is_file():
+        raise ValueError(f"model file {path}: no such file")
+    module = _execute(path)
+    if not callable(getattr(module, "model", None)):
+        raise ValueError(f"model file {path}: defines no function 'model'")
+    rounds = getattr(module, "AUX_ROUNDS", 1)
+    if not isinstance(rounds, int) or rounds < 1:
+        raise ValueError(f"model file {path}: AUX_ROUNDS is {rounds!r}; expected a positive integer")
+    return SceneModel(
+        name=path.stem,
+        model=module.model,
+        hyperparameters=tuple(getattr(module, "HYPERPARAMETERS", ())),
+        aux_rounds=rounds,
+        initial_aux=getattr(module, "initial_aux", None),
+        update_aux=getattr(module, "update_aux", None),
+        pixel_variance=getattr(module, "pixel_variance", None),
+    )
+
+
+def _execute(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"fluorojax_model_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # holds for every path that ends in .py
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"model file {path}: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,61 @@
+"""Generative model of one frame (H, W): a locally scaled image behind the chain at rest.
+
+Without time there is nothing that could show a window, a carry-over or a drift: the three spec parameters keep their
+priors, and the reconstruction says so. Everything else is as in ``sequence.py``.
+"""
+
+import jax.numpy as jnp
+import numpyro
+from numpyro.distributions import Normal, Poisson
+
+from fluorojax.physics import default_operator
+from fluorojax.priors import Bands, LocalScales, local_variance, static_parts, static_spectrum, update_scales
+from fluorojax.protocol import SceneData, spec_prior
+
+HYPERPARAMETERS = ("static_amplitude", "static_slope")
+AUX_ROUNDS = 3
+
+
+def model(data: SceneData) -> None:
+    bands = Bands(1, *data.counts.shape)
+    scales = LocalScales.ones(bands) if data.aux is None else data.aux
+    spec = spec_prior(data.ranges)
+    power = spectrum(bands, white("static_amplitude"), white("static_slope"))
+    image = static_parts(bands, scales, jnp.sqrt(power) * white("static", bands.height, bands.width))
+    x = numpyro.deterministic("x", 0.5 + 0.25 * white("level") + sum(image))
+    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    numpyro.sample("counts", Poisson(rate).to_event(2), obs=data.counts)
+
+
+def white(name, *shape):
+    """Standard normal latents."""
+    return numpyro.sample(name, Normal(0.0, 1.0).expand(shape).to_event(len(shape)))
+
+
+def spectrum(bands, amplitude, slope):
+    """Power spectrum from its standard-normal hyperparameters; prior medians at zero."""
+    return static_spectrum(bands, 0.1 * jnp.exp(amplitude), 3.0 + 0.3 * slope)
+
+
+def initial_aux(data, spec):
+    """Local scales before any reconstruction: a stationary image."""
+    return LocalScales.ones(Bands(1, *data.counts.shape))
+
+
+def update_aux(data, sites):
+    """Local scales given a reconstruction."""
+    bands, power, precision = _state(data, sites)
+    nothing = jnp.zeros((1, *power.shape))
+    return update_scales(bands, data.aux, (power, jnp.sqrt(power) * sites["static"]), (nothing, nothing), precision)
+
+
+def pixel_variance(data, sites):
+    """Posterior variance of x, shape (H, W), in the locally stationary approximation."""
+    bands, power, precision = _state(data, sites)
+    return local_variance(bands, data.aux, power, jnp.zeros((1, *power.shape)), precision)
+
+
+def _state(data, sites):
+    bands = Bands(1, *data.counts.shape)
+    power = spectrum(bands, sites["static_amplitude"], sites["static_slope"])
+    return bands, power, data.acquisition.attenuation_scale**2 * sites["rate"]
