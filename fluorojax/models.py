@@ -54,7 +54,8 @@ def load_model(name: str | Path) -> "SceneModel":
 
 def _execute(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"fluorojax_model_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # holds for every path that ends in .py
+    assert spec is not None  # both hold for every path that ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -135,8 +135,8 @@ class SceneModel:
 
 def _base(distribution: Distribution) -> Distribution:
     """The distribution inside ``to_event`` and ``expand``."""
-    while hasattr(distribution, "base_dist"):
-        distribution = distribution.base_dist
+    while (inner := getattr(distribution, "base_dist", None)) is not None:
+        distribution = inner
     return distribution
 
 

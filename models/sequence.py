@@ -7,9 +7,9 @@
     rate     = I_0 · gain · lag · exposure window of exp(-A·x)
     counts   ~ Poisson(rate)
 
-Every latent is standard normal, so MAP, linear-response sampling and NUTS share coordinates. The local scales ``a`` come
-in through ``data.aux``: one where ``aux`` is None, else estimated by the two hooks at the end (empirical Bayes). Copy this
-file, change it, and pass its path as ``--model``.
+Every latent is standard normal, so MAP, linear-response sampling and NUTS share coordinates. The local scales ``a``
+come in through ``data.aux``: one where ``aux`` is None, else estimated by the hooks at the end (empirical Bayes). Copy
+this file, change it, and pass its path as ``--model``.
 """
 
 import jax.numpy as jnp
@@ -30,8 +30,8 @@ from fluorojax.priors import (
 )
 from fluorojax.protocol import SceneData, spec_prior
 
-# Latents that describe the prior rather than the scene. MAP leaves them at their prior median (its local scales do their
-# work, without the bias of a joint MAP over amplitudes); NUTS samples them.
+# Latents that describe the prior rather than the scene. MAP leaves them at their prior median (its local scales do
+# their work, without the bias of a joint MAP over amplitudes); NUTS samples them.
 HYPERPARAMETERS = ("static_amplitude", "static_slope", "dynamic_amplitude", "dynamic_slope", "dynamic_temporal")
 
 # Rounds of scale estimation; later ones change x by less than its noise.
@@ -59,7 +59,7 @@ def model(data: SceneData) -> None:
     dynamic = dynamic_parts(bands, scales, jnp.sqrt(dynamic_power) * white("dynamic", bands.frames, *pixels))
 
     x = numpyro.deterministic("x", level + sum(static) + sum(sum(groups) for groups in dynamic))
-    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
 
 

@@ -23,7 +23,7 @@ def model(data: SceneData) -> None:
     power = spectrum(bands, white("static_amplitude"), white("static_slope"))
     image = static_parts(bands, scales, jnp.sqrt(power) * white("static", bands.height, bands.width))
     x = numpyro.deterministic("x", 0.5 + 0.25 * white("level") + sum(image))
-    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(2), obs=data.counts)
 
 

@@ -36,9 +36,7 @@ def _solver(target: Posterior, at: Latents, scale: Latents) -> Callable[[Latents
     return solve
 
 
-def sample_variance(
-    target: Posterior, at: Latents, scale: Latents, key: Array, samples: int
-) -> Float[Array, "*shape"]:
+def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, samples: int) -> Float[Array, "*shape"]:
     """Variance of x at fixed chain from ``samples`` mirrored pairs of linear-response draws.
 
     A draw of N(0, M) is ``Jᵀ√F·n₁ + n₂``; M⁻¹ turns it into a draw of N(0, M⁻¹). The mirrored partner adds the same

@@ -1,8 +1,8 @@
 """Maximum a posteriori reconstruction of one scene at a given chain, with its uncertainty map.
 
-The spec parameters come from outside (:mod:`fluorojax.calibration`): a joint MAP of image and chain drives them to the
-edges of their ranges. The latents that describe the prior stay at their median; the model's hooks adapt its local scales
-between solves (empirical Bayes).
+The spec parameters come from outside (:mod:`fluorojax.calibration`): a joint MAP of image and chain drives them to
+the edges of their ranges. The latents that describe the prior stay at their median; the model's hooks adapt its local
+scales between solves (empirical Bayes).
 """
 
 import equinox as eqx

@@ -1,12 +1,14 @@
 """Bands of the orthonormal cosine basis (DCT-II), as small dense matrices.
 
 A field is a sum of band-limited fields, one per octave of spatial frequency. The bands partition the coefficients, so
-one array of white latents serves them all. The transform of a band touches only its own corner of the coefficients, which makes coarse bands almost
-free, and matrix products beat XLA's FFT-based DCT on CPU at these sizes (and run on matrix units elsewhere).
+one array of white latents serves them all. The transform of a band touches only its own corner of the coefficients,
+which makes coarse bands almost free, and matrix products beat XLA's FFT-based DCT on CPU at these sizes (and run on
+matrix units elsewhere).
 """
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +72,7 @@ class Bands:
     def temporal(self) -> tuple[tuple[int, int], ...]:
         """Ranges [low, high) of temporal cosine indices that share a local scale: slow, medium and fast changes."""
         cuts = [0, *(cut for cut in (2, 5) if cut < self.frames), self.frames]
-        return tuple(zip(cuts, cuts[1:], strict=False))
+        return tuple(pairwise(cuts))
 
     def image(self, band: Band, coefficients: Float[Array, "*lead H W"]) -> Float[Array, "*lead H W"]:
         """Pixel values of one band of an image's coefficients."""
@@ -100,4 +102,4 @@ class Bands:
         edges = [0, 4]
         while edges[-1] < side:
             edges.append(edges[-1] * 2)
-        return list(zip(edges, [*edges[1:-1], max(side, edges[-1])], strict=False))
+        return list(pairwise(edges))

@@ -1,9 +1,9 @@
 """Locally scaled multiscale fields, and the empirical-Bayes estimate of their local scales.
 
-A static image is ``Σ_b a_b(p) · f_b(p)``, a dynamic field ``Σ_{b,g} a_{b,g}(p) · f_{b,g}(p, t)``: band-limited stationary
-Gaussian fields f, times local scales a that say how much of each kind of detail a neighbourhood holds. Scales near zero
-are the spike of a spike-and-slab: a neighbourhood without fast change has no fast latents. This is the Gaussian scale
-mixture of Portilla et al. (IEEE TIP 12:1338, 2003) with smooth scale fields, in space and time.
+A static image is ``Σ_b a_b(p) · f_b(p)``, a dynamic field ``Σ_{b,g} a_{b,g}(p) · f_{b,g}(p, t)``: band-limited
+stationary Gaussian fields f, times local scales a that say how much of each kind of detail a neighbourhood holds.
+Scales near zero are the spike of a spike-and-slab: a neighbourhood without fast change has no fast latents. This is the
+Gaussian scale mixture of Portilla et al. (IEEE TIP 12:1338, 2003) with smooth scale fields, in space and time.
 
 The scales are estimated by the fixed point of MacKay (Neural Computation 4:415, 1992): prior energy = posterior-mean
 energy / fraction of it that the data determine.
@@ -39,9 +39,7 @@ class LocalScales(eqx.Module):
         return cls(jnp.ones((count, *pixels)), jnp.ones((count, len(bands.temporal), *pixels)))
 
 
-def static_parts(
-    bands: Bands, scales: LocalScales, coefficients: Float[Array, "H W"]
-) -> list[Float[Array, "H W"]]:
+def static_parts(bands: Bands, scales: LocalScales, coefficients: Float[Array, "H W"]) -> list[Float[Array, "H W"]]:
     """The scaled bands of a static image; their sum is the image, in units of x."""
     return [scales.static[b] * bands.image(band, coefficients) for b, band in enumerate(bands.spatial)]
 

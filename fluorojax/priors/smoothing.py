@@ -25,5 +25,3 @@ def smooth(field: Float[Array, "*lead H W"], sigma: float) -> Float[Array, "*lea
     rows = jnp.asarray(gaussian_matrix(field.shape[-2], sigma), field.dtype)
     columns = jnp.asarray(gaussian_matrix(field.shape[-1], sigma), field.dtype)
     return jnp.einsum("yh,...hx->...yx", rows, jnp.einsum("...hw,xw->...hx", field, columns))
-
-

@@ -22,8 +22,8 @@ def static_spectrum(bands: Bands, amplitude: Float[ArrayLike, ""], slope: Float[
 def corner_index(bands: Bands, frame_time_ms: Float[ArrayLike, ""]) -> Float[Array, "H W"]:
     """Temporal corner of each spatial coefficient: ``n_c = D·(2·f_0 + v·k)``, D the duration of the sequence.
 
-    Detail of wavenumber k that moves with speed v oscillates with frequency v·k, so fine detail decorrelates faster than
-    coarse detail. f_0 = 1 Hz (heart and breath); v = 0.07 fields of view per second. In half-cycles per sequence.
+    Detail of wavenumber k that moves with speed v oscillates with frequency v·k, so fine detail decorrelates faster
+    than coarse detail. f_0 = 1 Hz (heart and breath); v = 0.07 fields of view per second. In half-cycles per sequence.
     """
     duration_s = bands.frames * jnp.asarray(frame_time_ms) / 1000.0
     return duration_s * (2.0 + 0.07 * jnp.asarray(bands.wavenumber, jnp.result_type(float)))
@@ -39,8 +39,8 @@ def dynamic_spectrum(
     """Coefficient variances of the dynamic field at unit local scale.
 
     ``amplitude² · (1+k)^(−slope) · (1 + (n/n_c(k))²)^(−3/2) · temporal_n²`` with n the temporal cosine index and n_c
-    the :func:`corner_index`; normalised so that ``amplitude`` is the pixel standard deviation where ``temporal`` is one.
-    The factors ``temporal``, one per temporal frequency, free the spectrum from its assumed fall-off.
+    the :func:`corner_index`; normalised so that ``amplitude`` is the pixel standard deviation where ``temporal`` is
+    one. The factors ``temporal``, one per temporal frequency, free the spectrum from its assumed fall-off.
     """
     n = jnp.arange(bands.frames)[:, None, None]
     k = jnp.asarray(bands.wavenumber, jnp.result_type(float))

@@ -1,0 +1,141 @@
+"""Marginal posteriors of the three mismatch parameters of one scene.
+
+Each parameter has a reduced model in which the image is integrated out (:mod:`~fluorojax.calibration.drift`,
+:mod:`~fluorojax.calibration.transients`); its log likelihood on a grid over the spec range, with the uniform prior, is
+the posterior. Where the data say nothing the grid is flat and the posterior is the prior.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from fluorojax.calibration.drift import drift_log_posterior
+from fluorojax.calibration.transients import transient_log_likelihood
+from fluorojax.scene import Scene
+from fluorojax.spec import SPEC_NAMES, SPEC_UNITS, Spec
+
+# A drift needs a slope and something that is not a slope; transients have limits of their own.
+_MIN_FRAMES = 3
+_COVERAGE = 0.90
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """Posterior of one parameter as a density on a grid over its range, with a uniform prior."""
+
+    grid: Float[np.ndarray, "points"]
+    density: Float[np.ndarray, "points"]
+    """Integrates to one over the grid (trapezoid rule)."""
+
+    @classmethod
+    def from_log(cls, grid: Float[np.ndarray, "points"], log: Float[np.ndarray, "points"]) -> "Marginal":
+        """From a log density or log likelihood up to a constant."""
+        grid, log = np.asarray(grid, np.float64), np.asarray(log, np.float64)
+        weights = np.exp(log - log.max())
+        return cls(grid, weights / np.trapezoid(weights, grid))
+
+    @classmethod
+    def flat(cls, low: float, high: float) -> "Marginal":
+        """The uniform prior."""
+        return cls(np.linspace(low, high, 101), np.full(101, 1.0 / (high - low)))
+
+    @classmethod
+    def point(cls, value: float) -> "Marginal":
+        """A value taken as known: all mass at one point, no prior range."""
+        return cls(np.array([value]), np.array([np.inf]))
+
+    @property
+    def known(self) -> bool:
+        """Whether the value was given rather than inferred."""
+        return self.grid.size == 1
+
+    def quantile(self, probability: float) -> float:
+        """Inverse of the cumulative distribution, linear between grid points."""
+        if self.known:
+            return float(self.grid[0])
+        steps = np.diff(self.grid) * 0.5 * (self.density[1:] + self.density[:-1])
+        cumulative = np.concatenate([[0.0], np.cumsum(steps)])
+        return float(np.interp(probability * cumulative[-1], cumulative, self.grid))
+
+    @property
+    def mean(self) -> float:
+        """Posterior mean."""
+        if self.known:
+            return float(self.grid[0])
+        return float(np.trapezoid(self.grid * self.density, self.grid))
+
+    @property
+    def std(self) -> float:
+        """Posterior standard deviation."""
+        if self.known:
+            return 0.0
+        return float(np.sqrt(np.trapezoid((self.grid - self.mean) ** 2 * self.density, self.grid)))
+
+    @property
+    def contraction(self) -> float:
+        """1 − (posterior sd / prior sd)²: 0 where the data say nothing, near 1 where they decide."""
+        if self.known:
+            return 1.0
+        return 1.0 - self.std**2 / ((self.grid[-1] - self.grid[0]) ** 2 / 12.0)
+
+
+@dataclass(frozen=True)
+class ChainPosterior:
+    """Marginal posteriors of ``SPEC_NAMES``."""
+
+    marginals: dict[str, Marginal]
+
+    @property
+    def spec(self) -> Spec:
+        """Posterior medians: the estimate with the least expected absolute error, and not drawn to far side modes."""
+        return Spec(**{name: marginal.quantile(0.5) for name, marginal in self.marginals.items()})
+
+    @property
+    def std(self) -> Spec:
+        """Posterior standard deviations."""
+        return Spec(**{name: marginal.std for name, marginal in self.marginals.items()})
+
+    @property
+    def interval(self) -> dict[str, tuple[float, float]]:
+        """Central 90 % credible intervals."""
+        tail = 0.5 * (1 - _COVERAGE)
+        return {name: (m.quantile(tail), m.quantile(1 - tail)) for name, m in self.marginals.items()}
+
+    def sentences(self) -> dict[str, str]:
+        """What the data say about each parameter, in words."""
+        return {name: _sentence(name, marginal) for name, marginal in self.marginals.items()}
+
+
+def calibrate(scene: Scene) -> ChainPosterior:
+    """Marginal posteriors of the mismatch parameters from the counts of one scene.
+
+    A single frame, or fewer than three frames, leaves all three at their priors. Deterministic.
+    """
+    bounds = scene.ranges.as_dict()
+    marginals = {name: Marginal.flat(*bounds[name]) for name in SPEC_NAMES}
+    if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES:
+        low, high = bounds["gain_drift"]
+        marginals["gain_drift"] = Marginal.from_log(
+            *map(np.asarray, drift_log_posterior(scene.y.astype(np.float32), scene.acquisition, low, high))
+        )
+        found = transient_log_likelihood(
+            scene.y.astype(np.float32), scene.acquisition, scene.ranges, marginals["gain_drift"].quantile(0.5)
+        )
+        marginals["motion_blur"] = Marginal.from_log(found.motion_blur_grid, found.motion_blur_log_likelihood)
+        marginals["lag"] = Marginal.from_log(found.lag_grid, found.lag_log_likelihood)
+    return ChainPosterior(marginals)
+
+
+def _sentence(name: str, marginal: Marginal) -> str:
+    unit, low, high = SPEC_UNITS[name], marginal.grid[0], marginal.grid[-1]
+    if marginal.known:
+        return f"{name} = {marginal.mean:+.3g} {unit}, taken as known"
+    estimate = f"{marginal.quantile(0.5):+.3g} ± {marginal.std:.2g} {unit}"
+    if marginal.contraction < 0.1:
+        return f"{name} is not identifiable here: the posterior is the prior on [{low:g}, {high:g}] {unit}"
+    edge = 0.02 * (high - low)
+    near = marginal.grid[marginal.density.argmax()]
+    if min(near - low, high - near) < edge:
+        return f"{name} = {estimate}, with its mode at an edge of [{low:g}, {high:g}] {unit}: check the range"
+    return f"{name} = {estimate}; the data remove {100 * marginal.contraction:.0f} % of the prior variance"

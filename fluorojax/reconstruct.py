@@ -1,0 +1,198 @@
+"""Batches of scenes through calibration and inference: grouping, chunking, devices, progress.
+
+Engines are written for one scene. Here they are batched with ``vmap`` in chunks of scenes of one shape, one compilation
+per shape, and the chunk is laid out over all local devices along its scene axis.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
+from fluorojax.engines.map import MapResult, solve_map
+from fluorojax.models import load_model
+from fluorojax.progress import Progress
+from fluorojax.protocol import SceneData, SceneModel
+from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.scene import Scene
+from fluorojax.spec import SPEC_NAMES
+
+METHODS = ("map",)
+CHAINS = ("calibrated", "nominal", "true")
+
+# Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
+_ARRAYS_PER_SCENE = 160
+_CHUNK_BYTES = 2 * 1024**3
+
+
+def reconstruct_scenes(
+    scenes: Iterable[Scene], options: ReconstructOptions, *, progress: Progress | None = None
+) -> Iterator[Reconstruction]:
+    """Reconstruct scenes of any shapes; results come as chunks finish, grouped by shape.
+
+    The chain is the scene's marginal posterior (``options.chain`` "calibrated"), all offsets zero ("nominal"), or the
+    file's truth ("true"). A two-dimensional scene under the default model is served by ``single_frame``.
+
+    Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``chain="true"`` without a truth,
+    before the first result.
+    """
+    _check(options)
+    scenes = list(scenes)
+    if options.chain == "true" and (unknown := [s.name for s in scenes if s.true_spec is None]):
+        raise ValueError(f"chain is 'true', but {', '.join(unknown)} has no true_spec")
+    groups: dict[tuple[int, ...], list[Scene]] = {}
+    for scene in scenes:
+        groups.setdefault(scene.y.shape, []).append(scene)
+    models = {shape: _model_for(shape, options) for shape in groups}
+    for shape, group in groups.items():
+        models[shape].latent_shapes(_data(group[0]))
+    return _run(groups, models, options, progress)
+
+
+def _run(
+    groups: dict[tuple[int, ...], list[Scene]],
+    models: dict[tuple[int, ...], SceneModel],
+    options: ReconstructOptions,
+    progress: Progress | None,
+) -> Iterator[Reconstruction]:
+    total = sum(len(group) for group in groups.values())
+    done = 0
+    if progress is not None:
+        progress.start(total)
+    for shape, group in groups.items():
+        size = chunk_size(shape, len(group), options.batch)
+        for first in range(0, len(group), size):
+            chunk = group[first : first + size]
+            begin = time.perf_counter()
+            chains = [_chain(scene, options) for scene in chunk]
+            if progress is not None:
+                progress.update(done + 0.2 * len(chunk), f"{chunk[0].name}: chain calibrated")
+            results = _solve_chunk(models[shape], chunk, chains, size, options.seed)
+            seconds = (time.perf_counter() - begin) / len(chunk)
+            for i, (scene, chain) in enumerate(zip(chunk, chains, strict=True)):
+                one = jax.tree.map(lambda leaf, i=i: leaf[i], results)
+                done += 1
+                result = _reconstruction(scene, chain, models[shape], one, seconds)
+                if progress is not None:
+                    progress.update(done, f"{scene.name}: {result.status.name.lower().replace('_', ' ')}")
+                yield result
+
+
+def chunk_size(shape: tuple[int, ...], scenes: int, batch: int | None) -> int:
+    """Scenes per chunk: ``batch``, or as many as fit in about 2 GiB per device; never more than there are.
+
+    With several devices the size is a multiple of their number, so that every device holds equally many scenes; the
+    last chunk is filled up with repeats.
+    """
+    devices = jax.local_device_count()
+    if batch is None:
+        # A CPU gains nothing from wider batches: its caches hold one scene.
+        per_device = max(1, _CHUNK_BYTES // (4 * _ARRAYS_PER_SCENE * int(np.prod(shape))))
+        batch = devices * (1 if jax.default_backend() == "cpu" else per_device)
+    batch = min(batch, scenes)
+    return -(-batch // devices) * devices
+
+
+def _check(options: ReconstructOptions) -> None:
+    if options.method not in METHODS:
+        raise ValueError(f"method is {options.method!r}; expected one of {', '.join(METHODS)}")
+    if options.chain not in CHAINS:
+        raise ValueError(f"chain is {options.chain!r}; expected one of {', '.join(CHAINS)}")
+    if options.batch is not None and options.batch < 1:
+        raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
+
+
+def _model_for(shape: tuple[int, ...], options: ReconstructOptions) -> SceneModel:
+    name = "single_frame" if len(shape) == 2 and options.model == "sequence" else options.model
+    return load_model(name)
+
+
+def _data(scene: Scene) -> SceneData:
+    def to_array(value: object) -> Array:
+        return jnp.asarray(value, jnp.result_type(float))
+
+    return SceneData(to_array(scene.y), jax.tree.map(to_array, scene.acquisition), jax.tree.map(to_array, scene.ranges))
+
+
+def _chain(scene: Scene, options: ReconstructOptions) -> ChainPosterior:
+    if options.chain == "calibrated":
+        return calibrate(scene)
+    if options.chain == "true":
+        assert scene.true_spec is not None  # checked before the run
+        known = scene.true_spec.as_dict()
+    else:
+        known = dict.fromkeys(SPEC_NAMES, 0.0)
+    return ChainPosterior({name: Marginal.point(value) for name, value in known.items()})
+
+
+def _stack(trees: Sequence) -> Any:
+    return jax.tree.map(
+        lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.result_type(float)) for leaf in leaves]), *trees
+    )
+
+
+def _solve_chunk(
+    model: SceneModel, chunk: Sequence[Scene], chains: Sequence[ChainPosterior], size: int, seed: int
+) -> MapResult:
+    fill = [0] * (size - len(chunk))
+    order = [*range(len(chunk)), *fill]
+    data = _stack([_data(chunk[i]) for i in order])
+    spec = _stack([chains[i].spec for i in order])
+    std = jnp.stack([chains[i].std.as_array() for i in order]).astype(jnp.result_type(float))
+    mesh = Mesh(np.array(jax.local_devices()), ("scene",))
+    layout = NamedSharding(mesh, PartitionSpec("scene"))
+    data, spec, std = jax.device_put((data, spec, std), layout)
+    # One key for all: it only drives the probes of preconditioner and variance, and a scene's answer must not depend
+    # on its place in a batch.
+    key = jax.device_put(jax.random.key(seed), NamedSharding(mesh, PartitionSpec()))
+    return jax.device_get(_batched(model, mesh)(data, spec, std, key))
+
+
+_COMPILED: dict[tuple[SceneModel, Mesh], Callable[..., MapResult]] = {}
+
+
+def _batched(model: SceneModel, mesh: Mesh) -> Callable[..., MapResult]:
+    """The compiled batch solver of a model; jit keeps one executable per chunk shape."""
+    if (model, mesh) not in _COMPILED:
+        batched = jax.vmap(partial(solve_map, model), in_axes=(0, 0, 0, None))
+        scenes, everywhere = PartitionSpec("scene"), PartitionSpec()
+        # shard_map rather than automatic partitioning: each device runs its own scenes to their own convergence.
+        sharded = jax.shard_map(
+            batched, mesh=mesh, in_specs=(scenes, scenes, scenes, everywhere), out_specs=scenes, check_vma=False
+        )
+        _COMPILED[model, mesh] = jax.jit(sharded)
+    return _COMPILED[model, mesh]
+
+
+def _reconstruction(
+    scene: Scene, chain: ChainPosterior, model: SceneModel, result: MapResult, seconds: float
+) -> Reconstruction:
+    status = Status.DIVERGED if result.diverged else Status.CONVERGED if result.converged else Status.ITERATION_LIMIT
+    variance = result.noise_variance + np.sum(result.chain_variance, axis=0)
+    shares = {name: float(np.mean(result.chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
+    return Reconstruction(
+        name=scene.name,
+        x_hat=np.asarray(result.x, np.float32),
+        x_std=np.asarray(np.sqrt(variance), np.float32),
+        spec=chain.spec,
+        spec_std=chain.std,
+        spec_interval=chain.interval,
+        status=status,
+        seconds=seconds,
+        diagnostics={
+            "model": model.name,
+            "energy": float(result.energy),
+            "energy_per_pixel": float(result.energy) / scene.y.size,
+            "energy_still_to_gain": float(result.decrement),
+            "iterations": int(result.iterations),
+            "variance_share_of_chain": shares,
+            "identifiability": chain.sentences(),
+        },
+    )
