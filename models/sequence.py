@@ -20,11 +20,11 @@ from fluorojax.physics import GainDrift, default_operator
 from fluorojax.priors import (
     Bands,
     LocalScales,
-    dynamic_parts,
+    dynamic_field,
     dynamic_spectrum,
     initial_scales,
     local_variance,
-    static_parts,
+    static_field,
     static_spectrum,
     update_scales,
 )
@@ -55,11 +55,11 @@ def model(data: SceneData) -> None:
         dynamic_temporal=white("dynamic_temporal", bands.frames),
     )
     level = 0.5 + 0.25 * white("level")
-    static = static_parts(bands, scales, jnp.sqrt(static_power) * white("static", *pixels))
-    dynamic = dynamic_parts(bands, scales, jnp.sqrt(dynamic_power) * white("dynamic", bands.frames, *pixels))
+    static = static_field(bands, scales, jnp.sqrt(static_power) * white("static", *pixels))
+    dynamic = dynamic_field(bands, scales, jnp.sqrt(dynamic_power) * white("dynamic", bands.frames, *pixels))
 
-    x = numpyro.deterministic("x", level + sum(static) + sum(sum(groups) for groups in dynamic))
-    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
+    x = numpyro.deterministic("x", level + static + dynamic)
+    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
 
 

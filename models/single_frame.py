@@ -9,7 +9,7 @@ import numpyro
 from numpyro.distributions import Normal, Poisson
 
 from fluorojax.physics import default_operator
-from fluorojax.priors import Bands, LocalScales, local_variance, static_parts, static_spectrum, update_scales
+from fluorojax.priors import Bands, LocalScales, local_variance, static_field, static_spectrum, update_scales
 from fluorojax.protocol import SceneData, spec_prior
 
 HYPERPARAMETERS = ("static_amplitude", "static_slope")
@@ -21,9 +21,9 @@ def model(data: SceneData) -> None:
     scales = LocalScales.ones(bands) if data.aux is None else data.aux
     spec = spec_prior(data.ranges)
     power = spectrum(bands, white("static_amplitude"), white("static_slope"))
-    image = static_parts(bands, scales, jnp.sqrt(power) * white("static", bands.height, bands.width))
-    x = numpyro.deterministic("x", 0.5 + 0.25 * white("level") + sum(image))
-    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
+    image = static_field(bands, scales, jnp.sqrt(power) * white("static", bands.height, bands.width))
+    x = numpyro.deterministic("x", 0.5 + 0.25 * white("level") + image)
+    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(2), obs=data.counts)
 
 

@@ -94,5 +94,6 @@ def _neighbours(values: Array) -> Array:
         if (size := values.shape[axis]) > 2:
             first, last = (jax.lax.slice_in_dim(logs, i, i + 1, axis=axis) for i in (0, size - 1))
             padded = jnp.concatenate([first, logs, last], axis=axis)
-            logs = sum(jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)) / 3.0
+            shifted = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
+            logs = (shifted[0] + shifted[1] + shifted[2]) / 3.0
     return jnp.exp(logs)

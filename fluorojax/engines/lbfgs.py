@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.tree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 
 class Minimum(NamedTuple):
@@ -23,7 +23,11 @@ class Minimum(NamedTuple):
 
 
 def minimise(
-    energy: Callable[[PyTree], Float[Array, ""]], start: PyTree, *, max_iterations: int, tolerance: float
+    energy: Callable[[PyTree], Float[Array, ""]],
+    start: PyTree,
+    *,
+    max_iterations: Int[ArrayLike, ""] | int,
+    tolerance: float,
 ) -> Minimum:
     """L-BFGS (Nocedal & Wright, ch. 7) with a zoom line search.
 

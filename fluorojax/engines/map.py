@@ -5,13 +5,15 @@ the edges of their ranges. The latents that describe the prior stay at their med
 scales between solves (empirical Bayes).
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
-from fluorojax.engines.lbfgs import minimise
+from fluorojax.engines.lbfgs import Minimum, minimise
 from fluorojax.engines.linear_response import chain_response, sample_variance
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 from fluorojax.spec import Spec
@@ -36,6 +38,17 @@ class MapResult(eqx.Module):
     diverged: Bool[Array, ""]
 
 
+class _Carry(NamedTuple):
+    """State between the rounds of one scene."""
+
+    latents: Latents
+    scale: Latents
+    """The preconditioner of the solve that gave ``latents``."""
+    aux: PyTree
+    """The local scales of that solve."""
+    next_aux: PyTree
+
+
 def solve_map(
     model: SceneModel,
     data: SceneData,
@@ -57,31 +70,32 @@ def solve_map(
     fixed |= {name: jnp.zeros(shapes[name]) for name in model.hyperparameters}
     start = {name: jnp.zeros(shape) for name, shape in shapes.items() if name not in fixed}
 
-    if model.initial_aux is not None:
-        data = eqx.tree_at(lambda d: d.aux, data, model.initial_aux(data, spec), is_leaf=lambda leaf: leaf is None)
+    def with_aux(aux: PyTree) -> SceneData:
+        return eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
 
-    def solve(data: SceneData, at: Latents, iterations: int):
-        target = posterior(model, data, fixed)
-        scale = diagonal_scale(target, at, key)
+    def solve(carry: _Carry, iterations: Int[Array, ""]) -> tuple[_Carry, Minimum]:
+        """One MAP solve, and the hook's local scales for the next; one compilation serves all rounds."""
+        now = with_aux(carry.next_aux)
+        target = posterior(model, now, fixed)
+        scale = diagonal_scale(target, carry.latents, key)
         minimum = minimise(
             lambda scaled: target.energy(jax.tree.map(jnp.multiply, scale, scaled)),
-            jax.tree.map(jnp.zeros_like, start),
+            jax.tree.map(jnp.divide, carry.latents, scale),
             max_iterations=iterations,
             tolerance=tolerance,
         )
-        return minimum, jax.tree.map(jnp.multiply, scale, minimum.position), scale
+        latents = jax.tree.map(jnp.multiply, scale, minimum.position)
+        next_aux = carry.next_aux
+        if model.update_aux is not None:
+            next_aux = model.update_aux(now, model.sites(now, {**fixed, **latents}))
+        return _Carry(latents, scale, carry.next_aux, next_aux), minimum._replace(position=None)
 
-    def early(carry: tuple[SceneData, Latents], _: None):
-        data, at = carry
-        _, latents, _ = solve(data, at, _EARLY_ITERATIONS)
-        assert model.update_aux is not None
-        aux = model.update_aux(data, model.sites(data, {**fixed, **latents}))
-        return (eqx.tree_at(lambda d: d.aux, data, aux), latents), None
-
-    at = start
-    if model.update_aux is not None:
-        (data, at), _ = jax.lax.scan(early, (data, start), length=model.aux_rounds - 1)
-    minimum, latents, scale = solve(data, at, max_iterations)
+    aux = None if model.initial_aux is None else model.initial_aux(data, spec)
+    rounds = 1 if model.update_aux is None else model.aux_rounds
+    limits = jnp.array([_EARLY_ITERATIONS] * (rounds - 1) + [max_iterations])
+    final, minima = jax.lax.scan(solve, _Carry(start, start, aux, aux), limits)
+    latents, scale, data = final.latents, final.scale, with_aux(final.aux)
+    minimum = jax.tree.map(lambda leaf: leaf[-1], minima)
 
     target = posterior(model, data, fixed)
     if model.pixel_variance is not None:

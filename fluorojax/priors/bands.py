@@ -69,6 +69,11 @@ class Bands:
         return tuple(bands)
 
     @cached_property
+    def group_of(self) -> tuple[int, ...]:
+        """Temporal group of each temporal cosine index."""
+        return tuple(g for g, (low, high) in enumerate(self.temporal) for _ in range(low, high))
+
+    @cached_property
     def temporal(self) -> tuple[tuple[int, int], ...]:
         """Ranges [low, high) of temporal cosine indices that share a local scale: slow, medium and fast changes."""
         cuts = [0, *(cut for cut in (2, 5) if cut < self.frames), self.frames]
@@ -82,16 +87,10 @@ class Bands:
         across = jnp.einsum("...hw,wx->...hx", band.corner(coefficients), columns)
         return jnp.einsum("hy,...hx->...yx", rows, across)
 
-    def sequence(
-        self, band: Band, group: tuple[int, int], coefficients: Float[Array, "T H W"]
-    ) -> Float[Array, "T H W"]:
-        """Pixel values (T, H, W) of one band and temporal group of a sequence's coefficients (temporal index first)."""
-        low, high = group
-        temporal = jnp.asarray(cosine_matrix(self.frames, high)[low:], coefficients.dtype)
-        if high - low < self.frames // 2:
-            return jnp.einsum("kt,kyx->tyx", temporal, self.image(band, coefficients[low:high]))
-        corner = coefficients[low:high, : band.rows, : band.columns]
-        return self.image(band, jnp.einsum("kt,khw->thw", temporal, corner))
+    def in_time(self, coefficients: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
+        """A sequence from the pixel values of its temporal cosine coefficients (index first)."""
+        temporal = jnp.asarray(cosine_matrix(self.frames, self.frames), coefficients.dtype)
+        return jnp.einsum("kt,kyx->tyx", temporal, coefficients)
 
     def _axes(self) -> tuple[np.ndarray, np.ndarray]:
         side = max(self.height, self.width)

@@ -12,6 +12,7 @@ energy / fraction of it that the data determine.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from fluorojax.priors.bands import Band, Bands
@@ -46,12 +47,24 @@ def static_parts(bands: Bands, scales: LocalScales, coefficients: Float[Array, "
 
 def dynamic_parts(
     bands: Bands, scales: LocalScales, coefficients: Float[Array, "T H W"]
-) -> list[list[Float[Array, "T H W"]]]:
-    """The scaled bands and temporal groups of a dynamic field; their sum is the field, in units of x."""
-    return [
-        [scales.dynamic[b, g] * bands.sequence(band, group, coefficients) for g, group in enumerate(bands.temporal)]
-        for b, band in enumerate(bands.spatial)
-    ]
+) -> list[Float[Array, "T H W"]]:
+    """The scaled bands of a dynamic field, in space and temporal frequency (index first).
+
+    The scales are constant in time, so they act before the temporal transform, which all bands then share:
+    :func:`dynamic_field`.
+    """
+    group = np.array(bands.group_of)
+    return [scales.dynamic[b][group] * bands.image(band, coefficients) for b, band in enumerate(bands.spatial)]
+
+
+def static_field(bands: Bands, scales: LocalScales, coefficients: Float[Array, "H W"]) -> Float[Array, "H W"]:
+    """A locally scaled static image, in units of x, from its cosine coefficients."""
+    return sum(static_parts(bands, scales, coefficients), jnp.zeros_like(coefficients))
+
+
+def dynamic_field(bands: Bands, scales: LocalScales, coefficients: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
+    """A locally scaled dynamic field, in units of x, from its cosine coefficients (temporal index first)."""
+    return bands.in_time(sum(dynamic_parts(bands, scales, coefficients), jnp.zeros_like(coefficients)))
 
 
 def initial_scales(
@@ -98,7 +111,7 @@ def update_scales(
         groups = []
         for g, (low, high) in enumerate(bands.temporal):
             power = band.corner(dynamic_power[low:high]) / dynamic_power.size
-            energy = jnp.mean(dynamic_fields[b][g] ** 2, axis=0)
+            energy = jnp.sum(dynamic_fields[b][low:high] ** 2, axis=0) / bands.frames  # Parseval: the mean over frames
             groups.append(_step(scales.dynamic[b, g], energy, power, dynamic_power.size * precision, sigma))
         new_dynamic.append(jnp.stack(groups))
     return LocalScales(jnp.stack(new_static), jnp.stack(new_dynamic))
