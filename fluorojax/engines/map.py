@@ -19,7 +19,7 @@ from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 from fluorojax.spec import Spec
 
 # Solves before the last only feed the local scales, which average over neighbourhoods.
-_EARLY_ITERATIONS = 40
+_EARLY_ITERATIONS = 60
 
 
 class MapResult(eqx.Module):
@@ -56,8 +56,8 @@ def solve_map(
     spec_std: Float[Array, "3"],
     key: Array,
     *,
-    max_iterations: int = 150,
-    tolerance: float = 1e-3,
+    max_iterations: int = 300,
+    tolerance: float = 3e-5,
     samples: int = 16,
 ) -> MapResult:
     """Reconstruct one scene.
@@ -77,10 +77,11 @@ def solve_map(
         """One MAP solve, and the hook's local scales for the next; one compilation serves all rounds."""
         now = with_aux(carry.next_aux)
         target = posterior(model, now, fixed)
-        scale = diagonal_scale(target, carry.latents, key)
+        # Every round starts from the prior mean: under new local scales the last latents are another, wilder image.
+        scale = diagonal_scale(target, start, key)
         minimum = minimise(
             lambda scaled: target.energy(jax.tree.map(jnp.multiply, scale, scaled)),
-            jax.tree.map(jnp.divide, carry.latents, scale),
+            start,
             max_iterations=iterations,
             tolerance=tolerance,
         )

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""What the counts say about the imaging chain: marginal posteriors of the three spec parameters of every scene.
+
+    python inference/calibrate.py IN.h5 [--plot FILE.png]
+
+Nothing is reconstructed. Each row gives the posterior median, its standard deviation, the central 90 % interval, and
+how much of the prior variance the data remove; about 0 % means that the posterior is the prior. Where the file holds
+the true parameters they stand in the last column.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fluorojax.calibration.chain import ChainPosterior, calibrate
+from fluorojax.cli.tables import print_table
+from fluorojax.io import InputError, atomic_output, iter_scenes
+from fluorojax.scene import Scene
+from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
+
+COLUMNS = ("scene", "parameter", "median", "sd", "90 % interval", "removed", "truth")
+
+
+def rows(scene: Scene, posterior: ChainPosterior) -> list[list[str]]:
+    """Table rows of one scene, one a parameter."""
+    median, std, interval = posterior.spec.as_dict(), posterior.std.as_dict(), posterior.interval
+    truth = {} if scene.true_spec is None else scene.true_spec.as_dict()
+    return [
+        [
+            scene.name,
+            f"{name} ({SPEC_UNITS[name]})",
+            f"{median[name]:+.3f}",
+            f"{std[name]:.3f}",
+            f"{interval[name][0]:+.3f} … {interval[name][1]:+.3f}",
+            f"{100 * max(posterior.marginals[name].contraction, 0.0):.0f} %",
+            f"{truth[name]:+.3f}" if name in truth else "–",
+        ]
+        for name in SPEC_NAMES
+    ]
+
+
+def plot(path: Path, found: list[tuple[Scene, ChainPosterior]], *, overwrite: bool) -> None:
+    """One row a scene, one column a parameter: posterior, flat prior and, where known, the truth."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.2 * len(found)), layout="constrained")
+    axes = figure.subplots(len(found), len(SPEC_NAMES), squeeze=False)
+    for line, (scene, posterior) in zip(axes, found, strict=True):
+        line[0].set_ylabel(scene.name)
+        for axis, name in zip(line, SPEC_NAMES, strict=True):
+            marginal, (low, high) = posterior.marginals[name], scene.ranges.as_dict()[name]
+            axis.plot(marginal.grid, marginal.density, label="posterior")
+            axis.hlines(1 / (high - low), low, high, colors="0.6", linestyles="dashed", label="prior")
+            if scene.true_spec is not None:
+                axis.axvline(scene.true_spec.as_dict()[name], color="k", linewidth=1, label="truth")
+            axis.set(xlabel=f"{name} ({SPEC_UNITS[name]})", yticks=[], ylim=(0, None))
+    axes[0, 0].legend(fontsize="small")
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Marginal posteriors of the imaging chain of every scene.")
+    parser.add_argument("source", metavar="IN.h5", type=Path, help="challenge file")
+    parser.add_argument("--plot", metavar="FILE.png", type=Path, help="also draw the posteriors")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing plot")
+    arguments = parser.parse_args()
+    try:
+        found = []
+        for scene in iter_scenes(arguments.source):
+            found.append((scene, calibrate(scene)))
+            print(f"calibrate: {scene.name} done", file=sys.stderr)
+        if arguments.plot is not None:
+            plot(arguments.plot, found, overwrite=arguments.overwrite)
+    except (InputError, ValueError) as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 2
+    print_table(str(arguments.source), COLUMNS, [row for pair in found for row in rows(*pair)])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""The scripts, the notebook and the examples of the README, run with tiny settings."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+from fluorojax.cli import main as fluorojax
+from fluorojax.io import list_reconstructions, read_reconstruction, read_scene, write_challenge
+from fluorojax.models import load_model
+from fluorojax.reconstruction import Status
+from fluorojax.simulation import SimulationOptions, simulate_scenes
+from fluorojax.spec import SPEC_NAMES
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+OWN_MODEL = next(block for block in PYTHON_BLOCKS if "def model(data)" in block)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A challenge file of two tiny scenes."""
+    path = tmp_path_factory.mktemp("scenes") / "IN.h5"
+    write_challenge(path, simulate_scenes(2, 0, SimulationOptions(frames=4, size=24)))
+    return path
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    """The model of the README as a user's file; it compiles much faster than the shipped ones."""
+    path = tmp_path / "my_model.py"
+    path.write_text(OWN_MODEL, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Run a script of inference/ in this process; returns its exit code."""
+
+    def run(name, *arguments):
+        path = ROOT / "inference" / name
+        spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        return module.main()
+
+    return run
+
+
+def test_the_readme_model_follows_the_protocol_and_fits(script, scenes, own_model, tmp_path, capsys):
+    assert load_model(own_model).name == "my_model"
+    output = tmp_path / "OUT.h5"
+    assert script("map_batch.py", scenes, "-o", output, "--model", own_model, "--batch", 2) == 0
+    assert list_reconstructions(output) == ["sample_00", "sample_01"]
+    for name in list_reconstructions(output):
+        result, scene = read_reconstruction(output, name), read_scene(scenes, name)
+        assert result.status is Status.CONVERGED
+        # a white prior shrinks the raw estimate, of which the truth is a few standard deviations away
+        assert np.sqrt(np.mean((result.x_hat - scene.x_true) ** 2)) < 0.1
+        assert result.x_std is not None
+        assert (result.x_std > 0).all()
+    assert "gain_drift" in capsys.readouterr().out
+
+
+def test_batch_map_refuses_bad_input_in_one_line(script, tmp_path, scenes, capsys):
+    assert script("map_batch.py", tmp_path / "none.h5", "-o", tmp_path / "OUT.h5") == 2
+    assert script("map_batch.py", scenes, "-o", tmp_path / "OUT.h5", "--model", "no_such_model") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "none.h5: " in lines[0]
+    assert "no_such_model" in lines[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_table_and_plot(script, scenes, tmp_path, capsys):
+    picture = tmp_path / "chain.png"
+    assert script("calibrate.py", scenes, "--plot", picture) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    table = capsys.readouterr().out
+    for scene in ("sample_00", "sample_01"):
+        truth = read_scene(scenes, scene).true_spec
+        assert truth is not None
+        for name in SPEC_NAMES:
+            assert any(
+                scene in line and name in line and f"{truth.as_dict()[name]:+.3f}" in line
+                for line in table.splitlines()
+            )
+    assert script("calibrate.py", scenes, "--plot", picture) == 2
+    assert "already exists" in capsys.readouterr().err
+
+
+def test_blind_entry_goes_on_after_a_bad_file(script, scenes, own_model, tmp_path, monkeypatch, capsys):
+    inputs, outputs = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    (inputs / "a_bad.h5").write_bytes(b"not HDF5")
+    (inputs / "b_good.h5").write_bytes(scenes.read_bytes())
+    monkeypatch.setenv("FLUOROJAX_INPUT", str(inputs))
+    monkeypatch.setenv("FLUOROJAX_OUTPUT", str(outputs))
+    assert script("blind_entry.py", "--model", own_model) == 1
+    captured = capsys.readouterr()
+    assert [path.name for path in outputs.iterdir()] == ["b_good.h5"]
+    assert "a_bad.h5: not an HDF5 file" in captured.err
+    assert list_reconstructions(outputs / "b_good.h5") == ["sample_00", "sample_01"]
+
+    (inputs / "a_bad.h5").unlink()
+    assert script("blind_entry.py", "--model", own_model) == 0
+    assert "finished before" in capsys.readouterr().out
+
+
+def test_blind_entry_without_work_says_so(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("FLUOROJAX_INPUT", raising=False)
+    monkeypatch.delenv("FLUOROJAX_OUTPUT", raising=False)
+    assert script("blind_entry.py") == 2
+    assert script("blind_entry.py", tmp_path, tmp_path / "out") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_python_examples_of_the_readme(scenes, tmp_path, monkeypatch, capsys):
+    """They run in the order of the page, each with what the ones before it defined."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "IN.h5").write_bytes(scenes.read_bytes())
+    names: dict = {}
+    with mpl.rc_context({"backend": "agg"}):
+        for block in PYTHON_BLOCKS:
+            exec(compile(block, "README.md", "exec"), names)
+        names["plt"].close("all")
+    shown = capsys.readouterr().out
+    assert "sample_01 converged (4, 24, 24)" in shown
+    assert "gain_drift: 90 % interval" in shown
+
+
+def test_commands_of_the_readme_exist(capsys):
+    """Every ``fluorojax`` line of the page names a command and options that it has."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    text = "\n".join(block for language, block in blocks if not language)
+    lines = re.findall(r"^fluorojax (.+)$", text, flags=re.MULTILINE)
+    assert len(lines) >= 6
+    for line in lines:
+        command, *words = line.split()
+        assert fluorojax([command, "--help"]) == 0
+        help_text = capsys.readouterr().out
+        for option in (word for word in words if word.startswith("-")):
+            assert re.search(rf"{re.escape(option)}\b", help_text), f"{command} has no {option}"
+
+
+@pytest.mark.filterwarnings("default")  # the notebook runs in a process of its own; Jupyter's warnings are not ours
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_runs(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("FLUOROJAX_QUICK", "1")
+    notebook = nbformat.read(path, as_version=4)
+    committed = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in committed), "commit the notebook with its outputs"
+    assert all(output.output_type != "error" and output.get("name") != "stderr" for output in committed)
+    assert path.stat().st_size < 500_000
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
