@@ -74,12 +74,11 @@ def psnr(x, truth):
     return -10 * np.log10(np.mean((np.asarray(x, np.float64) - truth) ** 2))
 
 
-def difference(first, second):
-    """Largest change of an estimate or its deviation, relative to the largest value."""
-    return max(
-        np.abs(getattr(first, field) - getattr(second, field)).max() / np.abs(getattr(second, field)).max()
-        for field in ("x_hat", "x_std")
-    )
+def check_same(first, second):
+    """One answer up to rounding; a deviation also up to where its conjugate gradients stop, at a residual of 1e-2."""
+    for field, tolerance in (("x_hat", 1e-4), ("x_std", 1e-2)):
+        one, other = getattr(first, field), getattr(second, field)
+        assert np.abs(one - other).max() < tolerance * np.abs(other).max(), field
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +190,7 @@ def test_gaussian_observations_are_reconstructed(scenes, results, tmp_path):
 
 def test_the_answer_does_not_depend_on_the_chunk(one_by_one, results):
     for name, alone in one_by_one.items():
-        assert difference(alone, results[name]) < 1e-4
+        check_same(alone, results[name])
 
 
 def test_a_known_chain_is_taken_as_it_is(scenes, results):
@@ -335,6 +334,5 @@ def test_several_devices_give_the_answer_of_one(one_by_one, static_model, tmp_pa
     assert run.returncode == 0, run.stderr
     several = np.load(out)
     for i, name in enumerate(sorted(one_by_one)):
-        for field in ("x_hat", "x_std"):
-            alone = getattr(one_by_one[name], field)
-            assert np.abs(several[field][i] - alone).max() < 1e-4 * np.abs(alone).max()
+        alone = one_by_one[name]
+        check_same(replace(alone, x_hat=several["x_hat"][i], x_std=several["x_std"][i]), alone)
