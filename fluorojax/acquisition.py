@@ -51,8 +51,9 @@ class Acquisition(eqx.Module):
         for name in ("pulse_width_ms", "lag_ms"):
             if not np.isfinite(float(getattr(self, name))):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a finite number")
-        if not 0 <= float(self.scatter_fraction) < 1:
-            raise ValueError(f"scatter_fraction is {float(self.scatter_fraction):g}; expected 0 ≤ f < 1")
+        fraction = self.as_dict()["scatter_fraction"]
+        if not 0 <= fraction < 1:
+            raise ValueError(f"scatter_fraction is {fraction:g}; expected 0 ≤ f < 1")
         bounds = ranges.as_dict()
         for nominal, offset, what in (
             ("pulse_width_ms", "motion_blur", "exposure window"),

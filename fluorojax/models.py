@@ -1,6 +1,7 @@
 """Finding and loading model files: the shipped ones by name, a user's own by path."""
 
 import importlib.util
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,24 +28,33 @@ def load_model(name: str | Path) -> "SceneModel":
     The protocol a file must follow is in :mod:`fluorojax.protocol`. Raises ``ValueError`` where there is no such model,
     the file cannot be executed, or it defines no function ``model``.
     """
-    from fluorojax.protocol import SceneModel
-
     shipped = list_models()
     path = Path(name) if str(name).endswith(".py") else shipped.get(str(name))
     if path is None:
         raise ValueError(f"model is {str(name)!r}; expected one of {', '.join(shipped)} or the path of a .py file")
     if not path.is_file():
         raise ValueError(f"model file {path}: no such file")
+    return _load(path.resolve(), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, modified: int) -> "SceneModel":
+    """The same object for the same file, so that what was compiled for it is found again; ``modified`` is its time."""
+    from fluorojax.protocol import SceneModel
+
     module = _execute(path)
     if not callable(getattr(module, "model", None)):
         raise ValueError(f"model file {path}: defines no function 'model'")
     rounds = getattr(module, "AUX_ROUNDS", 1)
-    if not isinstance(rounds, int) or rounds < 1:
+    if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
         raise ValueError(f"model file {path}: AUX_ROUNDS is {rounds!r}; expected a positive integer")
+    names = getattr(module, "HYPERPARAMETERS", ())
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"model file {path}: HYPERPARAMETERS is {names!r}; expected a tuple of names")
     return SceneModel(
         name=path.stem,
         model=module.model,
-        hyperparameters=tuple(getattr(module, "HYPERPARAMETERS", ())),
+        hyperparameters=tuple(names),
         aux_rounds=rounds,
         initial_aux=getattr(module, "initial_aux", None),
         update_aux=getattr(module, "update_aux", None),

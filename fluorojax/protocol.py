@@ -32,7 +32,7 @@ import numpyro
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PyTree
 from numpyro import handlers
-from numpyro.distributions import Delta, Distribution, Independent, Normal, Poisson
+from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Normal, Poisson
 
 from fluorojax.acquisition import Acquisition
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
@@ -135,14 +135,14 @@ class SceneModel:
 
 def _base(distribution: Distribution) -> Distribution:
     """The distribution inside ``to_event`` and ``expand``."""
-    while (inner := getattr(distribution, "base_dist", None)) is not None:
-        distribution = inner
+    while isinstance(distribution, Independent | ExpandedDistribution):
+        distribution = distribution.base_dist
     return distribution
 
 
 def _is_standard_normal(distribution: Distribution) -> bool:
     base = _base(distribution)
-    if isinstance(base, Delta | Independent) or not isinstance(base, Normal):
+    if not isinstance(base, Normal):
         return False
     try:
         return bool(np.all(np.asarray(base.loc) == 0) and np.all(np.asarray(base.scale) == 1))

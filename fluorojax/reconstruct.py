@@ -174,7 +174,12 @@ def _batched(model: SceneModel, mesh: Mesh) -> Callable[..., MapResult]:
 def _reconstruction(
     scene: Scene, chain: ChainPosterior, model: SceneModel, result: MapResult, seconds: float
 ) -> Reconstruction:
-    status = Status.DIVERGED if result.diverged else Status.CONVERGED if result.converged else Status.ITERATION_LIMIT
+    if result.diverged:
+        status = Status.DIVERGED
+    elif result.converged:
+        status = Status.CONVERGED
+    else:
+        status = Status.STALLED if result.stalled else Status.ITERATION_LIMIT
     variance = result.noise_variance + np.sum(result.chain_variance, axis=0)
     shares = {name: float(np.mean(result.chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
     return Reconstruction(
@@ -190,7 +195,7 @@ def _reconstruction(
             "model": model.name,
             "energy": float(result.energy),
             "energy_per_pixel": float(result.energy) / scene.y.size,
-            "energy_still_to_gain": float(result.decrement),
+            "half_squared_gradient": float(result.decrement),
             "iterations": int(result.iterations),
             "variance_share_of_chain": shares,
             "identifiability": chain.sentences(),

@@ -15,6 +15,7 @@ class Status(enum.Enum):
 
     CONVERGED = "converged"
     ITERATION_LIMIT = "stopped at the iteration limit before reaching the tolerance"
+    STALLED = "stopped before the tolerance: the line search found no lower energy in this precision"
     DIVERGED = "diverged: the energy became non-finite; the result must not be used"
 
 

@@ -58,8 +58,9 @@ def model(data: SceneData) -> None:
     static = static_field(bands, scales, jnp.sqrt(static_power) * white("static", *pixels))
     dynamic = dynamic_field(bands, scales, jnp.sqrt(dynamic_power) * white("dynamic", bands.frames, *pixels))
 
-    x = numpyro.deterministic("x", level + static + dynamic)
-    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    x = level + static + dynamic
+    numpyro.deterministic("x", x)
+    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
 
 

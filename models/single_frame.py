@@ -22,8 +22,9 @@ def model(data: SceneData) -> None:
     spec = spec_prior(data.ranges)
     power = spectrum(bands, white("static_amplitude"), white("static_slope"))
     image = static_field(bands, scales, jnp.sqrt(power) * white("static", bands.height, bands.width))
-    x = numpyro.deterministic("x", 0.5 + 0.25 * white("level") + image)
-    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    x = 0.5 + 0.25 * white("level") + image
+    numpyro.deterministic("x", x)
+    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(2), obs=data.counts)
 
 

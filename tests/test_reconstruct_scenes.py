@@ -137,7 +137,7 @@ def test_a_result_is_complete(sequences, blind):
         assert np.isfinite(result.x_hat).all()
         assert np.isfinite(result.x_std).all()
         assert result.x_std.min() > 0
-        assert result.status in (Status.CONVERGED, Status.ITERATION_LIMIT)
+        assert result.status in (Status.CONVERGED, Status.STALLED, Status.ITERATION_LIMIT)
         assert result.seconds > 0
         assert set(result.diagnostics["variance_share_of_chain"]) == set(SPEC_NAMES)
         assert 0.2 < result.diagnostics["energy_per_pixel"] < 1.5

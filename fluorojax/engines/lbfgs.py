@@ -16,9 +16,11 @@ class Minimum(NamedTuple):
     position: PyTree
     energy: Float[Array, ""]
     decrement: Float[Array, ""]
-    """Half the squared gradient norm: in whitened, preconditioned coordinates about the energy still to be gained."""
+    """Half the squared gradient norm: the energy still to be gained, were the preconditioned curvature one."""
     iterations: Int[Array, ""]
     converged: Bool[Array, ""]
+    stalled: Bool[Array, ""]
+    """The last line search found no lower energy."""
     diverged: Bool[Array, ""]
 
 
@@ -72,7 +74,7 @@ def minimise(
     end = jax.lax.while_loop(unfinished, step, begin)
     diverged = ~(jnp.isfinite(end.energy) & jnp.isfinite(end.decrement))
     converged = (end.decrement <= jnp.where(end.stalled, 10 * goal, goal)) & ~diverged
-    return Minimum(end.position, end.energy, end.decrement, end.iteration, converged, diverged)
+    return Minimum(end.position, end.energy, end.decrement, end.iteration, converged, end.stalled, diverged)
 
 
 class _Search(NamedTuple):

@@ -35,6 +35,7 @@ class MapResult(eqx.Module):
     decrement: Float[Array, ""]
     iterations: Int[Array, ""]
     converged: Bool[Array, ""]
+    stalled: Bool[Array, ""]
     diverged: Bool[Array, ""]
 
 
@@ -125,5 +126,6 @@ def solve_map(
         decrement=minimum.decrement,
         iterations=minimum.iterations,
         converged=minimum.converged,
+        stalled=minimum.stalled,
         diverged=minimum.diverged,
     )
