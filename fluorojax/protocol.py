@@ -106,7 +106,13 @@ class SceneModel:
                 traced.update(handlers.trace(handlers.seed(self.model, jax.random.key(0))).get_trace(data))
 
         traced: dict[str, Any] = {}
-        jax.eval_shape(run, data)
+        try:
+            jax.eval_shape(run, data)
+        except Exception as error:  # the model is the user's program: whatever it raises is an input error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(
+                f"model {self.name}: cannot run on counts of shape {data.counts.shape}: {reason}"
+            ) from error
         latents = {n: s for n, s in traced.items() if s["type"] == "sample" and not s["is_observed"]}
         for name, site in latents.items():
             if not _is_standard_normal(site["fn"]):

@@ -1,12 +1,14 @@
 """Batches of scenes through calibration and inference: grouping, chunking, devices, progress.
 
-Engines are written for one scene. Here they are batched with ``vmap`` in chunks of scenes of one shape, one compilation
-per shape, and the chunk is laid out over all local devices along its scene axis.
+Engines are written for one scene. Here they are batched in chunks of scenes of one shape, one compilation per chunk
+shape, and the chunk is laid out over all local devices along its scene axis. Each device runs its share of a chunk
+under ``vmap``, as many scenes side by side as its lanes hold and the rest after them. The lanes depend on the machine
+and the shape alone, not on the chunk: rounding differs with the width of a batched product, an iteration amplifies it,
+and a scene's answer must not depend on how many others share its chunk.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,14 +24,14 @@ from fluorojax.progress import Progress
 from fluorojax.protocol import SceneData, SceneModel
 from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES
+from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 
 METHODS = ("map",)
 CHAINS = ("calibrated", "nominal", "true")
 
 # Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
 _ARRAYS_PER_SCENE = 160
-_CHUNK_BYTES = 2 * 1024**3
+_LANE_BYTES = 2 * 1024**3
 
 
 def reconstruct_scenes(
@@ -73,7 +75,7 @@ def _run(
             begin = time.perf_counter()
             chains = [_chain(scene, options) for scene in chunk]
             if progress is not None:
-                progress.update(done + 0.2 * len(chunk), f"{chunk[0].name}: chain calibrated")
+                progress.update(done + 0.2, f"{chunk[0].name}: chain calibrated")
             results = _solve_chunk(models[shape], chunk, chains, size, options.seed)
             seconds = (time.perf_counter() - begin) / len(chunk)
             for i, (scene, chain) in enumerate(zip(chunk, chains, strict=True)):
@@ -85,19 +87,23 @@ def _run(
                 yield result
 
 
-def chunk_size(shape: tuple[int, ...], scenes: int, batch: int | None) -> int:
-    """Scenes per chunk: ``batch``, or as many as fit in about 2 GiB per device; never more than there are.
+def lanes(shape: tuple[int, ...]) -> int:
+    """Scenes that one device solves side by side: one on a CPU, whose caches hold no more, else 2 GiB worth."""
+    if jax.default_backend() == "cpu":
+        return 1
+    return max(1, _LANE_BYTES // (4 * _ARRAYS_PER_SCENE * int(np.prod(shape))))
 
-    With several devices the size is a multiple of their number, so that every device holds equally many scenes; the
-    last chunk is filled up with repeats.
+
+def chunk_size(shape: tuple[int, ...], scenes: int, batch: int | None) -> int:
+    """Scenes per chunk: ``batch`` at most, by default what fills the lanes of all devices.
+
+    The scenes are spread evenly over as few chunks as that takes, so that little is computed twice: with several
+    devices the size is a multiple of their number, and the last chunk is filled up with repeats.
     """
     devices = jax.local_device_count()
-    if batch is None:
-        # A CPU gains nothing from wider batches: its caches hold one scene.
-        per_device = max(1, _CHUNK_BYTES // (4 * _ARRAYS_PER_SCENE * int(np.prod(shape))))
-        batch = devices * (1 if jax.default_backend() == "cpu" else per_device)
-    batch = min(batch, scenes)
-    return -(-batch // devices) * devices
+    most = min(scenes, devices * lanes(shape) if batch is None else batch)
+    even = -(-scenes // -(-scenes // most))
+    return -(-even // devices) * devices
 
 
 def _check(options: ReconstructOptions) -> None:
@@ -114,11 +120,17 @@ def _model_for(shape: tuple[int, ...], options: ReconstructOptions) -> SceneMode
     return load_model(name)
 
 
-def _data(scene: Scene) -> SceneData:
+def _data(scene: Scene, spec: Spec | None = None) -> SceneData:
+    """What a model sees of a scene. A chain taken as known may lie outside the spec ranges: they then stretch to it."""
+
     def to_array(value: object) -> Array:
         return jnp.asarray(value, jnp.result_type(float))
 
-    return SceneData(to_array(scene.y), jax.tree.map(to_array, scene.acquisition), jax.tree.map(to_array, scene.ranges))
+    ranges = jax.tree.map(to_array, scene.ranges)
+    if spec is not None:
+        known = to_array(spec.as_array())
+        ranges = SpecRanges(jnp.minimum(ranges.low, known), jnp.maximum(ranges.high, known))
+    return SceneData(to_array(scene.y), jax.tree.map(to_array, scene.acquisition), ranges)
 
 
 def _chain(scene: Scene, options: ReconstructOptions) -> ChainPosterior:
@@ -143,7 +155,7 @@ def _solve_chunk(
 ) -> MapResult:
     fill = [0] * (size - len(chunk))
     order = [*range(len(chunk)), *fill]
-    data = _stack([_data(chunk[i]) for i in order])
+    data = _stack([_data(chunk[i], chains[i].spec) for i in order])
     spec = _stack([chains[i].spec for i in order])
     std = jnp.stack([chains[i].std.as_array() for i in order]).astype(jnp.result_type(float))
     mesh = Mesh(np.array(jax.local_devices()), ("scene",))
@@ -161,7 +173,13 @@ _COMPILED: dict[tuple[SceneModel, Mesh], Callable[..., MapResult]] = {}
 def _batched(model: SceneModel, mesh: Mesh) -> Callable[..., MapResult]:
     """The compiled batch solver of a model; jit keeps one executable per chunk shape."""
     if (model, mesh) not in _COMPILED:
-        batched = jax.vmap(partial(solve_map, model), in_axes=(0, 0, 0, None))
+
+        def batched(data: SceneData, spec: Spec, std: Array, key: Array) -> MapResult:
+            def solve(scene: tuple[SceneData, Spec, Array]) -> MapResult:
+                return solve_map(model, *scene, key)
+
+            return jax.lax.map(solve, (data, spec, std), batch_size=lanes(data.counts.shape[1:]))
+
         scenes, everywhere = PartitionSpec("scene"), PartitionSpec()
         # shard_map rather than automatic partitioning: each device runs its own scenes to their own convergence.
         sharded = jax.shard_map(

@@ -29,6 +29,7 @@ from fluorojax.priors import (
     update_scales,
 )
 from fluorojax.protocol import SceneData, spec_prior
+from fluorojax.spec import SPEC_NAMES, Spec
 
 # Latents that describe the prior rather than the scene. MAP leaves them at their prior median (its local scales do
 # their work, without the bias of a joint MAP over amplitudes); NUTS samples them.
@@ -107,5 +108,6 @@ def pixel_variance(data, sites):
 def _state(data, sites):
     bands = Bands(*data.counts.shape)
     static_power, dynamic_power = powers(bands, data, **{name: sites[name] for name in HYPERPARAMETERS})
-    precision = data.acquisition.attenuation_scale**2 * jnp.mean(sites["rate"], axis=0)
-    return bands, static_power, dynamic_power, precision
+    spec = Spec(**{name: sites[name] for name in SPEC_NAMES})
+    information = default_operator().pixel_information(sites["x"], sites["rate"], spec, data.acquisition)
+    return bands, static_power, dynamic_power, jnp.mean(information, axis=0)

@@ -11,6 +11,7 @@ from numpyro.distributions import Normal, Poisson
 from fluorojax.physics import default_operator
 from fluorojax.priors import Bands, LocalScales, local_variance, static_field, static_spectrum, update_scales
 from fluorojax.protocol import SceneData, spec_prior
+from fluorojax.spec import SPEC_NAMES, Spec
 
 HYPERPARAMETERS = ("static_amplitude", "static_slope")
 AUX_ROUNDS = 3
@@ -59,4 +60,5 @@ def pixel_variance(data, sites):
 def _state(data, sites):
     bands = Bands(1, *data.counts.shape)
     power = spectrum(bands, sites["static_amplitude"], sites["static_slope"])
-    return bands, power, data.acquisition.attenuation_scale**2 * sites["rate"]
+    spec = Spec(**{name: sites[name] for name in SPEC_NAMES})
+    return bands, power, default_operator().pixel_information(sites["x"], sites["rate"], spec, data.acquisition)

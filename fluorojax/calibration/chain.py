@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.calibration.drift import drift_log_posterior
+from fluorojax.calibration.drift import STRIDE, drift_log_posterior
 from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, SPEC_UNITS, Spec
@@ -110,11 +110,12 @@ class ChainPosterior:
 def calibrate(scene: Scene) -> ChainPosterior:
     """Marginal posteriors of the mismatch parameters from the counts of one scene.
 
-    A single frame, or fewer than three frames, leaves all three at their priors. Deterministic.
+    A single frame, fewer than three frames, or images smaller than 4 × 4 leave all three at their priors; window and
+    lag need five frames of 16 × 16. Deterministic.
     """
     bounds = scene.ranges.as_dict()
     marginals = {name: Marginal.flat(*bounds[name]) for name in SPEC_NAMES}
-    if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES:
+    if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES and min(scene.y.shape[1:]) >= STRIDE:
         low, high = bounds["gain_drift"]
         marginals["gain_drift"] = Marginal.from_log(
             *map(np.asarray, drift_log_posterior(scene.y.astype(np.float32), scene.acquisition, low, high))

@@ -45,6 +45,11 @@ INFLATION = 1.3
 _NODES = 5
 
 
+# Smaller sequences hold no track of a device that moves fast.
+_MIN_FRAMES = 5
+_MIN_PIXELS = 16
+
+
 @dataclass(frozen=True)
 class TransientLikelihood:
     """Log-likelihoods on grids over the spec ranges (ms); the two parameters count as independent given the tracks.
@@ -77,27 +82,27 @@ def transient_log_likelihood(
 
     **Arguments:**
 
-    - `y`: counts (T, H, W), H and W at least 16.
+    - `y`: counts (T, H, W).
     - `acquisition`: nominal protocol of the scene, unbatched.
     - `ranges`: ranges of the spec parameters; the grids span them, ends included.
     - `gain_drift`: gain drift, %/frame, divided out of the counts first.
     - `points`: grid points of each parameter.
 
-    **Returns:** a :class:`TransientLikelihood`. Sequences of fewer than five frames, and scenes without fast devices,
-    give flat likelihoods.
+    **Returns:** a :class:`TransientLikelihood`. Sequences of fewer than five frames or of images smaller than
+    16 × 16, and scenes without fast devices, give flat likelihoods.
 
-    **Raises:** ``ValueError`` for counts that are not (T, H, W) with H and W at least 16, or fewer than two points.
+    **Raises:** ``ValueError`` for counts that are not (T, H, W), or fewer than two points.
     """
     counts = np.asarray(y, dtype=np.float64)
-    if counts.ndim != 3 or min(counts.shape[1:]) < 16:
-        raise ValueError(f"y has shape {counts.shape}; expected (T, H, W) with H and W at least 16")
+    if counts.ndim != 3:
+        raise ValueError(f"y has shape {counts.shape}; expected (T, H, W)")
     if points < 2:
         raise ValueError(f"points is {points}; expected at least 2")
     bounds = ranges.as_dict()
     blur_grid, lag_grid = (np.linspace(*bounds[name], points) for name in ("motion_blur", "lag"))
     blur_likelihood, blur_cells = np.zeros(points), 0.0
     lag_likelihood, lag_cells = np.zeros(points), 0.0
-    if len(counts) >= 5:
+    if len(counts) >= _MIN_FRAMES and min(counts.shape[1:]) >= _MIN_PIXELS:
         drift = (1.0 + float(np.asarray(gain_drift)) / 100.0) ** np.arange(len(counts))
         counts = counts / drift[:, None, None]
         nodes = np.linspace(*bounds["lag"], _NODES)

@@ -29,7 +29,7 @@ def minimise(
     start: PyTree,
     *,
     max_iterations: Int[ArrayLike, ""] | int,
-    tolerance: float,
+    tolerance: Float[ArrayLike, ""] | float,
 ) -> Minimum:
     """L-BFGS (Nocedal & Wright, ch. 7) with a zoom line search.
 
@@ -40,7 +40,9 @@ def minimise(
 
     Diverged means that the energy or its gradient is not finite at the start; the run never leaves finite energies.
     """
-    solver = optax.lbfgs(memory_size=10, linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=12))
+    # A quasi-Newton step is tried at full length first; keeping the last length instead starves the iteration.
+    line_search = optax.scale_by_zoom_linesearch(max_linesearch_steps=12, initial_guess_strategy="one")
+    solver = optax.lbfgs(memory_size=10, linesearch=line_search)
     value_and_grad = optax.value_and_grad_from_state(energy)
     goal = 0.5 * tolerance * sum(leaf.size for leaf in jax.tree.leaves(start))
 

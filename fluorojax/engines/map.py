@@ -18,8 +18,9 @@ from fluorojax.engines.linear_response import chain_response, sample_variance
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 from fluorojax.spec import Spec
 
-# Solves before the last only feed the local scales, which average over neighbourhoods.
-_EARLY_ITERATIONS = 60
+# Solves before the last only feed the local scales, which average over neighbourhoods: a looser end serves them.
+_EARLY_ITERATIONS = 150
+_EARLY_TOLERANCE = 1e-3
 
 
 class MapResult(eqx.Module):
@@ -74,7 +75,7 @@ def solve_map(
     def with_aux(aux: PyTree) -> SceneData:
         return eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
 
-    def solve(carry: _Carry, iterations: Int[Array, ""]) -> tuple[_Carry, Minimum]:
+    def solve(carry: _Carry, limits: tuple[Int[Array, ""], Float[Array, ""]]) -> tuple[_Carry, Minimum]:
         """One MAP solve, and the hook's local scales for the next; one compilation serves all rounds."""
         now = with_aux(carry.next_aux)
         target = posterior(model, now, fixed)
@@ -83,8 +84,8 @@ def solve_map(
         minimum = minimise(
             lambda scaled: target.energy(jax.tree.map(jnp.multiply, scale, scaled)),
             start,
-            max_iterations=iterations,
-            tolerance=tolerance,
+            max_iterations=limits[0],
+            tolerance=limits[1],
         )
         latents = jax.tree.map(jnp.multiply, scale, minimum.position)
         next_aux = carry.next_aux
@@ -94,7 +95,11 @@ def solve_map(
 
     aux = None if model.initial_aux is None else model.initial_aux(data, spec)
     rounds = 1 if model.update_aux is None else model.aux_rounds
-    limits = jnp.array([_EARLY_ITERATIONS] * (rounds - 1) + [max_iterations])
+    early = rounds - 1
+    limits = (
+        jnp.array([_EARLY_ITERATIONS] * early + [max_iterations]),
+        jnp.array([_EARLY_TOLERANCE] * early + [tolerance]),
+    )
     final, minima = jax.lax.scan(solve, _Carry(start, start, aux, aux), limits)
     latents, scale, data = final.latents, final.scale, with_aux(final.aux)
     minimum = jax.tree.map(lambda leaf: leaf[-1], minima)

@@ -76,6 +76,23 @@ class FluoroscopyOperator(eqx.Module):
         gains = self.gain.gains(spec.gain_drift, frames, dtype)
         return gains[:, None] * jnp.matmul(lag, window, precision=Precision.HIGHEST)
 
+    def pixel_information(
+        self, x: Float[Array, "*scene"], rate: Float[Array, "*scene"], spec: Spec, acquisition: Acquisition
+    ) -> Float[Array, "*scene"]:
+        """Fisher information of one pixel's counts about its own x: ``(A·P)² / λ``, P the primary part of the rate λ.
+
+        ``P = I_0 · g_t · exp(−A·x)``: scattered and dark quanta add noise, no signal. Takes the chain as local: what
+        window, lag and glare spread to neighbouring frames and pixels counts as seen in place.
+
+        **Arguments:** ``x`` (T, H, W) or (H, W) and ``rate``, the operator's output for it, in quanta.
+        """
+        gains = self.gain.gains(spec.gain_drift, x.shape[0] if x.ndim == 3 else 1, x.dtype)
+        transmission = self.attenuation.transmission(x, acquisition.attenuation_scale)
+        open_beam = scalar("photons_per_pixel", acquisition.photons_per_pixel, x.dtype) * gains
+        primary = (open_beam[:, None, None] * transmission).reshape(x.shape)
+        scale = scalar("attenuation_scale", acquisition.attenuation_scale, x.dtype)
+        return (scale * primary) ** 2 / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny)
+
     def invert_static(
         self, y: Float[Array, "*detector"], acquisition: Acquisition, spec: Spec, floor: float = 0.5
     ) -> Float[Array, "*detector"]:

@@ -95,10 +95,18 @@ def test_sentences_say_what_the_data_say(marginal, words):
             assert word in sentences[name]
 
 
-@pytest.mark.parametrize("shape", [(12, 12), (1, 12, 12), (2, 12, 12)])
-def test_too_few_frames_leave_the_priors(shape):
+@pytest.mark.parametrize("shape", [(12, 12), (1, 12, 12), (2, 12, 12), (6, 3, 12)])
+def test_too_few_frames_or_pixels_leave_the_priors(shape):
     scene = Scene("sample_00", np.full(shape, 9.0, np.float32), Acquisition(), SpecRanges.for_tier("dev"))
     chain = calibrate(scene)
     for name, (low, high) in TIERS["dev"].items():
         assert chain.marginals[name].contraction == pytest.approx(0, abs=1e-3)
         assert getattr(chain.spec, name) == pytest.approx((low + high) / 2, abs=1e-5)
+
+
+def test_a_small_sequence_has_a_drift_but_no_window():
+    counts = np.random.default_rng(0).poisson(50.0, (6, 12, 12)).astype(np.float32)
+    chain = calibrate(Scene("sample_00", counts, Acquisition(), SpecRanges.for_tier("dev")))
+    assert chain.marginals["motion_blur"].contraction == pytest.approx(0, abs=2e-3)
+    assert chain.marginals["lag"].contraction == pytest.approx(0, abs=2e-3)
+    assert np.isfinite(chain.spec.gain_drift)

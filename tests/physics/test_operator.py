@@ -191,3 +191,24 @@ def test_structural_errors_name_the_argument():
         operator.invert_static(jnp.zeros(3), Acquisition(), Spec())
     with pytest.raises(ValueError, match="floor is 0; expected a positive number"):
         operator.invert_static(scene(), Acquisition(), Spec(), floor=0)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.4])
+def test_the_information_of_a_pixel_is_that_of_its_primary_quanta(fraction):
+    """For a static window and lag, and scatter too wide to tell pixels apart: (∂λ/∂x)²/λ by differentiation."""
+    acquisition = Acquisition(photons_per_pixel=900.0, scatter_fraction=fraction)
+    operator = default_operator()
+    x = 0.1 + 0.7 * scene(shape=(40, 40))
+    spec = Spec(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+    rate = operator(x, spec, acquisition)
+    own = jnp.diagonal(jax.jacfwd(lambda v: operator(v.reshape(x.shape), spec, acquisition).ravel())(x.ravel()))
+    found = operator.pixel_information(x, rate, spec, acquisition)
+    np.testing.assert_allclose(found.ravel(), own**2 / rate.ravel(), rtol=0.02)
+
+
+def test_the_information_follows_the_gain():
+    spec = Spec(jnp.zeros(()), jnp.zeros(()), jnp.asarray(1.0))
+    x = jnp.full((5, 4, 4), 0.3)
+    rate = default_operator()(x, spec, Acquisition())
+    found = default_operator().pixel_information(x, rate, spec, Acquisition())
+    np.testing.assert_allclose(found[:, 0, 0] / found[0, 0, 0], 1.01 ** np.arange(5), rtol=1e-5)
