@@ -36,7 +36,7 @@ from fluorojax.spec import SPEC_NAMES, Spec
 HYPERPARAMETERS = ("static_amplitude", "static_slope", "dynamic_amplitude", "dynamic_slope", "dynamic_temporal")
 
 # Rounds of scale estimation; later ones change x by less than its noise.
-AUX_ROUNDS = 4
+AUX_ROUNDS = 5
 
 
 def model(data: SceneData) -> None:

@@ -20,7 +20,7 @@ from fluorojax.spec import Spec
 
 # Solves before the last only feed the local scales, which average over neighbourhoods: a looser end serves them.
 _EARLY_ITERATIONS = 150
-_EARLY_TOLERANCE = 1e-3
+_EARLY_TOLERANCE = 3e-4
 
 
 class MapResult(eqx.Module):

@@ -161,8 +161,14 @@ def _step(
 
 
 def _wiener(power: Float[Array, "*k"], information: Float[Array, "H W"]) -> Float[Array, "H W"]:
-    """``Σ_k S_k / (1 + F·S_k)`` for a map of F, through a table in log F: one pass over k per table entry."""
-    grid = jnp.linspace(-4.0, 34.0, 96)
-    table = jax.lax.map(lambda f: jnp.log(jnp.sum(power / (1.0 + jnp.exp(f) * power)) + 1e-30), grid)
-    position = jnp.log(jnp.maximum(information, 1e-30))
-    return jnp.exp(jnp.interp(position, grid, table))
+    """``Σ_k S_k / (1 + F·S_k)`` for a map of F, through a table in log F with linear interpolation."""
+    low, step, size = -4.0, 0.4, 96
+    grid = jnp.exp(low + step * jnp.arange(size, dtype=power.dtype))
+    flat = power.ravel()
+    table = jnp.log(jnp.sum(flat / (1.0 + grid[:, None] * flat), axis=1) + 1e-30)
+    # The table is even, so the entry below follows by division; a search would cost more than the rest.
+    position = (jnp.log(jnp.maximum(information, 1e-30)) - low) / step
+    position = jnp.clip(position, 0.0, size - 1.0)
+    below = jnp.minimum(position.astype(int), size - 2)
+    weight = position - below
+    return jnp.exp((1.0 - weight) * table[below] + weight * table[below + 1])
