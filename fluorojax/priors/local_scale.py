@@ -19,9 +19,9 @@ from fluorojax.priors.bands import Band, Bands
 from fluorojax.priors.smoothing import smooth
 
 # Prior weight of the previous scale in an update, in units of fully determined data; damps noise and oscillation.
-_DAMPING = 0.1
+_DAMPING = 0.03
 # Share of the band's mean energy that every neighbourhood keeps: no place is ruled out for good.
-_FLOOR = 0.05
+_FLOOR = 0.01
 # Smoothing of the local energies in pixels, at least; wider for coarse bands, whose fields vary slowly themselves.
 _MIN_SMOOTHING = 3.0
 
