@@ -9,6 +9,8 @@ from jaxtyping import ArrayLike, Float
 
 from fluorojax.spec import SpecRanges
 
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+
 
 class Acquisition(eqx.Module):
     """Nominal values of the imaging chain; a pytree of scalars, so scenes with different protocols batch together.
@@ -46,10 +48,10 @@ class Acquisition(eqx.Module):
         """Raise ``ValueError`` where the protocol is unphysical, alone or inside the spec ranges (unbatched only)."""
         for name in ("photons_per_pixel", "attenuation_scale", "frame_time_ms", "readout_delay_ms"):
             value = float(getattr(self, name))
-            if not np.isfinite(value) or value <= 0:
-                raise ValueError(f"{name} is {value:g}; expected a positive number")
+            if not (_finite(value) and np.float32(value) > 0):
+                raise ValueError(f"{name} is {value:g}; expected a positive number in single precision")
         for name in ("pulse_width_ms", "lag_ms"):
-            if not np.isfinite(float(getattr(self, name))):
+            if not _finite(float(getattr(self, name))):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a finite number")
         fraction = self.as_dict()["scatter_fraction"]
         if not 0 <= fraction < 1:
@@ -60,8 +62,17 @@ class Acquisition(eqx.Module):
             ("lag_ms", "lag", "lag time constant"),
         ):
             value, low = float(getattr(self, nominal)), bounds[offset][0]
-            if value + low <= 0:
+            least = value + low
+            # Bounds are float32: a sum within their rounding is zero (3.6 − 3.6 would leave 1e-7).
+            if abs(least) <= _ROUNDING * max(abs(value), abs(low)):
+                least = 0.0
+            if least <= 0:
                 raise ValueError(
                     f"{nominal} {value:g} plus the lower bound {low:g} of {offset} makes the {what} "
-                    f"{value + low:g} ms; expected a positive value over the whole spec range"
+                    f"{least:g} ms; expected a positive value over the whole spec range"
                 )
+
+
+def _finite(value: float) -> bool:
+    """Whether ``value`` is finite in single precision."""
+    return abs(value) <= float(np.finfo(np.float32).max)

@@ -22,11 +22,18 @@ def list_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_shipped_directory().glob("*.py"))}
 
 
-def load_model(name: str | Path) -> "SceneModel":
-    """Load a model by shipped name (``sequence``) or by path (anything that ends in ``.py``).
+def model_for(name: str, dimensions: int) -> str:
+    """The model that serves scenes of 2 or 3 dimensions when ``name`` is asked for.
 
-    The protocol a file must follow is in :mod:`fluorojax.protocol`. Raises ``ValueError`` where there is no such model,
-    the file cannot be executed, or it defines no function ``model``.
+    A single frame (H, W) under the shipped ``sequence`` goes to ``single_frame``; everything else to ``name`` itself.
+    """
+    return "single_frame" if dimensions == 2 and name == "sequence" else name
+
+
+def model_path(name: str | Path) -> Path:
+    """The file of a model: of a shipped one by name, or the given path (anything that ends in ``.py``).
+
+    Raises ``ValueError`` where there is no such model.
     """
     shipped = list_models()
     path = Path(name) if str(name).endswith(".py") else shipped.get(str(name))
@@ -34,6 +41,16 @@ def load_model(name: str | Path) -> "SceneModel":
         raise ValueError(f"model is {str(name)!r}; expected one of {', '.join(shipped)} or the path of a .py file")
     if not path.is_file():
         raise ValueError(f"model file {path}: no such file")
+    return path
+
+
+def load_model(name: str | Path) -> "SceneModel":
+    """Load a model by shipped name (``sequence``) or by path (anything that ends in ``.py``).
+
+    The protocol a file must follow is in :mod:`fluorojax.protocol`. Raises ``ValueError`` where there is no such model,
+    the file cannot be executed, or it defines no function ``model``.
+    """
+    path = model_path(name)
     return _load(path.resolve(), path.stat().st_mtime_ns)
 
 
@@ -69,6 +86,7 @@ def _execute(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"model file {path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"model file {path}: {type(error).__name__}: {text}") from error
     return module

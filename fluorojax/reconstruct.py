@@ -18,15 +18,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
+from fluorojax.choices import METHODS
 from fluorojax.engines.map import MapResult, solve_map
-from fluorojax.models import load_model
+from fluorojax.models import load_model, model_for
 from fluorojax.progress import Progress
 from fluorojax.protocol import SceneData, SceneModel
 from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 
-METHODS = ("map",)
 CHAINS = ("calibrated", "nominal", "true")
 
 # Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
@@ -116,8 +116,7 @@ def _check(options: ReconstructOptions) -> None:
 
 
 def _model_for(shape: tuple[int, ...], options: ReconstructOptions) -> SceneModel:
-    name = "single_frame" if len(shape) == 2 and options.model == "sequence" else options.model
-    return load_model(name)
+    return load_model(model_for(options.model, len(shape)))
 
 
 def _data(scene: Scene, spec: Spec | None = None) -> SceneData:
@@ -192,14 +191,15 @@ def _batched(model: SceneModel, mesh: Mesh) -> Callable[..., MapResult]:
 def _reconstruction(
     scene: Scene, chain: ChainPosterior, model: SceneModel, result: MapResult, seconds: float
 ) -> Reconstruction:
-    if result.diverged:
+    minimum, chain_variance = result.minimum, result.chain_response**2
+    if minimum.diverged:
         status = Status.DIVERGED
-    elif result.converged:
+    elif minimum.converged:
         status = Status.CONVERGED
     else:
-        status = Status.STALLED if result.stalled else Status.ITERATION_LIMIT
-    variance = result.noise_variance + np.sum(result.chain_variance, axis=0)
-    shares = {name: float(np.mean(result.chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
+        status = Status.STALLED if minimum.stalled else Status.ITERATION_LIMIT
+    variance = result.noise_variance + np.sum(chain_variance, axis=0)
+    shares = {name: float(np.mean(chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
     return Reconstruction(
         name=scene.name,
         x_hat=np.asarray(result.x, np.float32),
@@ -211,10 +211,10 @@ def _reconstruction(
         seconds=seconds,
         diagnostics={
             "model": model.name,
-            "energy": float(result.energy),
-            "energy_per_pixel": float(result.energy) / scene.y.size,
-            "half_squared_gradient": float(result.decrement),
-            "iterations": int(result.iterations),
+            "energy": float(minimum.energy),
+            "energy_per_pixel": float(minimum.energy) / scene.y.size,
+            "half_squared_gradient": float(minimum.decrement),
+            "iterations": int(minimum.iterations),
             "variance_share_of_chain": shares,
             "identifiability": chain.sentences(),
         },

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from fluorojax.choices import MAX_SEED
+from fluorojax.choices import METHODS as METHODS
 from fluorojax.spec import Spec
 
 
@@ -16,7 +18,7 @@ class Status(enum.Enum):
     CONVERGED = "converged"
     ITERATION_LIMIT = "stopped at the iteration limit before reaching the tolerance"
     STALLED = "stopped before the tolerance: the line search found no lower energy in this precision"
-    DIVERGED = "diverged: the energy became non-finite; the result must not be used"
+    DIVERGED = "diverged: the energy or its gradient was not finite at the start; the result must not be used"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Reconstruction:
     x_std: Float[np.ndarray, "*shape"] | None
     """Posterior standard deviation of ``x`` per pixel, float32, or None where the method gives none."""
     spec: Spec
-    """Posterior mean of the mismatch parameters (the corrected specification)."""
+    """Posterior median of each mismatch parameter (the corrected specification)."""
     spec_std: Spec
     """Posterior standard deviation of the mismatch parameters."""
     spec_interval: dict[str, tuple[float, float]]
@@ -50,7 +52,12 @@ class ReconstructOptions:
     """Name of a shipped model or path of a user's model file."""
     method: str = "map"
     batch: int | None = None
-    """Scenes per vmapped chunk; None chooses from the scene size and available memory."""
+    """Scenes per vmapped chunk. None: one per device on a CPU, elsewhere as many as fit in 2 GiB per device."""
     seed: int = 0
+    """0 ≤ seed < 2⁶³."""
     chain: str = "calibrated"
     """``calibrated`` (spec parameters inferred), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to {MAX_SEED}")

@@ -5,7 +5,8 @@
 
 Without arguments the folders come from the environment variables FLUOROJAX_INPUT and FLUOROJAX_OUTPUT, so that a
 container needs no command line. A file that fails is reported in one line and the others go on; a bad scene is skipped
-and recorded in its file. Started again, it leaves finished files alone and continues an interrupted one.
+and recorded in its file. Started again, it leaves finished files alone, continues an interrupted one, and exits with
+the same code: what was skipped or diverged before still counts.
 
 Exit codes: 0 every scene of every file is usable; 1 some file failed, or a scene diverged or was skipped; 2 there was
 nothing to work on.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from fluorojax.cli import main as fluorojax
 from fluorojax.io import InputError, Provenance, read_provenance
+from fluorojax.reconstruct_file import read_outcome
 from fluorojax.reconstruction import ReconstructOptions
 
 
@@ -27,7 +29,7 @@ def is_finished(source: Path, output: Path, options: ReconstructOptions) -> bool
         return False
     try:
         return not Provenance.of_run(source, options).differences(read_provenance(output))
-    except InputError:
+    except (InputError, ValueError):  # the run itself says what is wrong
         return False
 
 
@@ -52,18 +54,24 @@ def main() -> int:
         print(f"blind_entry: {target}: cannot be created: {error.strerror}", file=sys.stderr)
         return 2
 
-    options = ReconstructOptions(model=arguments.model, seed=arguments.seed)
+    try:
+        options = ReconstructOptions(model=arguments.model, seed=arguments.seed)
+    except ValueError as error:
+        print(f"blind_entry: {error}", file=sys.stderr)
+        return 2
     failed = []
     for number, source in enumerate(files, 1):
         output = target / source.name
+        done = "done"
         if is_finished(source, output, options):
-            print(f"blind_entry: {number}/{len(files)} {source.name}: finished before")
-            continue
-        settings = ["--model", options.model, "--seed", str(options.seed), "--keep-going"]
-        code = fluorojax(["reconstruct", str(source), "-o", str(output), *settings])
+            code, done = read_outcome(output).exit_code, "finished before"
+        else:
+            settings = ["--model", options.model, "--seed", str(options.seed), "--keep-going"]
+            code = fluorojax(["reconstruct", str(source), "-o", str(output), *settings])
         if code == 130:
             return code
-        print(f"blind_entry: {number}/{len(files)} {source.name}: {'done' if code == 0 else f'exit code {code}'}")
+        what = {0: done, 1: f"{done}, but a scene diverged or was skipped"}.get(code, f"exit code {code}")
+        print(f"blind_entry: {number}/{len(files)} {source.name}: {what}")
         if code != 0:
             failed.append(source.name)
     if failed:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fluorojax.calibration.chain import ChainPosterior, calibrate
 from fluorojax.cli.tables import print_table
-from fluorojax.io import InputError, atomic_output, iter_scenes
+from fluorojax.io import InputError, atomic_output, check_output, iter_scenes, writing
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
 
@@ -55,7 +55,7 @@ def plot(path: Path, found: list[tuple[Scene, ChainPosterior]], *, overwrite: bo
                 axis.axvline(scene.true_spec.as_dict()[name], color="k", linewidth=1, label="truth")
             axis.set(xlabel=f"{name} ({SPEC_UNITS[name]})", yticks=[], ylim=(0, None))
     axes[0, 0].legend(fontsize="small")
-    with atomic_output(path, overwrite=overwrite) as temporary:
+    with atomic_output(path, overwrite=overwrite) as temporary, writing(path):
         figure.savefig(temporary, format="png", dpi=120)
 
 
@@ -66,6 +66,8 @@ def main() -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing plot")
     arguments = parser.parse_args()
     try:
+        if arguments.plot is not None:
+            check_output(arguments.plot, inputs=[arguments.source], overwrite=arguments.overwrite)
         found = []
         for scene in iter_scenes(arguments.source):
             found.append((scene, calibrate(scene)))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from fluorojax.acquisition import Acquisition
-from fluorojax.models import list_models, load_model
+from fluorojax.models import list_models, load_model, model_for, model_path
 from fluorojax.protocol import SceneData
 from fluorojax.spec import SpecRanges
 
@@ -47,6 +47,12 @@ def test_an_edited_file_is_read_again(tmp_path):
     assert load_model(path).aux_rounds == 3
 
 
+def test_a_single_frame_goes_to_its_own_model():
+    assert [model_for("sequence", dimensions) for dimensions in (2, 3)] == ["single_frame", "sequence"]
+    assert model_for("mine.py", 2) == "mine.py"
+    assert model_path("sequence") == list_models()["sequence"]
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"model is 'sequnce'; expected one of .*sequence, single_frame.* or the path"):
         load_model("sequnce")
@@ -62,7 +68,8 @@ def test_a_missing_file_is_named(tmp_path):
     [
         ("def model(data:\n", "SyntaxError"),
         ("import no_such_package_at_all\n", "ModuleNotFoundError: No module named 'no_such_package_at_all'"),
-        ("raise RuntimeError('out of order')\n", "RuntimeError: out of order"),
+        ("raise RuntimeError('out of\\n order')\n", "RuntimeError: out of order"),
+        ("raise SystemExit('done')\n", "SystemExit: done"),
         ("", "defines no function 'model'"),
         ("model = 3\n", "defines no function 'model'"),
         ("AUX_ROUNDS = 0\n" + EMPTY, "AUX_ROUNDS is 0; expected a positive integer"),

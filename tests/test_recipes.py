@@ -4,7 +4,9 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import h5py
 import matplotlib as mpl
 import nbformat
 import numpy as np
@@ -14,9 +16,9 @@ from nbclient import NotebookClient
 from fluorojax.cli import main as fluorojax
 from fluorojax.io import list_reconstructions, read_reconstruction, read_scene, write_challenge
 from fluorojax.models import load_model
-from fluorojax.reconstruction import Status
+from fluorojax.reconstruction import Reconstruction, Status
 from fluorojax.simulation import SimulationOptions, simulate_scenes
-from fluorojax.spec import SPEC_NAMES
+from fluorojax.spec import SPEC_NAMES, Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,6 +82,94 @@ def test_batch_map_refuses_bad_input_in_one_line(script, tmp_path, scenes, capsy
     assert "none.h5: " in lines[0]
     assert "no_such_model" in lines[1]
     assert list(tmp_path.iterdir()) == []
+
+
+class StubEngine:
+    """Answers at once: the raw counts, and ``diverging`` scenes as diverged; raises at ``failing``."""
+
+    def __init__(self):
+        self.diverging, self.failing, self.seen = set(), set(), []
+
+    def __call__(self, scenes, options, *, progress=None):
+        for scene in list(scenes):
+            if scene.name in self.failing:
+                raise KeyboardInterrupt
+            self.seen.append(scene.name)
+            status = Status.DIVERGED if scene.name in self.diverging else Status.CONVERGED
+            facts = {"identifiability": {"lag": "lag: nothing known"}}
+            intervals = dict.fromkeys(SPEC_NAMES, (0.0, 0.0))
+            yield Reconstruction(scene.name, scene.y, None, Spec(), Spec(), intervals, status, 0.1, facts)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    stub = StubEngine()
+    module = ModuleType("fluorojax.reconstruct")
+    vars(module)["reconstruct_scenes"] = stub
+    monkeypatch.setitem(sys.modules, "fluorojax.reconstruct", module)
+    return stub
+
+
+def test_blind_entry_started_again_still_tells_what_failed(script, scenes, engine, tmp_path, capsys):
+    inputs, outputs = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    write_challenge(inputs / "a.h5", [read_scene(scenes, "sample_00")])
+    (inputs / "b.h5").write_bytes(scenes.read_bytes())
+    (inputs / "c.h5").write_bytes(scenes.read_bytes())
+    with h5py.File(inputs / "b.h5", "r+") as handle:
+        del handle["sample_00/y"]
+    engine.diverging = {"sample_01"}
+    assert script("blind_entry.py", inputs, outputs) == 1
+    first = capsys.readouterr()
+    engine.seen.clear()
+    assert script("blind_entry.py", inputs, outputs) == 1
+    again = capsys.readouterr()
+    assert engine.seen == []
+    assert again.out.count("finished before") == 3
+    assert again.out.count("a scene diverged or was skipped") == first.out.count("a scene diverged or was skipped") == 2
+    assert "not fully usable: b.h5, c.h5" in again.err
+
+
+def test_blind_entry_refuses_a_bad_model_and_seed(script, scenes, engine, tmp_path, capsys):
+    inputs, outputs = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    (inputs / "a.h5").write_bytes(scenes.read_bytes())
+    assert script("blind_entry.py", inputs, outputs, "--model", "none.py") == 1
+    assert script("blind_entry.py", inputs, outputs, "--seed", -1) == 2
+    errors = capsys.readouterr().err
+    assert "none.py: no such file" in errors
+    assert "seed is -1" in errors
+
+
+def test_batch_map_resumed_tells_what_diverged_before(script, scenes, engine, tmp_path, capsys):
+    output = tmp_path / "OUT.h5"
+    engine.diverging, engine.failing = {"sample_00"}, {"sample_01"}
+    assert script("map_batch.py", scenes, "-o", output, "--overwrite") == 130
+    assert "1 of 2 finished scenes are kept" in capsys.readouterr().err
+    engine.failing = set()
+    assert script("map_batch.py", scenes, "-o", output, "--overwrite") == 1
+    assert engine.seen == ["sample_00", "sample_01"]
+    assert "sample_00 diverged; its result must not be used" in capsys.readouterr().err
+
+
+def test_batch_map_checks_every_scene_first_and_skips_on_request(script, scenes, engine, tmp_path, capsys):
+    source, output = tmp_path / "IN.h5", tmp_path / "OUT.h5"
+    source.write_bytes(scenes.read_bytes())
+    with h5py.File(source, "r+") as handle:
+        del handle["sample_01/y"]
+    assert script("map_batch.py", source, "-o", output) == 2
+    assert engine.seen == []
+    assert script("map_batch.py", source, "-o", output, "--keep-going") == 1
+    assert engine.seen == ["sample_00"]
+    assert "skipped: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nowhere/chain.png", "IN.h5"])
+def test_calibration_refuses_a_bad_plot_before_the_work(script, scenes, tmp_path, capsys, name):
+    (tmp_path / "IN.h5").write_bytes(scenes.read_bytes())
+    assert script("calibrate.py", tmp_path / "IN.h5", "--plot", tmp_path / name, "--overwrite") == 2
+    assert "done" not in capsys.readouterr().err
+    assert (tmp_path / "IN.h5").read_bytes() == scenes.read_bytes()
 
 
 def test_calibration_table_and_plot(script, scenes, tmp_path, capsys):

@@ -272,8 +272,7 @@ def test_chunks_of_one_shape_share_a_trace(scenes, one_by_one, static_model):
 
 
 def test_a_single_frame_keeps_the_priors_of_its_chain():
-    scene = simulate_scene(5, replace(OPTIONS, frames=1), name="frame")
-    frame = replace(scene, y=scene.y[0], x_true=scene.x_true[0])
+    frame = simulate_scene(5, replace(OPTIONS, frames=1), name="frame")
     (result,) = reconstruct_scenes([frame], ReconstructOptions())
     assert result.x_hat.shape == result.x_std.shape == (24, 24)
     assert result.diagnostics["model"] == "single_frame"

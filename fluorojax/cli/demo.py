@@ -21,11 +21,12 @@ def demo(
     verbose: VerboseOption = False,
 ) -> int:
     """Simulate, reconstruct, score and report two small scenes: under two minutes on two CPU cores."""
-    from fluorojax.cli.reconstruct import print_results, run_reconstruct
+    from fluorojax.cli.reconstruct import print_results, tell_diverged
     from fluorojax.cli.score import print_scores
     from fluorojax.cli.simulate import run_simulate
     from fluorojax.metrics import score_files
     from fluorojax.progress import make_progress
+    from fluorojax.reconstruct_file import reconstruct_file
     from fluorojax.reconstruction import ReconstructOptions
     from fluorojax.report import write_report
     from fluorojax.simulation import SimulationOptions
@@ -41,7 +42,7 @@ def demo(
 
     notify(f"reconstructing them, the chain's three parameters unknown, into {result}")
     with make_progress("reconstruct", quiet=quiet, verbose=verbose) as progress:
-        outcome = run_reconstruct(
+        outcome = reconstruct_file(
             scenes, result, ReconstructOptions(seed=seed), overwrite=overwrite, progress=progress, notify=notify
         )
 
@@ -51,6 +52,7 @@ def demo(
         print_results(result)
         print_scores(scores, str(result))
     write_report(page, result, truth=scenes, source=scenes, overwrite=overwrite)
+    tell_diverged(outcome, result)
     print(f"report: {page}")
     return outcome.exit_code
 

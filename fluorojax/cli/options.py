@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from fluorojax.choices import MAX_SEED, METHODS
+
 
 class Chain(StrEnum):
     """Which specification the reconstruction uses."""
@@ -20,12 +22,19 @@ class Chain(StrEnum):
 InputArgument = Annotated[Path, typer.Argument(metavar="IN.h5", help="Challenge file.", show_default=False)]
 ResultArgument = Annotated[Path, typer.Argument(metavar="OUT.h5", help="Reconstruction file.", show_default=False)]
 ModelOption = Annotated[str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file.")]
-MethodOption = Annotated[str, typer.Option(help="Inference method: map, nuts, …")]
+MethodOption = Annotated[str, typer.Option(help=f"Inference method: {', '.join(METHODS)}.")]
 BatchOption = Annotated[
-    int | None, typer.Option(min=1, help="Scenes computed together; default by memory.", show_default=False)
+    int | None,
+    typer.Option(
+        min=1,
+        help="Scenes computed together; default one per device on a CPU, else as many as fit in 2 GiB per device.",
+        show_default=False,
+    ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of all randomness.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output and start afresh.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=MAX_SEED, metavar="INTEGER", help="Seed of all randomness, below 2^63.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every progress report.")]
 

@@ -21,9 +21,16 @@ def report(
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> int:
-    """Write a page with images, uncertainty, scores and provenance; it opens without a network."""
+    """Write a page with images, uncertainty, scores and provenance; it opens without a network.
+
+    Exit code 1 when a scene of the file diverged or was skipped; the page says which.
+    """
+    from fluorojax.cli.reconstruct import tell_diverged
+    from fluorojax.reconstruct_file import read_outcome
     from fluorojax.report import write_report
 
     write_report(output, result, truth=truth, source=source, overwrite=overwrite)
     print(f"wrote {output}")
-    return 0
+    outcome = read_outcome(result)
+    tell_diverged(outcome, result)
+    return outcome.exit_code

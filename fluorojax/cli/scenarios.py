@@ -1,6 +1,8 @@
 """``fluorojax scenarios``: what a mismatched chain costs and what calibrating it wins back."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,10 +48,13 @@ def scenarios(
     """Run Scenarios I, II and III on a file with truth.
 
     I: fresh Poisson counts of the truth through the nominal chain, reconstructed with it. II: the file's counts,
-    reconstructed with the nominal chain. III: the file's counts, spec parameters inferred.
+    reconstructed with the nominal chain. III: the file's counts, spec parameters inferred. A scene that diverged in one
+    of them enters no mean; exit code 1 then.
     """
+    from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import check_output, dumps, write_text
     from fluorojax.progress import make_progress
+    from fluorojax.reconstruct_file import Outcome
 
     if output is not None:
         check_output(output, inputs=[input_file], overwrite=overwrite)
@@ -71,7 +76,10 @@ def scenarios(
         print(dumps(document, indent=2))
     elif not quiet:
         _print_scenarios(scores, str(input_file))
-    return 0
+    outcomes = {name: Outcome(score.diverged, {}) for name, score in scores.items()}
+    for name, outcome in outcomes.items():
+        tell_diverged(outcome, f"{input_file}: scenario {name}")
+    return max(outcome.exit_code for outcome in outcomes.values())
 
 
 def run_scenarios(
@@ -79,46 +87,43 @@ def run_scenarios(
 ) -> "dict[str, FileScore]":
     """Scores of the three scenarios; ``make_display(name)`` gives a progress display as a context manager.
 
-    Raises :class:`fluorojax.io.InputError` where a scene is bad or has no truth.
+    The means of all three are over the same scenes: those that diverged in none. Raises
+    :class:`fluorojax.io.InputError` where a scene is bad or has no truth.
     """
-    from fluorojax.io import InputError, list_scenes, read_scene
+    from fluorojax.io import InputError, iter_scenes
 
-    names = list_scenes(source)
-    for name in names:
-        if read_scene(source, name).x_true is None:
-            raise InputError(source, name, "x_true", "missing; expected the truth, which the scenarios need")
-
-    def measured(name: str) -> "Scene":
-        return read_scene(source, name)
-
-    def matched(name: str) -> "Scene":
-        return without_mismatch(read_scene(source, name), settings["seed"])
+    measured = list(iter_scenes(source))
+    for scene in measured:
+        if scene.x_true is None:
+            raise InputError(source, scene.name, "x_true", "missing; expected the truth, which the scenarios need")
+    matched = [without_mismatch(scene, settings["seed"]) for scene in measured]
 
     scores = {}
-    for scenario, chain, read in (
+    for scenario, chain, scenes in (
         ("I", "nominal", matched),
         ("II", "nominal", measured),
         ("III", "calibrated", measured),
     ):
         with make_display(scenario) as progress:
-            scores[scenario] = _run_one(names, read, {**settings, "chain": chain}, progress)
-    return scores
+            scores[scenario] = _run_one(scenes, source, {**settings, "chain": chain}, progress)
+    return _paired(scores)
 
 
-def _run_one(
-    names: list[str], read: "Callable[[str], Scene]", settings: dict[str, Any], progress: "Progress"
-) -> "FileScore":
+def _run_one(scenes: "list[Scene]", source: Path, settings: dict[str, Any], progress: "Progress") -> "FileScore":
     from fluorojax.metrics import FileScore, score_scene
     from fluorojax.reconstruct import reconstruct_scenes
     from fluorojax.reconstruction import ReconstructOptions
 
-    def scenes() -> "Iterator[Scene]":
-        yield from map(read, names)
+    truth = {scene.name: scene for scene in scenes}
+    results = reconstruct_scenes(scenes, ReconstructOptions(**settings), progress=progress)
+    scores = {result.name: score_scene(result, truth[result.name], file=source) for result in results}
+    return FileScore(tuple(scores[name] for name in truth), {})
 
-    # a scene is read again to be scored, so that memory holds the scenes of one batch only
-    results = reconstruct_scenes(scenes(), ReconstructOptions(**settings), progress=progress)
-    scores = [score_scene(result, read(result.name)) for result in results]
-    return FileScore(tuple(sorted(scores, key=lambda score: names.index(score.name))), {})
+
+def _paired(scores: "dict[str, FileScore]") -> "dict[str, FileScore]":
+    """The scores with means over the scenes that diverged in none of them."""
+    diverged = frozenset(name for score in scores.values() for name in score.diverged)
+    return {scenario: replace(score, unpaired=diverged) for scenario, score in scores.items()}
 
 
 def without_mismatch(scene: "Scene", seed: int) -> "Scene":
@@ -126,8 +131,6 @@ def without_mismatch(scene: "Scene", seed: int) -> "Scene":
 
     The draw depends on ``seed`` and the name of the scene only. Raises ``ValueError`` for a scene without truth.
     """
-    from dataclasses import replace
-
     import numpy as np
 
     from fluorojax.metrics import expected_counts
@@ -145,6 +148,8 @@ def verdict(scores: "dict[str, FileScore]") -> str:
     """One sentence: what the mismatch costs in PSNR and what calibration wins back."""
     psnr = {name: score.means()["psnr"] for name, score in scores.items()}
     cost, gain = psnr["I"] - psnr["II"], psnr["III"] - psnr["II"]
+    if math.isnan(cost):
+        return "Nothing to compare: every scene diverged in one of the scenarios."
     if not cost > 0.05:
         return f"Mismatch costs no measurable PSNR here ({cost:+.2f} dB); calibration changes it by {gain:+.2f} dB."
     if gain < 0:
@@ -164,5 +169,8 @@ def _print_scenarios(scores: "dict[str, FileScore]", title: str) -> None:
         quality = (number(mean[key], 4) for key in ("ssim", "standard", "blind"))
         rows.append([f"{name:<3}  {SCENARIOS[name]}", number(mean["psnr"]), *quality])
     columns = ["scenario", "PSNR (dB)", "SSIM", "standard", "blind"]
-    count = len(scores["I"].scenes)
-    print_table(f"{title}: mean of {count} scene{'s' if count > 1 else ''}", columns, rows, notes=[verdict(scores)])
+    count = len(scores["I"].averaged)
+    notes = [verdict(scores)]
+    if left_out := sorted(scores["I"].unpaired):
+        notes.append(f"left out of the means, diverged in a scenario: {', '.join(left_out)}")
+    print_table(f"{title}: mean of {count} scene{'' if count == 1 else 's'}", columns, rows, notes=notes)

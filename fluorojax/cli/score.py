@@ -20,56 +20,43 @@ def score(
 ) -> int:
     """Score a reconstruction: PSNR, SSIM, standard and blind score, coverage, spec errors.
 
-    The JSON is strict: unknown values are null, an infinite PSNR is the string "Infinity".
+    The JSON is strict: unknown values are null, an infinite PSNR is the string "Infinity". Scenes that diverged have no
+    scores and enter no mean. Exit code 1 when a scene diverged or was skipped.
     """
+    from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import dumps
     from fluorojax.metrics import score_files
+    from fluorojax.reconstruct_file import Outcome
 
     scores = score_files(result, truth)
     if as_json:
         print(dumps(scores.as_dict(), indent=2))
     else:
         print_scores(scores, str(result))
-    return 0
+    outcome = Outcome(scores.diverged, scores.skipped)
+    tell_diverged(outcome, result)
+    return outcome.exit_code
 
 
 def print_scores(scores: "FileScore", title: str) -> None:
     """Print the scores of a file as two tables: image quality and specification."""
     from fluorojax.cli.tables import print_table
     from fluorojax.report.numbers import number
+    from fluorojax.report.score_rows import QUALITY_COLUMNS, mean_row, quality_row
     from fluorojax.spec import SPEC_UNITS
 
-    mean = scores.means()
-    rows = [_quality_row(scene) for scene in scores.scenes]
-    covered = mean["coverage"].get("0.90", {})
-    rows.append(
-        [
-            "mean",
-            number(mean["psnr"]),
-            *(number(mean[name], 4) for name in ("ssim", "standard", "blind")),
-            *(number(covered.get(part), 3) for part in ("overall", "moving", "static")),
-        ]
-    )
-    columns = ["scene", "PSNR (dB)", "SSIM", "standard", "blind", "cover 90 %", "moving", "static"]
+    rows = [*(quality_row(scene) for scene in scores.scenes), mean_row(scores)]
     notes = [f"skipped {name}: {reason}" for name, reason in scores.skipped.items()]
-    print_table(f"{title}: scores", columns, rows, notes=notes)
+    print_table(f"{title}: scores", QUALITY_COLUMNS, rows, notes=notes)
 
     if not any(scene.spec for scene in scores.scenes):
         return
     rows = [[scene.name, *(_spec_cell(scene, name) for name in SPEC_UNITS)] for scene in scores.scenes]
-    rows.append(["mean |error|", *(number(mean["abs_spec_error"][name], 3) for name in SPEC_UNITS)])
+    error = scores.means()["abs_spec_error"]
+    rows.append(["mean |error|", *(number(error[name], 3) for name in SPEC_UNITS)])
     columns = ["scene", *(f"{name} ({unit})" for name, unit in SPEC_UNITS.items())]
     legend = "error ± posterior sd; ✓ the truth lies in the 90 % interval, ✗ it does not"
     print_table(f"{title}: specification", columns, rows, notes=[legend])
-
-
-def _quality_row(scene: "SceneScore") -> list[str]:
-    from fluorojax.report.numbers import number
-
-    at_90 = scene.coverage_at(0.9)
-    covered = (at_90.overall, at_90.moving, at_90.static)
-    quality = (number(value, 4) for value in (scene.ssim, scene.standard, scene.blind))
-    return [scene.name, number(scene.psnr), *quality, *(number(value, 3) for value in covered)]
 
 
 def _spec_cell(scene: "SceneScore", name: str) -> str:

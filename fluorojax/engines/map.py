@@ -10,7 +10,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
 from fluorojax.engines.lbfgs import Minimum, minimise
@@ -23,6 +23,21 @@ _EARLY_ITERATIONS = 150
 _EARLY_TOLERANCE = 3e-4
 
 
+class Mode(eqx.Module):
+    """Where MAP ended, for engines that go on from there."""
+
+    data: SceneData
+    """The scene with the local scales of the last solve in ``aux``."""
+    latents: Latents
+    """The mode of the free latents."""
+    fixed: Latents
+    """The chain and the prior's hyperparameters, held during the solve."""
+    scale: Latents
+    """Approximate posterior standard deviation of each latent at fixed others: the preconditioner of the solve."""
+    minimum: Minimum
+    """How the last solve ended; its position is None (``latents`` has it in the latents' own coordinates)."""
+
+
 class MapResult(eqx.Module):
     """Mode, uncertainty and convergence of one scene; every field gains a leading axis under ``vmap``."""
 
@@ -30,14 +45,9 @@ class MapResult(eqx.Module):
     """Normalised attenuation at the mode."""
     noise_variance: Float[Array, "*shape"]
     """Posterior variance of x at fixed chain: photon noise and prior."""
-    chain_variance: Float[Array, "3 *shape"]
-    """Variance of x from the uncertainty of each spec parameter, in the order of ``SPEC_NAMES``."""
-    energy: Float[Array, ""]
-    decrement: Float[Array, ""]
-    iterations: Int[Array, ""]
-    converged: Bool[Array, ""]
-    stalled: Bool[Array, ""]
-    diverged: Bool[Array, ""]
+    chain_response: Float[Array, "3 *shape"]
+    """Change of x per posterior standard deviation of each spec parameter, in the order of ``SPEC_NAMES``."""
+    minimum: Minimum
 
 
 class _Carry(NamedTuple):
@@ -67,6 +77,42 @@ def solve_map(
     **Arguments:** ``spec`` the chain to assume and ``spec_std`` its standard deviation; ``samples`` linear-response
     draws for models without a ``pixel_variance`` hook. Pure and traceable; batch with ``vmap``.
     """
+    mode = find_mode(model, data, spec, key, max_iterations=max_iterations, tolerance=tolerance)
+    data, latents, fixed = mode.data, mode.latents, mode.fixed
+    target = posterior(model, data, fixed)
+    if model.pixel_variance is not None:
+        noise = model.pixel_variance(data, model.sites(data, {**fixed, **latents}))
+    else:
+        noise = sample_variance(target, latents, mode.scale, key, samples)
+
+    def rate_of_spec(values: Float[Array, "3"]) -> Float[Array, "*shape"]:
+        base = spec_to_base(Spec.from_array(values), data.ranges)
+        return model.sites(data, {**fixed, **latents, SPEC_SITE: base})["rate"]
+
+    # Central differences over the posterior width itself: the response is that of the interval, not of a tangent.
+    centre = spec.as_array()
+    low, high = jnp.asarray(data.ranges.low), jnp.asarray(data.ranges.high)
+    steps = jnp.diag(spec_std)
+    up = jnp.clip(centre + steps, low, high)
+    down = jnp.clip(centre - steps, low, high)
+    change = 0.5 * (jax.lax.map(rate_of_spec, up) - jax.lax.map(rate_of_spec, down))
+    response = chain_response(target, latents, mode.scale, change)
+    return MapResult(target.x(latents), noise, response, mode.minimum)
+
+
+def find_mode(
+    model: SceneModel,
+    data: SceneData,
+    spec: Spec,
+    key: Array,
+    *,
+    max_iterations: int = 300,
+    tolerance: float = 3e-5,
+) -> Mode:
+    """Mode of the scene latents at a given chain, after the rounds of the model's ``aux`` hooks.
+
+    Pure and traceable; batch with ``vmap``.
+    """
     fixed: Latents = {SPEC_SITE: spec_to_base(spec, data.ranges)}
     shapes = model.latent_shapes(data)
     fixed |= {name: jnp.zeros(shapes[name]) for name in model.hyperparameters}
@@ -94,43 +140,11 @@ def solve_map(
         return _Carry(latents, scale, carry.next_aux, next_aux), minimum._replace(position=None)
 
     aux = None if model.initial_aux is None else model.initial_aux(data, spec)
-    rounds = 1 if model.update_aux is None else model.aux_rounds
-    early = rounds - 1
+    early = 0 if model.update_aux is None else model.aux_rounds - 1
     limits = (
         jnp.array([_EARLY_ITERATIONS] * early + [max_iterations]),
         jnp.array([_EARLY_TOLERANCE] * early + [tolerance]),
     )
     final, minima = jax.lax.scan(solve, _Carry(start, start, aux, aux), limits)
-    latents, scale, data = final.latents, final.scale, with_aux(final.aux)
-    minimum = jax.tree.map(lambda leaf: leaf[-1], minima)
-
-    target = posterior(model, data, fixed)
-    if model.pixel_variance is not None:
-        noise = model.pixel_variance(data, model.sites(data, {**fixed, **latents}))
-    else:
-        noise = sample_variance(target, latents, scale, key, samples)
-
-    def rate_of_spec(values: Float[Array, "3"]) -> Float[Array, "*shape"]:
-        base = spec_to_base(Spec.from_array(values), data.ranges)
-        return model.sites(data, {**fixed, **latents, SPEC_SITE: base})["rate"]
-
-    # Central differences over the posterior width itself: the response is that of the interval, not of a tangent.
-    centre = spec.as_array()
-    low, high = jnp.asarray(data.ranges.low), jnp.asarray(data.ranges.high)
-    steps = jnp.diag(spec_std)
-    up = jnp.clip(centre + steps, low, high)
-    down = jnp.clip(centre - steps, low, high)
-    change = 0.5 * (jax.lax.map(rate_of_spec, up) - jax.lax.map(rate_of_spec, down))
-    response = chain_response(target, latents, scale, change)
-
-    return MapResult(
-        x=target.x(latents),
-        noise_variance=noise,
-        chain_variance=response**2,
-        energy=minimum.energy,
-        decrement=minimum.decrement,
-        iterations=minimum.iterations,
-        converged=minimum.converged,
-        stalled=minimum.stalled,
-        diverged=minimum.diverged,
-    )
+    last = jax.tree.map(lambda leaf: leaf[-1], minima)
+    return Mode(with_aux(final.aux), final.latents, fixed, final.scale, last)

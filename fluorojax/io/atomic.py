@@ -1,18 +1,13 @@
 """Output that appears whole or not at all."""
 
 import os
+import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
 from fluorojax.io.errors import InputError
-
-
-def partial_path(path: str | PathLike[str]) -> Path:
-    """Where a file is built before it takes its name: ``OUT.partial`` next to ``OUT``."""
-    path = Path(path)
-    return path.with_name(path.name + ".partial")
 
 
 def check_output(
@@ -23,10 +18,7 @@ def check_output(
     ``inputs`` are files the output must not replace, under whatever name (symbolic or hard link).
     """
     path = Path(path)
-    for source in inputs:
-        for target in (path, partial_path(path)):
-            if target.exists() and Path(source).exists() and target.samefile(source):
-                raise InputError(path, None, None, f"is the input file {source}; expected another output file")
+    refuse_input(path, path, inputs)
     if path.is_dir():
         raise InputError(path, None, None, "is a directory; expected a file name")
     if path.exists() and not overwrite:
@@ -38,22 +30,40 @@ def check_output(
         raise InputError(path, None, None, f"cannot be written: no permission to write in {parent}")
 
 
+def refuse_input(path: Path, target: Path, inputs: Iterable[str | PathLike[str]]) -> None:
+    """Raise :class:`InputError` about the output ``path`` where ``target``, to be written for it, is an input."""
+    for source in inputs:
+        if target.exists() and Path(source).exists() and target.samefile(source):
+            raise InputError(path, None, None, f"is the input file {source}; expected another output file")
+
+
+@contextmanager
+def writing(path: str | PathLike[str], scene: str | None = None) -> Iterator[None]:
+    """Turn an ``OSError`` of the body into an :class:`InputError` about ``path``; put nothing but writing inside."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(path, scene, None, f"cannot be written: {error}") from error
+
+
 @contextmanager
 def atomic_output(
     path: str | PathLike[str], *, inputs: Iterable[str | PathLike[str]] = (), overwrite: bool = False
 ) -> Iterator[Path]:
-    """Yield a temporary name to write; rename it to ``path`` on success, remove it on any failure."""
+    """Yield a temporary name to write; rename it to ``path`` on success, remove it on any failure.
+
+    The name is new and in the same folder. Errors of the body pass unchanged: it may compute as well as write, so it
+    marks what it writes with :func:`writing`.
+    """
     check_output(path, inputs=inputs, overwrite=overwrite)
-    temporary = partial_path(path)
+    temporary = Path(path).with_name(f"{Path(path).name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.unlink(missing_ok=True)
         yield temporary
-        publish(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(path, None, None, f"cannot be written: {error}") from error
+        with writing(path):
+            publish(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what ended the body is what the user has to know
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -68,5 +78,5 @@ def write_text(
     path: str | PathLike[str], text: str, *, inputs: Iterable[str | PathLike[str]] = (), overwrite: bool = False
 ) -> None:
     """Write a UTF-8 text file atomically."""
-    with atomic_output(path, inputs=inputs, overwrite=overwrite) as temporary:
+    with atomic_output(path, inputs=inputs, overwrite=overwrite) as temporary, writing(path):
         temporary.write_text(text, encoding="utf-8")

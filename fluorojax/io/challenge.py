@@ -22,6 +22,7 @@ from jaxtyping import Num
 from fluorojax.acquisition import Acquisition
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import (
+    check_finite,
     check_stack,
     first_bad,
     numeric_dataset,
@@ -29,12 +30,11 @@ from fluorojax.io.hdf5 import (
     read_array,
     scene_group,
     scene_names,
+    single_precision,
 )
-from fluorojax.io.json_fields import number, read_json, read_object
+from fluorojax.io.json_fields import LARGEST, number, read_json, read_object
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
-
-type_error = "expected a list of objects with name, min, max and unit"
 
 
 def list_scenes(path: str | PathLike[str]) -> list[str]:
@@ -97,14 +97,15 @@ def _read_counts(group: h5py.Group, where: tuple[str, str]) -> np.ndarray:
     check_stack(dataset.shape, "y", where)
     counts = read_array(dataset, "y", where)
     check_counts(counts, where)
-    return counts.astype(np.float32)
+    return single_precision(counts)
 
 
 def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> None:
-    """Refuse counts that are not finite and non-negative."""
-    for bad, what in ((~np.isfinite(counts), "finite counts"), (counts < 0, "counts ≥ 0")):
-        if bad.any():
-            raise InputError(*where, "y", f"has {first_bad(counts, bad)}; expected {what}")
+    """Refuse counts that are not finite in single precision and non-negative."""
+    check_finite(counts, "y", where, "finite counts")
+    bad = counts < 0
+    if bad.any():
+        raise InputError(*where, "y", f"has {first_bad(counts, bad)}; expected counts ≥ 0")
 
 
 def _read_truth(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> np.ndarray | None:
@@ -114,10 +115,8 @@ def _read_truth(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str
     if dataset.shape != shape:
         raise InputError(*where, "x_true", f"has shape {dataset.shape}; expected {shape}, like y")
     truth = read_array(dataset, "x_true", where)
-    bad = ~np.isfinite(truth)
-    if bad.any():
-        raise InputError(*where, "x_true", f"has {first_bad(truth, bad)}; expected finite values")
-    return truth.astype(np.float32)
+    check_finite(truth, "x_true", where, "finite values")
+    return single_precision(truth)
 
 
 def _read_ranges(group: h5py.Group, where: tuple[str, str]) -> SpecRanges:
@@ -189,8 +188,8 @@ def _read_ideal(group: h5py.Group, where: tuple[str, str]) -> tuple[float, float
     if dataset.shape != (2,):
         raise InputError(*where, "H_ideal", f"has shape {dataset.shape}; expected {expected}")
     photons, scatter = (float(value) for value in read_array(dataset, "H_ideal", where))
-    if not (np.isfinite(photons) and photons > 0):
-        raise InputError(*where, "H_ideal", f"I_0 is {photons:g}; expected a positive number")
+    if not 0 < photons <= LARGEST:
+        raise InputError(*where, "H_ideal", f"I_0 is {photons:g}; expected a positive number of at most {LARGEST:.2g}")
     if not 0 <= scatter < 1:
         raise InputError(*where, "H_ideal", f"scatter fraction is {scatter:g}; expected 0 ≤ f < 1")
     return photons, scatter

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 from jaxtyping import Num
 
-from fluorojax.io.atomic import atomic_output
+from fluorojax.io.atomic import atomic_output, writing
 from fluorojax.io.challenge import check_counts
-from fluorojax.io.hdf5 import check_stack
+from fluorojax.io.hdf5 import check_finite, check_stack, single_precision
 from fluorojax.io.json_fields import write_json
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_UNITS
@@ -34,29 +34,35 @@ def write_challenge(
     each scene. Raises :class:`fluorojax.io.InputError` for a scene the reader would refuse and for an output that
     cannot be written.
     """
-    with atomic_output(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as handle:
-        handle.attrs.update({"variant": "fluoroscopy", "tier": tier, "version": FORMAT_VERSION})
-        if provenance is not None:
-            write_json(handle, "provenance", provenance)
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        with writing(path), h5py.File(temporary, "w") as handle:
+            handle.attrs.update({"variant": "fluoroscopy", "tier": tier, "version": FORMAT_VERSION})
+            if provenance is not None:
+                write_json(handle, "provenance", provenance)
+        # The file is closed while the next scene is made, so that errors of making it are not taken for errors of
+        # writing.
         for scene in scenes:
-            _write_scene(handle, scene, str(path))
+            with writing(path), h5py.File(temporary, "r+") as handle:
+                _write_scene(handle, scene, str(path))
             if on_scene is not None:
                 on_scene(scene)
 
 
 def _write_scene(handle: h5py.File, scene: Scene, file: str) -> None:
-    counts, truth = np.asarray(scene.y), scene.x_true
+    counts, truth = np.asarray(scene.y), None if scene.x_true is None else np.asarray(scene.x_true)
     where = (file, scene.name)
     if counts.ndim == 3 and len(counts) == 1:
         counts, truth = counts[0], None if truth is None else truth[0]
     check_stack(counts.shape, "y", where)
     check_counts(counts, where)
+    if truth is not None:
+        check_finite(truth, "x_true", where, "finite values")
     group = handle.create_group(scene.name)
     group.create_dataset("y", data=_compact(counts), compression="gzip", shuffle=True)
     acquisition = scene.acquisition.as_dict()
     group.create_dataset("H_ideal", data=[acquisition["photons_per_pixel"], acquisition["scatter_fraction"]])
     if truth is not None:
-        group.create_dataset("x_true", data=np.asarray(truth, dtype=np.float32), compression="gzip", shuffle=True)
+        group.create_dataset("x_true", data=single_precision(truth), compression="gzip", shuffle=True)
     write_json(group, "acquisition", acquisition)
     write_json(
         group,
@@ -76,4 +82,4 @@ def _compact(counts: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
         for dtype in (np.uint16, np.uint32):
             if counts.max() <= np.iinfo(dtype).max:
                 return counts.astype(dtype)
-    return counts.astype(np.float32)
+    return single_precision(counts)

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from jaxtyping import Float32, Num
 
 from fluorojax.io.errors import InputError
 
@@ -60,6 +61,13 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
+def scene_dimensions(path: str | PathLike[str]) -> set[int]:
+    """Numbers of dimensions of the counts of a challenge file's scenes; scenes without an array ``y`` do not count."""
+    with open_hdf5(path) as handle:
+        groups = (scene_group(handle, name) for name in scene_names(handle))
+        return {y.ndim for y in (group.get("y") for group in groups) if isinstance(y, h5py.Dataset)}
+
+
 def scene_group(handle: h5py.File, name: str) -> h5py.Group:
     """The group of one scene."""
     try:
@@ -91,6 +99,19 @@ def read_array(dataset: h5py.Dataset, field: str, where: tuple[str, str]) -> np.
         return dataset[()]
     except (OSError, RuntimeError) as error:
         raise InputError(*where, field, f"cannot be read, the file is damaged; {error}") from error
+
+
+def single_precision(values: Num[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """``values`` as float32; what is too large for it becomes infinite, without a warning, for the caller to refuse."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def check_finite(values: Num[np.ndarray, "*shape"], field: str, where: tuple[str, str], expected: str) -> None:
+    """Refuse values that are not finite in single precision; ``expected`` ends the message."""
+    bad = ~np.isfinite(single_precision(values))
+    if bad.any():
+        raise InputError(*where, field, f"has {first_bad(values, bad)}; expected {expected} in single precision")
 
 
 def check_stack(shape: tuple[int, ...], field: str, where: tuple[str, str]) -> None:

@@ -12,6 +12,10 @@ from fluorojax.io.errors import InputError
 
 # HDF5 keeps an attribute in its object header, which ends at 64 KiB; longer fields become scalar datasets.
 _ATTRIBUTE_BYTES = 60_000
+_SHOWN = 60  # characters
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest number that may stand in a file: computations are in single precision."""
 
 
 def strict(value: Any) -> Any:
@@ -76,7 +80,7 @@ def read_json(group: h5py.Group, field: str, file: str, scene: str | None) -> An
         raise InputError(file, scene, field, f"is {type(raw).__name__}; expected a JSON string")
     try:
         return json.loads(raw)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a whole number of thousands of digits
         raise InputError(file, scene, field, f"malformed JSON: {error}") from error
 
 
@@ -98,7 +102,16 @@ def read_object(group: h5py.Group, field: str, file: str, scene: str | None) -> 
 
 
 def number(value: Any, where: tuple[str, str | None, str], what: str) -> float:
-    """A finite number from JSON, or :class:`InputError` at ``where`` = (file, scene, field)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(*where, f"{what} is {json.dumps(value)}; expected a finite number")
+    """A number from JSON that is finite in single precision; others raise :class:`InputError`.
+
+    ``where`` is (file, scene, field), ``what`` begins the message.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise InputError(*where, f"{what} is {brief(value)}; expected a finite number of at most {LARGEST:.2g} in size")
     return float(value)
+
+
+def brief(value: Any) -> str:
+    """``value`` as JSON, cut to a length that fits into an error message."""
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

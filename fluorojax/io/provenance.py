@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fluorojax.io.errors import InputError
+from fluorojax.io.hdf5 import scene_dimensions
+from fluorojax.models import model_for, model_path
 from fluorojax.reconstruction import ReconstructOptions
 
 # Changing only these between two runs leaves the result of each scene the same up to rounding, so a run that was
@@ -28,28 +30,27 @@ class Provenance:
     input_file: str
     """File name, without its directory."""
     input_sha256: str
-    model_sha256: str = ""
-    """SHA-256 of a user's model file; empty for a shipped model."""
+    model_files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of every model file the scenes of the input are reconstructed with, by file name."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of fluorojax, jax and numpyro."""
 
     @classmethod
     def of_run(cls, input_path: str | PathLike[str], options: ReconstructOptions) -> "Provenance":
-        """Provenance of a run with ``options`` on the file ``input_path``, in this environment."""
+        """Provenance of a run with ``options`` on the file ``input_path``, in this environment.
+
+        Raises :class:`InputError` for an input that cannot be read and ``ValueError`` for a model that does not exist.
+        """
         settings = asdict(options)
-        model, sha = settings.pop("model"), ""
-        if model.endswith(".py"):
-            if not Path(model).is_file():
-                raise InputError(model, None, None, "no such model file; expected a Python file or a shipped model")
-            model, sha = Path(model).name, file_sha256(model)
+        model = settings.pop("model")
         return cls(
-            model=model,
+            model=Path(model).name if model.endswith(".py") else model,
             method=settings.pop("method"),
             seed=settings.pop("seed"),
             settings=settings,
             input_file=Path(input_path).name,
             input_sha256=file_sha256(input_path),
-            model_sha256=sha,
+            model_files=_model_files(input_path, model),
             versions=package_versions(),
         )
 
@@ -58,14 +59,23 @@ class Provenance:
         pairs = {
             "input": (self.input_sha256[:12], other.input_sha256[:12]),
             "model": (self.model, other.model),
-            "model file": (self.model_sha256[:12], other.model_sha256[:12]),
             "method": (self.method, other.method),
             "seed": (self.seed, other.seed),
             "fluorojax version": (self.versions.get("fluorojax"), other.versions.get("fluorojax")),
         }
+        for name in sorted(set(self.model_files) | set(other.model_files)):
+            ours, theirs = (str(files.get(name))[:12] for files in (self.model_files, other.model_files))
+            pairs[f"model file {name}"] = (ours, theirs)
         for name in sorted((set(self.settings) | set(other.settings)) - _EXECUTION_SETTINGS):
             pairs[name] = (self.settings.get(name), other.settings.get(name))
         return [f"{name} ({ours}, {theirs})" for name, (ours, theirs) in pairs.items() if ours != theirs]
+
+
+def _model_files(input_path: str | PathLike[str], model: str) -> dict[str, str]:
+    """SHA-256 by file name; which files are loaded depends on the shapes of the scenes."""
+    names = {model_for(model, dimensions) for dimensions in scene_dimensions(input_path)} or {model}
+    files = [model_path(name) for name in sorted(names)]
+    return {path.name: file_sha256(path) for path in files}
 
 
 def file_sha256(path: str | PathLike[str]) -> str:

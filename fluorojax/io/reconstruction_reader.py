@@ -4,8 +4,9 @@ Only ``x_hat`` and ``corrected_spec`` are required; standard deviations and inte
 NaN.
 """
 
-import json
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
@@ -13,11 +14,32 @@ import h5py
 import numpy as np
 
 from fluorojax.io.errors import InputError
-from fluorojax.io.hdf5 import check_stack, numeric_dataset, open_hdf5, read_array, scene_group, scene_names
-from fluorojax.io.json_fields import read_object
+from fluorojax.io.hdf5 import (
+    check_stack,
+    numeric_dataset,
+    open_hdf5,
+    read_array,
+    scene_group,
+    scene_names,
+    single_precision,
+)
+from fluorojax.io.json_fields import brief, number, read_object
 from fluorojax.io.provenance import Provenance
 from fluorojax.reconstruction import Reconstruction, Status
 from fluorojax.spec import SPEC_NAMES, Spec
+
+
+@dataclass(frozen=True)
+class ResultSummary:
+    """What a reconstruction file says about a scene beside its images; fields as in :class:`Reconstruction`."""
+
+    name: str
+    spec: Spec
+    spec_std: Spec
+    spec_interval: dict[str, tuple[float, float]]
+    status: Status
+    seconds: float
+    diagnostics: dict[str, Any] = field(default_factory=dict)
 
 
 def list_reconstructions(path: str | PathLike[str]) -> list[str]:
@@ -30,6 +52,12 @@ def iter_reconstructions(path: str | PathLike[str]) -> Iterator[Reconstruction]:
     """Read the scenes of a file one by one."""
     for name in list_reconstructions(path):
         yield read_reconstruction(path, name)
+
+
+def read_summaries(path: str | PathLike[str]) -> list[ResultSummary]:
+    """Everything but the images of all scenes of a file, in numeric order; raises :class:`InputError`."""
+    with open_hdf5(path) as handle:
+        return [_read_summary(scene_group(handle, name), (str(path), name)) for name in scene_names(handle)]
 
 
 def read_reconstruction(path: str | PathLike[str], name: str) -> Reconstruction:
@@ -48,37 +76,43 @@ def read_reconstruction(path: str | PathLike[str], name: str) -> Reconstruction:
             stored = numeric_dataset(group, "x_std", where, f"an array of shape {x_hat.shape}, like x_hat")
             if stored.shape != x_hat.shape:
                 raise InputError(*where, "x_std", f"has shape {stored.shape}; expected {x_hat.shape}, like x_hat")
-            x_std = read_array(stored, "x_std", where).astype(np.float32)
-        spec = _read_spec(group, "corrected_spec", where)
-        if spec is None:
-            raise InputError(*where, "corrected_spec", f"missing; expected {', '.join(SPEC_NAMES)}")
-        nan = float("nan")
+            x_std = single_precision(read_array(stored, "x_std", where))
         return Reconstruction(
-            name=name,
-            x_hat=read_array(x_hat, "x_hat", where).astype(np.float32),
+            x_hat=single_precision(read_array(x_hat, "x_hat", where)),
             x_std=x_std,
-            spec=spec,
-            spec_std=_read_spec(group, "corrected_spec_std", where) or Spec(nan, nan, nan),
-            spec_interval=_read_interval(group, where),
-            status=_read_status(group, where),
-            seconds=float(group.attrs.get("seconds", nan)),
-            diagnostics=read_object(group, "diagnostics", *where) or {},
+            **vars(_read_summary(group, where)),
         )
+
+
+def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:
+    spec = _read_spec(group, "corrected_spec", where)
+    if spec is None:
+        raise InputError(*where, "corrected_spec", f"missing; expected {', '.join(SPEC_NAMES)}")
+    nan = math.nan
+    return ResultSummary(
+        name=where[1],
+        spec=spec,
+        spec_std=_read_spec(group, "corrected_spec_std", where) or Spec(nan, nan, nan),
+        spec_interval=_read_interval(group, where),
+        status=_read_status(group, where),
+        seconds=float(_attribute(group, "seconds", "uif", "a number of seconds", where, nan)),
+        diagnostics=read_object(group, "diagnostics", *where) or {},
+    )
 
 
 def read_provenance(path: str | PathLike[str]) -> Provenance:
     """The provenance of a file; fields that are absent read as empty (a seed as −1)."""
     with open_hdf5(path) as handle:
-        attrs = handle.attrs
+        where = (str(path), None)
         return Provenance(
-            model=str(attrs.get("model", "")),
-            method=str(attrs.get("method", "")),
-            seed=int(attrs.get("seed", -1)),
-            settings=read_object(handle, "settings", str(path), None) or {},
-            input_file=str(attrs.get("input_file", "")),
-            input_sha256=str(attrs.get("input_sha256", "")),
-            model_sha256=str(attrs.get("model_sha256", "")),
-            versions=read_object(handle, "versions", str(path), None) or {},
+            model=_text(handle, "model", where),
+            method=_text(handle, "method", where),
+            seed=int(_attribute(handle, "seed", "ui", "a whole number", where, -1)),
+            settings=read_object(handle, "settings", *where) or {},
+            input_file=_text(handle, "input_file", where),
+            input_sha256=_text(handle, "input_sha256", where),
+            model_files=read_object(handle, "model_files", *where) or {},
+            versions=read_object(handle, "versions", *where) or {},
         )
 
 
@@ -104,7 +138,7 @@ def _read_interval(group: h5py.Group, where: tuple[str, str]) -> dict[str, tuple
     for name in SPEC_NAMES:
         ends = stored.get(name, [None, None])
         if not isinstance(ends, list) or len(ends) != 2:
-            raise InputError(*where, field, f"{name} is {json.dumps(ends)}; expected [lower, upper]")
+            raise InputError(*where, field, f"{name} is {brief(ends)}; expected [lower, upper]")
         low, high = (_number(end, (*where, field), name) for end in ends)
         intervals[name] = (low, high)
     return intervals
@@ -112,16 +146,32 @@ def _read_interval(group: h5py.Group, where: tuple[str, str]) -> dict[str, tuple
 
 def _number(value: Any, where: tuple[str, str, str], what: str) -> float:
     """Inverse of what :func:`fluorojax.io.json_fields.strict` makes of a float."""
-    if value is None:
-        return float("nan")
-    if value in ("Infinity", "-Infinity") or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return float(value)
-    raise InputError(*where, f"{what} is {json.dumps(value)}; expected a number")
+    if value is None or value in ("Infinity", "-Infinity") or (isinstance(value, float) and not math.isfinite(value)):
+        return math.nan if value is None else float(value)
+    return number(value, where, what)
+
+
+def _attribute(
+    group: h5py.Group, field: str, kinds: str, expected: str, where: tuple[str, str | None], default: Any
+) -> Any:
+    """The scalar attribute ``field`` of one of the NumPy dtype ``kinds``, or ``default`` where it is absent."""
+    try:
+        value = group.attrs.get(field, default)
+    except (OSError, RuntimeError) as error:
+        raise InputError(*where, field, f"cannot be read; {error}") from error
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in kinds:
+        raise InputError(*where, field, f"is {str(value)[:60]!r}; expected {expected}")
+    return array.reshape(())[()]
+
+
+def _text(group: h5py.Group, field: str, where: tuple[str, str | None], default: str = "") -> str:
+    value = _attribute(group, field, "USO", "text", where, default)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _read_status(group: h5py.Group, where: tuple[str, str]) -> Status:
-    name = group.attrs.get("status", Status.CONVERGED.name.lower())
-    name = name.decode() if isinstance(name, bytes) else str(name)
+    name = _text(group, "status", where, Status.CONVERGED.name.lower())
     try:
         return Status[name.upper()]
     except KeyError as error:

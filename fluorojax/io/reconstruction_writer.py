@@ -9,16 +9,23 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fluorojax.io.atomic import check_output, partial_path, publish
+from fluorojax.io.atomic import check_output, publish, refuse_input, writing
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import open_hdf5
 from fluorojax.io.json_fields import write_json
+from fluorojax.io.lock import FileLock
 from fluorojax.io.provenance import Provenance
 from fluorojax.io.reconstruction_reader import read_provenance
 from fluorojax.reconstruction import Reconstruction
 
 COMPLETE = "complete"
 FORMAT_VERSION = "1"
+
+
+def partial_path(path: str | PathLike[str]) -> Path:
+    """Where a reconstruction file is built before it takes its name: ``OUT.partial`` next to ``OUT``."""
+    path = Path(path)
+    return path.with_name(path.name + ".partial")
 
 
 class ReconstructionWriter:
@@ -28,10 +35,13 @@ class ReconstructionWriter:
     :attr:`finished` names the scenes it holds. A clean exit publishes the file; leaving through an exception (an
     interrupt included) keeps the partial file if it holds finished scenes and removes it otherwise.
 
-    The file is open only while a scene is written, so a process that is killed in between leaves it sound.
+    The file is open only while a scene is written, so a process that is killed in between leaves it sound. A lock
+    (``path.partial.lock``) keeps other processes off the partial file for as long as the writer is entered.
 
-    Raises :class:`InputError` on entry where the output cannot be written, already exists, or is a partial file of
-    another run, unless ``overwrite`` is given, which starts afresh.
+    Raises :class:`InputError` on entry where the output cannot be written, another process is writing it, it already
+    exists, or there is a partial file of another run. ``overwrite`` replaces an existing output and discards the
+    partial file of another run; one of the same run is continued all the same, so that a command that carries it can be
+    repeated after an interruption.
     """
 
     def __init__(
@@ -42,6 +52,7 @@ class ReconstructionWriter:
         self._source = source
         self._overwrite = overwrite
         self._partial = partial_path(path)
+        self._lock = FileLock(self._partial.with_name(self._partial.name + ".lock"))
         self._finished: set[str] = set()
 
     @property
@@ -56,16 +67,27 @@ class ReconstructionWriter:
 
     def __enter__(self) -> "ReconstructionWriter":
         check_output(self.path, inputs=[self._source], overwrite=self._overwrite)
+        refuse_input(self.path, self._partial, [self._source])
+        with writing(self.path):
+            self._lock.acquire(self._partial)
         try:
-            if self._overwrite:
-                self._partial.unlink(missing_ok=True)
-            if self._partial.exists():
-                self._resume()
-            else:
-                self._create()
-        except OSError as error:
-            raise InputError(self.path, None, None, f"cannot be written: {error}") from error
+            with writing(self.path):
+                self._open()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
+
+    def _open(self) -> None:
+        if self._partial.exists():
+            try:
+                self._resume()
+            except InputError:
+                if not self._overwrite:
+                    raise
+                self._partial.unlink()
+        if not self._partial.exists():
+            self._create()
 
     def _create(self) -> None:
         with h5py.File(self._partial, "w-") as handle:
@@ -79,14 +101,13 @@ class ReconstructionWriter:
     def _resume(self) -> None:
         try:
             found = read_provenance(self._partial)
-            differences = self.provenance.differences(found)
             with open_hdf5(self._partial) as handle:
-                self._finished = {str(name) for name in handle if handle[name].attrs.get(COMPLETE, False)}
+                finished = {str(name) for name in handle if handle[name].attrs.get(COMPLETE, False)}
         except (InputError, OSError, RuntimeError) as error:
             raise InputError(
                 self._partial, None, None, f"cannot be continued ({error}); add --overwrite to start afresh"
             ) from error
-        if differences:
+        if differences := self.provenance.differences(found):
             raise InputError(
                 self._partial,
                 None,
@@ -94,33 +115,35 @@ class ReconstructionWriter:
                 f"was left by a run with other settings (now, then): {'; '.join(differences)}; repeat that command to "
                 "continue it or add --overwrite to start afresh",
             )
+        self._finished = finished
 
     def write(self, result: Reconstruction) -> None:
         """Append one finished scene; it counts as finished only once all of it is on disk."""
-        try:
-            with h5py.File(self._partial, "r+") as handle:
-                if result.name in handle:  # left unfinished by an earlier run
-                    del handle[result.name]
-                group = handle.create_group(result.name)
-                _write_result(group, result)
-                handle.flush()
-                group.attrs[COMPLETE] = True
-        except OSError as error:
-            raise InputError(self._partial, result.name, None, f"cannot be written: {error}") from error
+        with writing(self._partial, result.name), h5py.File(self._partial, "r+") as handle:
+            if result.name in handle:  # left unfinished by an earlier run
+                del handle[result.name]
+            group = handle.create_group(result.name)
+            _write_result(group, result)
+            handle.flush()
+            group.attrs[COMPLETE] = True
         self._finished.add(result.name)
 
     def note_skipped(self, skipped: dict[str, str]) -> None:
         """Record the scenes left out and why, as the root attribute ``skipped``."""
-        with h5py.File(self._partial, "r+") as handle:
+        with writing(self._partial), h5py.File(self._partial, "r+") as handle:
             write_json(handle, "skipped", skipped)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._finished:
-            self._partial.unlink(missing_ok=True)
-        elif error is None:
-            publish(self._partial, self.path)
+        try:
+            with writing(self.path):
+                if not self._finished:
+                    self._partial.unlink(missing_ok=True)
+                elif error is None:
+                    publish(self._partial, self.path)
+        finally:
+            self._lock.release()
 
 
 def _write_result(group: h5py.Group, result: Reconstruction) -> None:

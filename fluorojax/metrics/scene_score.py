@@ -23,14 +23,20 @@ from fluorojax.metrics.calibration import Coverage, SpecError, coverage, spec_er
 from fluorojax.metrics.image import psnr, ssim
 from fluorojax.metrics.scores import blind_score, standard_score
 from fluorojax.physics import default_operator
-from fluorojax.reconstruction import Reconstruction
+from fluorojax.reconstruction import Reconstruction, Status
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, Spec
+
+_DIVERGED = Status.DIVERGED.name.lower()
 
 
 @dataclass(frozen=True)
 class SceneScore:
-    """Scores of one scene; lists and mappings are empty where the file says nothing."""
+    """Scores of one scene; lists and mappings are empty where the file says nothing.
+
+    A scene whose status is ``diverged`` has no scores, whatever its arrays hold: numbers are NaN, ``coverage`` and
+    ``spec`` empty.
+    """
 
     name: str
     psnr: float
@@ -44,6 +50,11 @@ class SceneScore:
     """Empty where the true specification is not public."""
     status: str
     seconds: float
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the result must not be used."""
+        return self.status == _DIVERGED
 
     def coverage_at(self, level: float) -> Coverage:
         """The coverage at one of the reported levels; NaN where it is unknown."""
@@ -83,21 +94,34 @@ class FileScore:
     scenes: tuple[SceneScore, ...]
     skipped: dict[str, str]
     """Scenes the reconstruction left out as unreadable, with the reason; they enter no mean."""
+    unpaired: frozenset[str] = frozenset()
+    """Scenes that enter no mean because they diverged in a run this one is compared with."""
+
+    @property
+    def averaged(self) -> tuple[SceneScore, ...]:
+        """The scenes that enter the means: all but those that diverged, here or in a run compared with."""
+        return tuple(scene for scene in self.scenes if not scene.diverged and scene.name not in self.unpaired)
+
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """Names of the scenes whose result must not be used."""
+        return tuple(scene.name for scene in self.scenes if scene.diverged)
 
     def means(self) -> dict[str, Any]:
-        """Means over scenes; absolute errors for the spec parameters, NaN where nothing is known."""
+        """Means over :attr:`averaged`; absolute errors for the spec parameters, NaN where nothing is known."""
+        scenes = self.averaged
         return {
-            **{name: _mean([getattr(s, name) for s in self.scenes]) for name in ("psnr", "ssim", "standard", "blind")},
+            **{name: _mean([getattr(s, name) for s in scenes]) for name in ("psnr", "ssim", "standard", "blind")},
             "coverage": self._mean_coverage(),
             "abs_spec_error": {
-                name: _mean([abs(s.spec[name].error) for s in self.scenes if name in s.spec]) for name in SPEC_NAMES
+                name: _mean([abs(s.spec[name].error) for s in scenes if name in s.spec]) for name in SPEC_NAMES
             },
-            "seconds": _mean([s.seconds for s in self.scenes]),
+            "seconds": _mean([s.seconds for s in scenes]),
         }
 
     def _mean_coverage(self) -> dict[str, dict[str, float]]:
         levels: dict[float, list[Coverage]] = {}
-        for score in self.scenes:
+        for score in self.averaged:
             for entry in score.coverage:
                 levels.setdefault(entry.level, []).append(entry)
         return {
@@ -109,7 +133,12 @@ class FileScore:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as ``fluorojax score --json`` prints them."""
-        return {"scenes": [score.as_dict() for score in self.scenes], "mean": self.means(), "skipped": self.skipped}
+        return {
+            "scenes": [score.as_dict() for score in self.scenes],
+            "mean": self.means(),
+            "mean_over": [score.name for score in self.averaged],
+            "skipped": self.skipped,
+        }
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -128,14 +157,18 @@ def expected_counts(
 def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[str] = "") -> SceneScore:
     """Score one reconstruction against a scene with truth; ``file`` is named in error messages.
 
-    The blind score uses the corrected operator: the published chain at ``result.spec``. Raises
-    :class:`fluorojax.io.InputError` where the scene has no truth, the shapes differ or ``x_hat`` is not finite.
+    The blind score uses the corrected operator: the published chain at ``result.spec``. A diverged result is not scored
+    (see :class:`SceneScore`). Raises :class:`fluorojax.io.InputError` where the scene has no truth, the shapes differ
+    or ``x_hat`` is not finite.
     """
     if scene.x_true is None:
         raise InputError(file, scene.name, "x_true", "missing; expected the truth, which scoring needs")
     if result.x_hat.shape != scene.x_true.shape:
         shapes = f"has shape {result.x_hat.shape}; expected {scene.x_true.shape}, like x_true"
         raise InputError(file, scene.name, "x_hat", shapes)
+    if result.status is Status.DIVERGED:
+        nan = math.nan
+        return SceneScore(scene.name, nan, nan, nan, nan, (), {}, _DIVERGED, result.seconds)
     if not np.isfinite(result.x_hat).all():
         raise InputError(file, scene.name, "x_hat", "holds NaN or infinite values; expected finite values")
     rate = expected_counts(result.x_hat, result.spec, scene.acquisition)

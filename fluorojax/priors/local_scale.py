@@ -10,7 +10,6 @@ energy / fraction of it that the data determine.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float

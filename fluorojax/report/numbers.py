@@ -1,6 +1,11 @@
-"""Numbers as people read them."""
+"""Numbers and names as people read them."""
 
 import math
+
+
+def status_words(status: str) -> str:
+    """The name of a :class:`fluorojax.reconstruction.Status` in words."""
+    return status.lower().replace("_", " ")
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:

@@ -3,17 +3,17 @@
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.metrics import SceneScore
+from fluorojax.metrics import FileScore, SceneScore
 from fluorojax.reconstruction import Reconstruction, Status
 from fluorojax.report.fragments import colour_scale, escape, facts, figure_strip, range_bar, table
 from fluorojax.report.numbers import number
+from fluorojax.report.score_rows import QUALITY_COLUMNS, mean_row, quality_row
 from fluorojax.report.strips import (
     StripPlan,
     Window,
     gradient,
     grey_palette,
     heat_palette,
-    plan_strips,
     robust_window,
     strip_images,
 )
@@ -29,14 +29,17 @@ def scene_section(
     scene: Scene | None,
     truth: Scene | None,
     score: SceneScore | None,
-    pixel_budget: float | int,
+    plan: StripPlan | None,
 ) -> list[str]:
-    """HTML of one scene; ``scene`` gives the measurement and the prior ranges, ``truth`` the true images and spec."""
+    """HTML of one scene; ``scene`` gives the measurement and the prior ranges, ``truth`` the true images and spec.
+
+    ``plan`` says which frames are shown and how large; without one there are no images.
+    """
     tone = "soft" if result.status is Status.CONVERGED else "warn"
     status = f'<p><span class="{tone}">{escape(result.status.value)}</span>'
     time = "" if np.isnan(result.seconds) else f' <span class="soft">· {result.seconds:.1f} s</span>'
     parts = [f'<section id="{escape(result.name)}">', f"<h2>{escape(result.name)}</h2>", status + time + "</p>"]
-    parts += _strips(result, scene, truth, pixel_budget)
+    parts += [] if plan is None else _strips(result, scene, truth, plan)
     if score is not None:
         parts += ["<h3>Scores</h3>", score_table([score])]
     parts += ["<h3>Corrected specification</h3>", _spec_table(result, scene, truth)]
@@ -46,19 +49,17 @@ def scene_section(
 
 
 def score_table(scores: list[SceneScore]) -> str:
-    """Image quality, challenge scores and coverage of 90 % pixel intervals, one row a scene."""
-    rows = []
-    for score in scores:
-        at_90 = score.coverage_at(0.9)
-        covered = (at_90.overall, at_90.moving, at_90.static)
-        quality = (number(value, 4) for value in (score.ssim, score.standard, score.blind))
-        rows.append([escape(score.name), number(score.psnr), *quality, *(number(value, 3) for value in covered)])
-    columns = ["scene", "PSNR (dB)", "SSIM", "standard", "blind", "90 % coverage", "moving pixels", "static pixels"]
-    return table(columns, rows)
+    """Image quality, challenge scores, coverage of 90 % pixel intervals and status, one row a scene.
+
+    Of several scenes also the mean, over those that did not diverge.
+    """
+    rows = [quality_row(score) for score in scores]
+    if len(scores) > 1:
+        rows.append(mean_row(FileScore(tuple(scores), {})))
+    return table(QUALITY_COLUMNS, [[escape(cell) for cell in row] for row in rows])
 
 
-def _strips(result: Reconstruction, scene: Scene | None, truth: Scene | None, pixel_budget: float | int) -> list[str]:
-    plan = plan_strips(result.x_hat.shape, ROWS, pixel_budget)
+def _strips(result: Reconstruction, scene: Scene | None, truth: Scene | None, plan: StripPlan) -> list[str]:
     window = robust_window(result.x_hat, 0.005, 0.995)
     grey = grey_palette()
     parts = []

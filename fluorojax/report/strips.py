@@ -11,6 +11,9 @@ _MAX_FRAMES = 6
 _MAX_SIDE = 256
 _MIN_SIDE = 16
 
+_PNG_FRAME = 1000
+"""Bytes of an image beside its pixels: PNG headers, palette, ``data:`` prefix; 864 and a few."""
+
 
 @dataclass(frozen=True)
 class StripPlan:
@@ -28,24 +31,36 @@ class Window:
     high: float
 
 
-def plan_strips(shape: tuple[int, ...], rows: int, pixel_budget: float | int) -> StripPlan:
-    """Choose frames and block size of ``rows`` strips so that together they stay within ``pixel_budget`` pixels.
+def plan_strips(shape: tuple[int, ...], rows: int, budget: float | int) -> tuple[StripPlan, int] | None:
+    """Choose frames and block size of ``rows`` strips so that together they stay within ``budget`` bytes of the page.
 
     ``shape`` is (T, H, W) or (H, W). At most 6 frames, sides of at most 256 pixels; first frames are dropped (down
-    to 3), then resolution (down to 16 pixels).
+    to 3), then resolution (down to 16 pixels), then frames again.
+
+    **Returns:** the plan and what its images take at most, bytes; None where a single frame of each strip takes more
+    than the budget.
     """
     frames, (height, width) = (shape[0], shape[1:]) if len(shape) == 3 else (1, shape)
     count = min(frames, _MAX_FRAMES)
-    block = -(-max(height, width) // _MAX_SIDE)
-    while rows * count * (height // block) * (width // block) > pixel_budget:
+    block = min(-(-max(height, width) // _MAX_SIDE), height, width)
+    while (size := rows * count * image_bytes(height // block, width // block)) > budget:
         if count > 3:
             count -= 1
         elif min(height, width) // (block + 1) >= _MIN_SIDE:
             block += 1
+        elif count > 1:
+            count -= 1
         else:
-            break
+            return None
     chosen = np.linspace(0, frames - 1, count).round().astype(int)
-    return StripPlan(tuple(int(index) for index in chosen), block)
+    return StripPlan(tuple(int(index) for index in chosen), block), size
+
+
+def image_bytes(height: int, width: int) -> int:
+    """What one image takes in a page at most: noise does not compress, so a pixel costs a byte, and base64 a third."""
+    pixels = height * (width + 1)
+    deflate = pixels // 1000 + 64  # its own overhead where nothing can be compressed
+    return 4 * (_PNG_FRAME + pixels + deflate) // 3
 
 
 def robust_window(values: Float[np.ndarray, "..."], low: float, high: float) -> Window:

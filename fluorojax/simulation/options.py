@@ -10,7 +10,6 @@ from fluorojax.acquisition import Acquisition
 from fluorojax.spec import TIERS, Spec, SpecRanges
 
 MOTIONS = ("slow", "fast")
-ANATOMIES = ("thorax",)
 MIN_SIZE = 16
 
 
@@ -52,13 +51,10 @@ class SimulationOptions:
     """Longest exposure sub-step, ms."""
     ct: str | Path | None = None
     """A CT volume (NIfTI, Hounsfield units) to project instead of the procedural anatomy; needs ``fluorojax[ct]``."""
-    anatomy: str = "thorax"
-    """Which procedural anatomy is drawn when there is no CT volume."""
 
     def __post_init__(self) -> None:
         _one_of("tier", self.tier, tuple(TIERS))
         _one_of("motion", self.motion, MOTIONS)
-        _one_of("anatomy", self.anatomy, ANATOMIES)
         _whole("frames", self.frames, 1)
         self._check_size()
         for name in ("fps", "photons", "step_ms"):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from fluorojax.scene import Scene
 from fluorojax.simulation import chain
@@ -78,9 +78,9 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
     - `options`: what to simulate.
     - `name`: group name of the scene in a file.
 
-    **Returns:** a :class:`fluorojax.scene.Scene` with counts ``y`` (T, H, W) float32, whole numbers unless there is
-    read noise; the truth ``x_true``, optical depth at the frame times over the attenuation scale, in [0, 1]; and the
-    spec parameters used.
+    **Returns:** a :class:`fluorojax.scene.Scene` with counts ``y`` float32, (T, H, W) or, of one frame, (H, W), whole
+    numbers unless there is read noise; the truth ``x_true`` of the same shape, optical depth at the frame times over
+    the attenuation scale, in [0, 1]; and the spec parameters used.
 
     **Raises:** ``ValueError`` for a negative seed, or a CT volume that cannot be used.
     """
@@ -113,12 +113,12 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
     samples = np.linspace(times[0], times[-1], int(np.clip((times[-1] - times[0]) / 5.0, 8, 400)))
     return Scene(
         name=name,
-        y=chain.count(streams.noise, expected, options.read_noise),
+        y=_as_scene(chain.count(streams.noise, expected, options.read_noise)),
         acquisition=acquisition,
         ranges=options.ranges(),
         metadata={
             "scene": phantom.anatomy.description,
-            "shape": [options.frames, *options.shape],
+            "shape": list(_as_scene(expected).shape),
             "noise_model": "poisson" if options.read_noise == 0 else "poisson+gaussian",
             "pixel_mm": round(grid.pixel_mm, 4),
             "motion": options.motion,
@@ -131,7 +131,7 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
                 "slow_tails": bool(options.slow_tails),
             },
         },
-        x_true=(truth / scale).astype(np.float32),
+        x_true=_as_scene((truth / scale).astype(np.float32)),
         true_spec=spec,
     )
 
@@ -142,29 +142,39 @@ def simulate_scenes(count: int, seed: int, options: SimulationOptions) -> Iterat
         yield simulate_scene(seed, options, index=index, name=f"sample_{index:02d}")
 
 
-def render_layers(seed: int, options: SimulationOptions, *, index: int = 0) -> dict[str, Float[np.ndarray, "T H W"]]:
+def render_layers(seed: int, options: SimulationOptions, *, index: int = 0) -> dict[str, Float[np.ndarray, "*shape"]]:
     """Optical depth of every layer at the frame times; their sum is ``attenuation_scale`` times ``x_true``."""
+    return {name: _as_scene(layer) for name, layer in _layers(seed, options, index).items()}
+
+
+def _layers(seed: int, options: SimulationOptions, index: int) -> dict[str, Float[np.ndarray, "T H W"]]:
     phantom = build_phantom(seed, options, index=index)
     frames = [phantom.layers(t) for t in frame_times(options)]
     return {name: np.stack([frame[name] for frame in frames]).astype(np.float32) for name in LAYERS}
 
 
+def _as_scene(stack: Shaped[np.ndarray, "T H W"]) -> Shaped[np.ndarray, "*shape"]:
+    """A stack as scenes hold it: a single frame is (H, W)."""
+    return stack[0] if len(stack) == 1 else stack
+
+
 def device_masks(
     seed: int, options: SimulationOptions, *, index: int = 0, threshold: float = 0.05
-) -> dict[str, Bool[np.ndarray, "T H W"]]:
+) -> dict[str, Bool[np.ndarray, "*shape"]]:
     """Where devices and filled vessels are, and which pixels see motion.
 
     ``device`` and ``vessel`` hold the pixels with at least ``threshold`` optical depth of that layer; ``moving`` those
     whose total optical depth varies by more than ``threshold`` over the run (the same in every frame).
     """
-    layers = render_layers(seed, options, index=index)
+    layers = _layers(seed, options, index)
     total = np.sum(list(layers.values()), axis=0)
     moving = np.ptp(total, axis=0) > threshold
-    return {
+    masks = {
         "device": layers["device"] > threshold,
         "vessel": layers["vessel"] > threshold,
         "moving": np.broadcast_to(moving, total.shape).copy(),
     }
+    return {name: _as_scene(mask) for name, mask in masks.items()}
 
 
 def _draw_spec(rng: np.random.Generator, options: SimulationOptions) -> Spec:

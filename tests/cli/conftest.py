@@ -1,4 +1,7 @@
-"""A tiny challenge file and an engine that answers at once, for tests of the plumbing."""
+"""A tiny challenge file and an engine that answers at once, for tests of the plumbing.
+
+``test_real_engine.py`` runs the same commands through the engine itself.
+"""
 
 import sys
 from types import ModuleType
@@ -34,6 +37,7 @@ class FakeEngine:
         self.seen = []
         self.options = []
         self.diverging = set()
+        self.diverged_value = 0.5
         self.failing: dict[str, BaseException] = {}
 
     def __call__(self, scenes, options, *, progress=None):
@@ -56,7 +60,8 @@ class FakeEngine:
         x_hat = -np.log(np.maximum(scene.y, 0.5) / 200) / 2
         return Reconstruction(
             name=scene.name,
-            x_hat=np.full_like(x_hat, np.nan) if diverged else x_hat,
+            # like the real engine, which returns its finite start
+            x_hat=np.full_like(x_hat, self.diverged_value) if diverged else x_hat,
             x_std=np.full_like(x_hat, 0.05),
             spec=spec,
             spec_std=Spec(0.5, 0.25, 0.125),

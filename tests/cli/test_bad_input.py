@@ -73,6 +73,7 @@ SCENE_DEFECTS = {
     "one-frame stack": (put("y", np.ones((1, 12, 12))), "y", "a single frame is stored as (H, W), here (12, 12)"),
     "NaN counts": (alter("y", at((1, 2, 3), np.nan)), "y", "has nan at index [1, 2, 3] (1 of 432 values)"),
     "infinite counts": (alter("y", at((0, 0, 0), np.inf)), "y", "has inf at index [0, 0, 0]"),
+    "counts beyond single precision": (alter("y", at((1, 0, 2), 1e39)), "y", "has 1e+39 at index [1, 0, 2]"),
     "negative counts": (alter("y", at((2, 11, 11), -3)), "y", "has -3 at index [2, 11, 11]"),
     "malformed JSON": (raw("acquisition", "{'photons': 3}"), "acquisition", "malformed JSON"),
     "JSON not UTF-8": (raw("metadata", np.void(b"\xff\xfe")), "metadata", "expected a JSON string"),
@@ -100,6 +101,17 @@ SCENE_DEFECTS = {
         "spec_ranges",
         "min of lag is NaN; expected a finite number",
     ),
+    "bound beyond single precision": (
+        edit_json("spec_ranges", lambda r: r[0].update(max=1e39)),
+        "spec_ranges",
+        "max of motion_blur is 1e+39; expected a finite number of at most 3.4e+38",
+    ),
+    "bound of 401 digits": (
+        edit_json("spec_ranges", lambda r: r[0].update(max=10**400)),
+        "spec_ranges",
+        "(401 characters); expected a finite number",
+    ),
+    "a number of 5001 digits": (raw("acquisition", '{"lag_ms": 1' + 5000 * "0" + "}"), "acquisition", "malformed JSON"),
     "range in seconds": (edit_json("spec_ranges", lambda r: r[1].update(unit="s")), "spec_ranges", "expected ms"),
     "window vanishes": (
         edit_json("acquisition", lambda a: a.update(pulse_width_ms=5.0)),
@@ -116,6 +128,25 @@ SCENE_DEFECTS = {
         "acquisition",
         "photons_per_pixel is 0; expected a positive number",
     ),
+    "lag vanishes in two tiers": (
+        lambda g: (
+            edit_json("acquisition", lambda a: a.update(lag_ms=3.6))(g),
+            edit_json("spec_ranges", lambda r: r[1].update(min=-3.6))(g),
+        ),
+        "acquisition",
+        "makes the lag time constant 0 ms; expected a positive value",
+    ),
+    "I_0 beyond single precision": (
+        lambda g: (edit_json("acquisition", lambda a: a.update(photons_per_pixel=1e300))(g), drop("H_ideal")(g)),
+        "acquisition",
+        "photons_per_pixel is 1e+300; expected a finite number",
+    ),
+    "I_0 below single precision": (
+        lambda g: (edit_json("acquisition", lambda a: a.update(photons_per_pixel=1e-60))(g), drop("H_ideal")(g)),
+        "acquisition",
+        "photons_per_pixel is 1e-60; expected a positive number",
+    ),
+    "I_0 in H_ideal beyond single precision": (put("H_ideal", [1e300, 0.0]), "H_ideal", "I_0 is 1e+300"),
     "I_0 negative in H_ideal": (put("H_ideal", [-1.0, 0.0]), "H_ideal", "I_0 is -1; expected a positive number"),
     "I_0 nowhere": (
         lambda g: (edit_json("acquisition", lambda a: a.pop("photons_per_pixel"))(g), drop("H_ideal")(g)),
@@ -137,6 +168,7 @@ SCENE_DEFECTS = {
         'frame_time_ms is "33"; expected a finite number',
     ),
     "x_true shape": (put("x_true", np.ones((3, 12, 11))), "x_true", "has shape (3, 12, 11); expected (3, 12, 12)"),
+    "x_true beyond single precision": (alter("x_true", at((0, 0, 1), 1e39)), "x_true", "has 1e+39 at index"),
     "x_true NaN": (alter("x_true", at((0, 0, 1), np.nan)), "x_true", "nan at index [0, 0, 1]"),
     "true_spec incomplete": (raw("true_spec", '{"lag": 1}'), "true_spec", "has lag; expected motion_blur, lag"),
     "true_spec null": (edit_json("true_spec", lambda s: s.update(lag=None)), "true_spec", "lag is null"),
@@ -230,7 +262,7 @@ def test_the_true_chain_needs_a_true_spec(run, engine, challenge, tmp_path):
 
 def test_a_missing_model_file(run, engine, challenge, tmp_path):
     command = ["--model", tmp_path / "mine.py"]
-    assert_refused(run, challenge, tmp_path / "out.h5", "mine.py: no such model file", command=command)
+    assert_refused(run, challenge, tmp_path / "out.h5", "model file", "mine.py: no such file", command=command)
 
 
 def test_a_setting_the_engine_refuses(run, engine, challenge, tmp_path):
@@ -286,6 +318,8 @@ def test_an_existing_output_is_refused(run, engine, challenge, tmp_path):
         (["nonsense"], "nonsense"),
         (["reconstruct", "in.h5", "-o", "out.h5", "--chain", "ideal"], "ideal"),
         (["simulate", "out.h5", "--scenes", "none"], "--scenes"),
+        (["simulate", "out.h5", "--seed", str(2**63)], "--seed"),
+        (["reconstruct", "in.h5", "-o", "out.h5", "--seed", str(2**63)], "--seed"),
         (["simulate", "out.h5", "--tier", "secret"], "tier is 'secret'; expected one of public, dev, hidden"),
         (["simulate", "out.h5", "--photons", "0"], "photons"),
         (["simulate", "out.h5", "--ct", "nowhere.nii"], "nowhere.nii: no such file"),

@@ -11,8 +11,9 @@ import pytest
 
 import fluorojax.simulation
 from fluorojax.cli.scenarios import verdict, without_mismatch
-from fluorojax.io import list_scenes, read_scene
+from fluorojax.io import list_scenes, read_scene, write_challenge
 from fluorojax.metrics import expected_counts
+from fluorojax.reconstruction import METHODS
 from fluorojax.spec import Spec
 
 
@@ -30,7 +31,8 @@ def generator(monkeypatch, make_scene):
     def simulate_scenes(count, seed, options):
         calls.append((count, seed, options))
         for index in range(count):
-            yield make_scene(f"sample_{index:02d}", (options.frames, *options.shape))
+            shape = options.shape if options.frames == 1 else (options.frames, *options.shape)
+            yield make_scene(f"sample_{index:02d}", shape)
 
     monkeypatch.setattr(fluorojax.simulation, "simulate_scenes", simulate_scenes)
     return calls
@@ -132,6 +134,60 @@ def test_scenarios(run, engine, challenge, tmp_path):
     assert json.loads(run("scenarios", challenge, "--seed", 4, "--json")[1]) == document
 
 
+@pytest.mark.parametrize("value", [0.5, np.nan], ids=["finite", "NaN"])
+def test_diverged_scenes_enter_no_score(run, engine, challenge, tmp_path, value):
+    out, page = tmp_path / "out.h5", tmp_path / "page.html"
+    engine.diverging, engine.diverged_value = {"sample_01"}, value
+    assert run("reconstruct", challenge, "-o", out, "-q")[0] == 1
+    code, stdout, stderr = run("score", out, "--truth", challenge)
+    assert code == 1
+    assert "sample_01: diverged; its result must not be used" in stderr
+    rows = [line for line in stdout.splitlines() if "sample_01" in line]
+    assert "diverged" in rows[0]
+    assert "mean of 2" in stdout
+
+    document = json.loads(run("score", out, "--truth", challenge, "--json")[1])
+    scores = [scene["psnr"] for scene in document["scenes"]]
+    assert scores[1] is None
+    assert document["mean"]["psnr"] == pytest.approx((scores[0] + scores[2]) / 2)
+    assert document["mean_over"] == ["sample_00", "sample_02"]
+
+    code, _, stderr = run("report", out, "--truth", challenge, "-o", page)
+    assert code == 1
+    assert "sample_01: diverged" in stderr
+    text = page.read_text()
+    assert "sample_01 diverged: its result must not be used and enters no mean." in text
+    assert "<td>diverged</td>" in text
+
+
+def test_a_scene_that_diverges_in_one_scenario_enters_the_mean_of_none(run, engine, challenge, monkeypatch):
+    plain = type(engine).result
+
+    def result(scene, options):
+        engine.diverging = {"sample_02"} if options.chain == "calibrated" else set()
+        return plain(engine, scene, options)
+
+    monkeypatch.setattr(engine, "result", result)
+    code, stdout, stderr = run("scenarios", challenge)
+    assert code == 1
+    assert "mean of 2 scenes" in stdout
+    assert "left out of the means, diverged in a scenario: sample_02" in stdout
+    assert f"{challenge}: scenario III: sample_02: diverged" in stderr
+    document = json.loads(run("scenarios", challenge, "--json")[1])
+    for part in document["scenarios"].values():
+        assert part["mean_over"] == ["sample_00", "sample_01"]
+        assert part["mean"]["psnr"] == pytest.approx(np.mean([scene["psnr"] for scene in part["scenes"][:2]]))
+    assert [s["status"] for s in document["scenarios"]["III"]["scenes"]] == ["converged", "converged", "diverged"]
+
+
+def test_scenarios_name_the_file_of_a_scene_that_cannot_be_scored(run, engine, tmp_path, make_scene):
+    path = tmp_path / "small.h5"
+    write_challenge(path, [make_scene(shape=(3, 8, 8))])
+    code, _, stderr = run("scenarios", path, "-q")
+    assert code == 2
+    assert f"{path}: sample_00: cannot be scored" in stderr
+
+
 def test_matched_counts_are_poisson_about_the_nominal_rate(make_scene):
     scene = make_scene(shape=(4, 60, 60))
     matched = without_mismatch(scene, 0)
@@ -157,6 +213,7 @@ class Mean:
     [
         ((42, 38, 41), "Mismatch costs 4.00 dB of PSNR; calibration wins back 3.00 dB of it (75 %)."),
         ((42, 38, 37), "Mismatch costs 4.00 dB of PSNR; calibration loses another 1.00 dB."),
+        ((np.nan, np.nan, np.nan), "Nothing to compare: every scene diverged in one of the scenarios."),
         ((42, 42, 42), "Mismatch costs no measurable PSNR here (+0.00 dB); calibration changes it by +0.00 dB."),
     ],
 )
@@ -185,6 +242,20 @@ def test_demo_runs_the_whole_chain(run, engine, generator, tmp_path):
     assert (generator[0][:2], engine.options[0].seed) == ((2, 2), 2)
     assert f"report: {tmp_path / 'demo' / 'report.html'}" in stdout
     assert run("demo", "--out", tmp_path / "demo")[0] == 2
+
+
+def test_demo_with_a_diverged_scene_still_reports(run, engine, generator, tmp_path):
+    engine.diverging = {"sample_01"}
+    code, stdout, stderr = run("demo", "--out", tmp_path / "demo")
+    assert code == 1
+    assert "mean of 1" in stdout
+    assert "sample_01: diverged" in stderr
+    assert (tmp_path / "demo" / "report.html").exists()
+
+
+def test_methods_are_listed(run):
+    _, stdout, _ = run("reconstruct", "--help")
+    assert f"Inference method: {', '.join(METHODS)}." in stdout
 
 
 def test_demo_names_the_directory_it_chose(run, engine, generator, tmp_path, monkeypatch):

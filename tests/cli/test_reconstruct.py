@@ -57,6 +57,29 @@ def test_an_interrupted_run_is_continued(run, engine, challenge, out, failure, c
     assert list_reconstructions(out) == ["sample_00", "sample_01", "sample_02"]
 
 
+def test_an_interrupted_overwrite_keeps_its_finished_scenes(run, engine, challenge, out):
+    out.write_text("an older result")
+    command = ("reconstruct", challenge, "-o", out, "--overwrite")
+    engine.failing = {"sample_02": KeyboardInterrupt()}
+    assert run(*command)[0] == 130
+    assert out.read_text() == "an older result"
+    engine.failing = {}
+    code, _, stderr = run(*command)
+    assert code == 0
+    assert "2 of 3 scenes are finished" in stderr
+    assert engine.seen == ["sample_01", "sample_00", "sample_02"]
+    assert list_reconstructions(out) == ["sample_00", "sample_01", "sample_02"]
+
+
+def test_a_resumed_run_tells_of_what_diverged_before(run, engine, challenge, out):
+    engine.diverging, engine.failing = {"sample_00"}, {"sample_02": KeyboardInterrupt()}
+    assert run("reconstruct", challenge, "-o", out)[0] == 130
+    engine.diverging, engine.failing = set(), {}
+    code, _, stderr = run("reconstruct", challenge, "-o", out)
+    assert code == 1
+    assert "sample_00: diverged" in stderr
+
+
 def test_an_interrupt_says_what_is_kept(run, engine, challenge, out):
     engine.failing = {"sample_02": KeyboardInterrupt()}
     _, _, stderr = run("reconstruct", challenge, "-o", out)
@@ -85,7 +108,9 @@ def test_keep_going_skips_bad_scenes(run, engine, challenge, out):
     assert f"skipped: {challenge}: sample_01: y: missing" in stderr
     assert list_reconstructions(out) == ["sample_00", "sample_02"]
     assert list(read_skipped(out)) == ["sample_01"]
-    assert run("score", out, "--truth", challenge)[0] == 0
+    code, stdout, _ = run("score", out, "--truth", challenge)
+    assert code == 1
+    assert "skipped sample_01: y: missing" in stdout
 
 
 def test_keep_going_with_nothing_left_is_an_error(run, engine, challenge, out):
@@ -128,6 +153,6 @@ def test_quiet_prints_nothing(run, engine, challenge, out):
 
 
 def test_options_reach_the_engine(run, engine, challenge, out):
-    run("reconstruct", challenge, "-o", out, "--model", "static", "--batch", 3, "--chain", "true")
+    run("reconstruct", challenge, "-o", out, "--model", "single_frame", "--batch", 3, "--chain", "true")
     options = engine.options[0]
-    assert (options.model, options.method, options.batch, options.chain) == ("static", "map", 3, "true")
+    assert (options.model, options.method, options.batch, options.chain) == ("single_frame", "map", 3, "true")

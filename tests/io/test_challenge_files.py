@@ -145,6 +145,14 @@ def test_the_writer_refuses_what_the_reader_would(tmp_path, make_scene):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_writer_refuses_what_is_not_finite_in_single_precision(tmp_path, make_scene):
+    large = np.full((3, 12, 12), 1e39)
+    for change, field in (({"y": large}, "y"), ({"x_true": large}, "x_true")):
+        with pytest.raises(InputError, match=rf"sample_00: {field}: has 1e\+39 at index.*single precision"):
+            write_challenge(tmp_path / "a.h5", [make_scene(**change)])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_file_is_kept_without_overwrite(tmp_path, make_scene):
     write_challenge(tmp_path / "a.h5", [make_scene()])
     before = (tmp_path / "a.h5").read_bytes()

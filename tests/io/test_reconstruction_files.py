@@ -15,19 +15,23 @@ from fluorojax.io import (
     Provenance,
     ReconstructionWriter,
     dumps,
+    file_sha256,
     list_reconstructions,
     partial_path,
     read_provenance,
     read_reconstruction,
+    read_summaries,
+    write_challenge,
 )
+from fluorojax.models import list_models
 from fluorojax.reconstruction import ReconstructOptions, Status
 from fluorojax.spec import Spec
 
 
 @pytest.fixture
-def source(tmp_path):
+def source(tmp_path, make_scene):
     path = tmp_path / "in.h5"
-    path.write_bytes(b"only hashed here")
+    write_challenge(path, [make_scene()])
     return path
 
 
@@ -168,7 +172,7 @@ def test_a_scene_cut_short_is_written_again(tmp_path, source, provenance, make_r
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model": "static"}, "model (static, sequence)"),
+        ({"model": "single_frame"}, "model (single_frame, sequence)"),
         ({"method": "nuts"}, "method (nuts, map)"),
         ({"seed": 8}, "seed (8, 7)"),
         ({"chain": "nominal"}, "chain (nominal, calibrated)"),
@@ -189,9 +193,9 @@ def test_other_settings_do_not_continue(tmp_path, source, provenance, make_resul
     assert list_reconstructions(out) == ["sample_03"]
 
 
-def test_another_input_does_not_continue(tmp_path, source, provenance, make_result):
+def test_another_input_does_not_continue(tmp_path, source, provenance, make_result, make_scene):
     crash_after(tmp_path / "out.h5", provenance, source, [make_result()])
-    source.write_bytes(b"edited")
+    write_challenge(source, [make_scene("sample_01")], overwrite=True)
     with pytest.raises(InputError, match="input"):
         write_all(tmp_path / "out.h5", Provenance.of_run(source, ReconstructOptions(seed=7)), source, [])
 
@@ -201,11 +205,44 @@ def test_an_edited_model_file_does_not_continue(tmp_path, source, make_result):
     options = ReconstructOptions(model=str(model))
     model.write_text("scale = 1\n")
     first = Provenance.of_run(source, options)
-    assert (first.model, len(first.model_sha256)) == ("mine.py", 64)
+    assert (first.model, list(first.model_files)) == ("mine.py", ["mine.py"])
     crash_after(out, first, source, [make_result()])
     model.write_text("scale = 2\n")
-    with pytest.raises(InputError, match="model file"):
+    with pytest.raises(InputError, match=r"model file mine\.py"):
         write_all(out, Provenance.of_run(source, options), source, [])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "loaded"),
+    [
+        ([(3, 12, 12)], ["sequence.py"]),
+        ([(12, 12)], ["single_frame.py"]),
+        ([(3, 12, 12), (12, 12)], ["sequence.py", "single_frame.py"]),
+    ],
+    ids=["sequences", "frames", "both"],
+)
+def test_the_shipped_models_that_are_loaded_are_recorded(tmp_path, make_scene, shapes, loaded):
+    scenes = [make_scene(f"sample_0{i}", shape) for i, shape in enumerate(shapes)]
+    write_challenge(tmp_path / "in.h5", scenes)
+    files = Provenance.of_run(tmp_path / "in.h5", ReconstructOptions()).model_files
+    assert files == {name: file_sha256(list_models()[name.removesuffix(".py")]) for name in loaded}
+
+
+def test_an_edited_shipped_model_does_not_continue(tmp_path, source, make_result, monkeypatch):
+    checkout = tmp_path / "models"
+    checkout.mkdir()
+    (checkout / "sequence.py").write_text("scale = 1\n")
+    monkeypatch.setattr("fluorojax.models._shipped_directory", lambda: checkout)
+    crash_after(tmp_path / "out.h5", Provenance.of_run(source, ReconstructOptions()), source, [make_result()])
+    (checkout / "sequence.py").write_text("scale = 2\n")
+    with pytest.raises(InputError, match=r"model file sequence\.py"):
+        write_all(tmp_path / "out.h5", Provenance.of_run(source, ReconstructOptions()), source, [])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_that_do_not_fit_are_refused(seed):
+    with pytest.raises(ValueError, match=f"seed is {seed}; expected a whole number from 0 to 9223372036854775807"):
+        ReconstructOptions(seed=seed)
 
 
 def test_batch_size_may_change_on_resumption(tmp_path, source, provenance, make_result):
@@ -215,10 +252,48 @@ def test_batch_size_may_change_on_resumption(tmp_path, source, provenance, make_
     assert list_reconstructions(out) == ["sample_00", "sample_01"]
 
 
-def test_a_damaged_partial_file_is_named(tmp_path, source, provenance):
-    partial_path(tmp_path / "out.h5").write_bytes(b"\x89HDF\r\n\x1a\nrest is missing")
+def test_a_damaged_partial_file_is_named(tmp_path, source, provenance, make_result):
+    out = tmp_path / "out.h5"
+    partial_path(out).write_bytes(b"\x89HDF\r\n\x1a\nrest is missing")
     with pytest.raises(InputError, match=r"cannot be continued.*--overwrite"):
-        write_all(tmp_path / "out.h5", provenance, source, [])
+        write_all(out, provenance, source, [])
+    write_all(out, provenance, source, [make_result()], overwrite=True)
+    assert list_reconstructions(out) == ["sample_00"]
+
+
+def test_an_interrupted_overwrite_is_continued(tmp_path, source, provenance, make_result):
+    out = tmp_path / "out.h5"
+    write_all(out, provenance, source, [make_result("sample_09")])
+    crash_after(out, provenance, source, [make_result("sample_00")], overwrite=True)
+    with ReconstructionWriter(out, provenance, source=source, overwrite=True) as writer:
+        assert writer.finished == {"sample_00"}
+        writer.write(make_result("sample_01"))
+    assert list_reconstructions(out) == ["sample_00", "sample_01"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_run_leaves_the_file_of_the_first_alone(tmp_path, source, provenance, make_result, overwrite):
+    out = tmp_path / "out.h5"
+    with ReconstructionWriter(out, provenance, source=source) as first:
+        with pytest.raises(InputError, match="being written by another process"):
+            write_all(out, provenance, source, [], overwrite=overwrite)
+        assert first.partial.exists()
+        first.write(make_result())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "out.h5"]
+
+
+def test_a_lock_that_a_killed_process_left_blocks_nobody(tmp_path, source, provenance, make_result):
+    lock = tmp_path / "out.h5.partial.lock"
+    lock.touch()
+    write_all(tmp_path / "out.h5", provenance, source, [make_result()])
+    assert not lock.exists()
+
+
+def test_a_directory_in_the_way_of_the_partial_file_is_named(tmp_path, source, provenance):
+    partial_path(tmp_path / "out.h5").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"out\.h5"):
+            write_all(tmp_path / "out.h5", provenance, source, [], overwrite=overwrite)
 
 
 def test_an_existing_output_is_kept_until_the_new_one_is_whole(tmp_path, source, provenance, make_result):
@@ -233,7 +308,7 @@ def test_an_existing_output_is_kept_until_the_new_one_is_whole(tmp_path, source,
 
 @pytest.mark.parametrize("link", ["symbolic", "hard", "same"])
 def test_the_output_never_replaces_the_input(tmp_path, source, provenance, link):
-    out = tmp_path / "out.h5"
+    out, before = tmp_path / "out.h5", source.read_bytes()
     if link == "symbolic":
         out.symlink_to(source)
     elif link == "hard":
@@ -242,7 +317,7 @@ def test_the_output_never_replaces_the_input(tmp_path, source, provenance, link)
         out = source
     with pytest.raises(InputError, match="is the input file"):
         write_all(out, provenance, source, [], overwrite=True)
-    assert source.read_bytes() == b"only hashed here"
+    assert source.read_bytes() == before
 
 
 DEFECTS = {
@@ -262,6 +337,14 @@ DEFECTS = {
     ),
     "status": (lambda g: g.attrs.update(status="fine"), "status", "'fine'"),
     "diagnostics": (lambda g: g.attrs.update(diagnostics="[1]"), "diagnostics", "expected an object"),
+    "seconds": (lambda g: g.attrs.update(seconds="fast"), "seconds", "is 'fast'; expected a number of seconds"),
+    "two seconds": (lambda g: g.attrs.update(seconds=[1.0, 2.0]), "seconds", "expected a number of seconds"),
+    "status is a number": (lambda g: g.attrs.update(status=1), "status", "is '1'; expected text"),
+    "huge number": (
+        lambda g: g.attrs.update(corrected_spec='{"motion_blur": 1%s, "lag": 1, "gain_drift": 1}' % ("0" * 400)),
+        "corrected_spec",
+        "expected a finite number",
+    ),
 }
 
 
@@ -275,3 +358,23 @@ def test_defects_are_named(tmp_path, source, provenance, make_result, case):
         read_reconstruction(tmp_path / "out.h5", "sample_00")
     assert (caught.value.scene, caught.value.field) == ("sample_00", field)
     assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize(("seed", "shown"), [("zero", "is 'zero'"), (0.5, "is '0.5'")])
+def test_a_seed_that_is_no_whole_number_is_named(tmp_path, source, provenance, make_result, seed, shown):
+    write_all(tmp_path / "out.h5", provenance, source, [make_result()])
+    with h5py.File(tmp_path / "out.h5", "r+") as handle:
+        handle.attrs["seed"] = seed
+    with pytest.raises(InputError, match=f"seed: {shown}; expected a whole number"):
+        read_provenance(tmp_path / "out.h5")
+
+
+def test_summaries_need_no_images(tmp_path, source, provenance, make_result):
+    results = [make_result("sample_00"), make_result("sample_01", status=Status.DIVERGED)]
+    write_all(tmp_path / "out.h5", provenance, source, results)
+    with h5py.File(tmp_path / "out.h5", "r+") as handle:
+        del handle["sample_00/x_hat"], handle["sample_01/x_hat"]
+    for summary, result in zip(read_summaries(tmp_path / "out.h5"), results, strict=True):
+        assert (summary.name, summary.status, summary.seconds) == (result.name, result.status, 1.5)
+        assert summary.spec.as_dict() == result.spec.as_dict()
+        assert summary.diagnostics == result.diagnostics

@@ -24,6 +24,7 @@ from fluorojax.spec import Spec, SpecRanges
 
 TRUE_SPEC = Spec(1.0, -2.0, 0.25)
 SHAPE = (3, 12, 12)
+DIVERGED = Status.DIVERGED
 
 
 def make_scene(name="sample_00", **changes):
@@ -158,6 +159,18 @@ def test_means_over_scenes(files):
     assert mean["psnr"] == pytest.approx(30.0, abs=1e-3)
     assert mean["coverage"]["0.90"] == score.as_dict()["scenes"][0]["coverage"]["0.90"]
     assert mean["abs_spec_error"] == pytest.approx({"motion_blur": 0.5, "lag": 0.0, "gain_drift": 0.25})
+
+
+@pytest.mark.parametrize("value", [0.5, math.nan])
+def test_diverged_scenes_are_not_scored_and_enter_no_mean(files, value):
+    x_hat = np.full(SHAPE, value, np.float32)
+    score = score_files(*files(make_result("sample_00", 0.1), make_result("sample_01", x_hat=x_hat, status=DIVERGED)))
+    assert math.isnan(score.scenes[1].psnr)
+    assert (score.scenes[1].coverage, score.scenes[1].spec) == ((), {})
+    assert score.diverged == ("sample_01",)
+    assert [scene.name for scene in score.averaged] == ["sample_00"]
+    assert score.means()["psnr"] == pytest.approx(20.0, abs=1e-3)
+    assert score.as_dict()["mean_over"] == ["sample_00"]
 
 
 def test_both_files_must_hold_the_same_scenes(files):

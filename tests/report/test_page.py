@@ -120,6 +120,18 @@ def test_the_size_is_bounded(tmp_path):
     assert (tmp_path / "page.html").stat().st_size < 1_000_000
 
 
+def test_the_images_of_many_scenes_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("fluorojax.report.page.PAGE_BYTES", 100_000)
+    out, truth = make_files(tmp_path, shape=(4, 64, 64), count=8)
+    write_report(tmp_path / "page.html", out, truth=truth)
+    text, checker = read_page(tmp_path / "page.html")
+    images = sum(len(ref) for ref in checker.references if ref.startswith("data:"))
+    assert 60_000 < images <= 100_000
+    assert "Images are shown of the first 4 of 8 scenes, to keep the page small." in text
+    assert ["<figure" in section for section in text.split("<section")[1:]] == 4 * [True] + 4 * [False]
+    assert text.count("Corrected specification") == 8
+
+
 def test_single_frames(tmp_path):
     out, truth = make_files(tmp_path, shape=(24, 20), count=1)
     write_report(tmp_path / "page.html", out, truth=truth)
@@ -132,8 +144,25 @@ def test_a_diverged_scene_is_shown_and_told(tmp_path):
     out, truth = make_files(tmp_path, x_hat=x_hat, x_std=None, status=Status.DIVERGED, spec=Spec(nan, nan, nan))
     write_report(tmp_path / "page.html", out, truth=truth)
     text, _ = read_page(tmp_path / "page.html")
-    assert "sample_01 holds values that are not finite" in text
-    assert "must not be used" in text
+    assert "sample_01 diverged: its result must not be used and enters no mean" in text
+    assert "mean of 0" in text
+
+
+def test_values_that_are_not_finite_are_told(tmp_path):
+    out, truth = make_files(tmp_path, x_hat=np.full((4, 32, 32), np.nan, np.float32), x_std=None)
+    write_report(tmp_path / "page.html", out, truth=truth)
+    assert "sample_01 holds values that are not finite and must not be used" in read_page(tmp_path / "page.html")[0]
+
+
+@pytest.mark.parametrize("given", ["source", "truth"])
+@pytest.mark.parametrize("status", [Status.CONVERGED, Status.DIVERGED])
+def test_a_measurement_of_another_shape_is_named(tmp_path, given, status):
+    out, _ = make_files(tmp_path, count=1, status=status)
+    (tmp_path / "other").mkdir()
+    _, other = make_files(tmp_path / "other", shape=(3, 32, 32), count=1)
+    problem = r"in\.h5: sample_00: y: has shape \(3, 32, 32\); expected \(4, 32, 32\), like x_hat"
+    with pytest.raises(InputError, match=problem):
+        write_report(tmp_path / "page.html", out, **{given: other})
 
 
 def test_another_measurement_is_remarked(tmp_path):

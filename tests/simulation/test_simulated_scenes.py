@@ -71,6 +71,14 @@ def test_scene_is_well_formed(motion, size):
     assert scene.metadata["shape"] == [3, *setting.shape]
 
 
+def test_one_frame_has_no_time_axis_anywhere():
+    single = options(frames=1, size=(32, 48))
+    scene = simulate_scene(2, single)
+    arrays = [scene.y, scene.x_true, *render_layers(2, single).values(), *device_masks(2, single).values()]
+    assert {array.shape for array in arrays} == {(32, 48)}
+    assert scene.metadata["shape"] == [32, 48]
+
+
 def test_dose_changes_the_noise_and_not_the_patient():
     normal, low = simulate_scene(2, SMALL), simulate_scene(2, options(photons=250.0))
     np.testing.assert_array_equal(normal.x_true, low.x_true)

@@ -11,7 +11,6 @@ from fluorojax.spec import Spec
     [
         ("tier", "secret"),
         ("motion", "still"),
-        ("anatomy", "knee"),
         ("frames", 0),
         ("size", 8),
         ("size", (64, 4)),

@@ -1,0 +1,1 @@
+"""Inference engines, each written for one scene."""
