@@ -161,7 +161,7 @@ def _step(
 
 def _wiener(power: Float[Array, "*k"], information: Float[Array, "H W"]) -> Float[Array, "H W"]:
     """``Σ_k S_k / (1 + F·S_k)`` for a map of F, through a table in log F with linear interpolation."""
-    low, step, size = -4.0, 0.4, 96
+    low, step, size = -12.0, 0.4, 116
     grid = jnp.exp(low + step * jnp.arange(size, dtype=power.dtype))
     flat = power.ravel()
     table = jnp.log(jnp.sum(flat / (1.0 + grid[:, None] * flat), axis=1) + 1e-30)
