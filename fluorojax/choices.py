@@ -1,6 +1,6 @@
 """What a user may choose, for the command line to know without importing JAX."""
 
-METHODS = ("map",)
+METHODS = ("map", "mgvi")
 """Inference methods of :func:`fluorojax.reconstruct.reconstruct_scenes`."""
 
 MAX_SEED = 2**63 - 1

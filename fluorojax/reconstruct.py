@@ -19,11 +19,11 @@ from jaxtyping import Array
 
 from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
 from fluorojax.choices import METHODS
-from fluorojax.engines.map import MapResult, solve_map
+from fluorojax.methods import BATCH_METHODS, BatchMethod, Summary, scalar_facts
 from fluorojax.models import load_model, model_for
 from fluorojax.progress import Progress
 from fluorojax.protocol import SceneData, SceneModel
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 
@@ -76,7 +76,7 @@ def _run(
             chains = [_chain(scene, options) for scene in chunk]
             if progress is not None:
                 progress.update(done + 0.2, f"{chunk[0].name}: chain calibrated")
-            results = _solve_chunk(models[shape], chunk, chains, size, options.seed)
+            results = _solve_chunk(models[shape], chunk, chains, size, options)
             seconds = (time.perf_counter() - begin) / len(chunk)
             for i, (scene, chain) in enumerate(zip(chunk, chains, strict=True)):
                 one = jax.tree.map(lambda leaf, i=i: leaf[i], results)
@@ -111,6 +111,8 @@ def _check(options: ReconstructOptions) -> None:
         raise ValueError(f"method is {options.method!r}; expected one of {', '.join(METHODS)}")
     if options.chain not in CHAINS:
         raise ValueError(f"chain is {options.chain!r}; expected one of {', '.join(CHAINS)}")
+    if options.samples < 1:
+        raise ValueError(f"samples is {options.samples}; expected a positive number of mirrored pairs")
     if options.batch is not None and options.batch < 1:
         raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
 
@@ -150,71 +152,69 @@ def _stack(trees: Sequence) -> Any:
 
 
 def _solve_chunk(
-    model: SceneModel, chunk: Sequence[Scene], chains: Sequence[ChainPosterior], size: int, seed: int
-) -> MapResult:
-    fill = [0] * (size - len(chunk))
-    order = [*range(len(chunk)), *fill]
-    data = _stack([_data(chunk[i], chains[i].spec) for i in order])
-    spec = _stack([chains[i].spec for i in order])
-    std = jnp.stack([chains[i].std.as_array() for i in order]).astype(jnp.result_type(float))
+    model: SceneModel,
+    chunk: Sequence[Scene],
+    chains: Sequence[ChainPosterior],
+    size: int,
+    options: ReconstructOptions,
+) -> Summary:
+    method = BATCH_METHODS[options.method]
+    scenes = [_data(scene, chain.spec) for scene, chain in zip(chunk, chains, strict=True)]
+    inputs = [method.inputs(chain, data.ranges, options) for chain, data in zip(chains, scenes, strict=True)]
+    order = [*range(len(chunk)), *[0] * (size - len(chunk))]
     mesh = Mesh(np.array(jax.local_devices()), ("scene",))
     layout = NamedSharding(mesh, PartitionSpec("scene"))
-    data, spec, std = jax.device_put((data, spec, std), layout)
+    batch = jax.device_put((_stack([scenes[i] for i in order]), _stack([inputs[i] for i in order])), layout)
     # One key for all: it only drives the probes of preconditioner and variance, and a scene's answer must not depend
     # on its place in a batch.
-    key = jax.device_put(jax.random.key(seed), NamedSharding(mesh, PartitionSpec()))
-    return jax.device_get(_batched(model, mesh)(data, spec, std, key))
+    key = jax.device_put(jax.random.key(options.seed), NamedSharding(mesh, PartitionSpec()))
+    return jax.device_get(_batched(model, method, mesh)(*batch, key))
 
 
-_COMPILED: dict[tuple[SceneModel, Mesh], Callable[..., MapResult]] = {}
+_COMPILED: dict[tuple[SceneModel, BatchMethod, Mesh], Callable[..., Summary]] = {}
 
 
-def _batched(model: SceneModel, mesh: Mesh) -> Callable[..., MapResult]:
+def _batched(model: SceneModel, method: BatchMethod, mesh: Mesh) -> Callable[..., Summary]:
     """The compiled batch solver of a model; jit keeps one executable per chunk shape."""
-    if (model, mesh) not in _COMPILED:
+    if (model, method, mesh) not in _COMPILED:
 
-        def batched(data: SceneData, spec: Spec, std: Array, key: Array) -> MapResult:
-            def solve(scene: tuple[SceneData, Spec, Array]) -> MapResult:
-                return solve_map(model, *scene, key)
+        def batched(data: SceneData, inputs: Any, key: Array) -> Summary:
+            def solve(scene: tuple[SceneData, Any]) -> Summary:
+                return method.solve(model, *scene, key)
 
-            return jax.lax.map(solve, (data, spec, std), batch_size=lanes(data.counts.shape[1:]))
+            # A single lane is no batch at all: vmap would copy the whole state of a finished loop at every step.
+            width = lanes(data.counts.shape[1:])
+            return jax.lax.map(solve, (data, inputs), batch_size=width if width > 1 else None)
 
         scenes, everywhere = PartitionSpec("scene"), PartitionSpec()
         # shard_map rather than automatic partitioning: each device runs its own scenes to their own convergence.
         sharded = jax.shard_map(
-            batched, mesh=mesh, in_specs=(scenes, scenes, scenes, everywhere), out_specs=scenes, check_vma=False
+            batched, mesh=mesh, in_specs=(scenes, scenes, everywhere), out_specs=scenes, check_vma=False
         )
-        _COMPILED[model, mesh] = jax.jit(sharded)
-    return _COMPILED[model, mesh]
+        _COMPILED[model, method, mesh] = jax.jit(sharded)
+    return _COMPILED[model, method, mesh]
 
 
 def _reconstruction(
-    scene: Scene, chain: ChainPosterior, model: SceneModel, result: MapResult, seconds: float
+    scene: Scene, chain: ChainPosterior, model: SceneModel, result: Summary, seconds: float
 ) -> Reconstruction:
-    minimum, chain_variance = result.minimum, result.chain_response**2
-    if minimum.diverged:
-        status = Status.DIVERGED
-    elif minimum.converged:
-        status = Status.CONVERGED
-    else:
-        status = Status.STALLED if minimum.stalled else Status.ITERATION_LIMIT
-    variance = result.noise_variance + np.sum(chain_variance, axis=0)
-    shares = {name: float(np.mean(chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
+    variance = result.noise_variance + np.sum(result.chain_variance, axis=0)
+    shares = {name: float(np.mean(result.chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
+    facts = scalar_facts(result.facts)
     return Reconstruction(
         name=scene.name,
         x_hat=np.asarray(result.x, np.float32),
         x_std=np.asarray(np.sqrt(variance), np.float32),
+        spec_correlation=np.asarray(result.correlation, np.float32),
         spec=chain.spec,
         spec_std=chain.std,
         spec_interval=chain.interval,
-        status=status,
+        status=result.status,
         seconds=seconds,
         diagnostics={
             "model": model.name,
-            "energy": float(minimum.energy),
-            "energy_per_pixel": float(minimum.energy) / scene.y.size,
-            "half_squared_gradient": float(minimum.decrement),
-            "iterations": int(minimum.iterations),
+            **facts,
+            "energy_per_pixel": facts["energy"] / scene.y.size,
             "variance_share_of_chain": shares,
             "identifiability": chain.sentences(),
         },

@@ -42,6 +42,20 @@ class Reconstruction:
     """Wall time of the run divided by the number of scenes that shared it."""
     diagnostics: dict[str, Any] = field(default_factory=dict)
     """JSON-serialisable facts: energy, iterations, tolerance, identifiability sentences, …"""
+    spec_correlation: Float[np.ndarray, "3 *shape"] | None = None
+    """Posterior correlation of each mismatch parameter with ``x``, float32, in the order of ``SPEC_NAMES``; None where
+    the method gives none."""
+
+    @property
+    def noise_std(self) -> Float[np.ndarray, "*shape"] | None:
+        """The part of ``x_std`` that a perfectly known chain would leave: photon noise and prior.
+
+        ``x_std²·(1 − Σ ρ²)`` over the parameters' correlations ρ, which takes the parameters as uncorrelated with each
+        other, as the calibrated ones are. None where the file has no correlations.
+        """
+        if self.x_std is None or self.spec_correlation is None:
+            return None
+        return self.x_std * np.sqrt(np.maximum(1.0 - np.sum(self.spec_correlation**2, axis=0), 0.0))
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,8 @@ class ReconstructOptions:
     """Scenes per vmapped chunk. None: one per device on a CPU, elsewhere as many as fit in 2 GiB per device."""
     seed: int = 0
     """0 ≤ seed < 2⁶³."""
+    samples: int = 16
+    """Mirrored pairs of posterior draws of methods that sample (mgvi)."""
     chain: str = "calibrated"
     """``calibrated`` (spec parameters inferred), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
 

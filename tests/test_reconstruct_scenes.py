@@ -161,6 +161,42 @@ def test_the_deviation_is_of_the_size_of_the_error(sequences, blind):
         assert 0.3 < error / np.sqrt(np.mean(result.x_std**2)) < 3
 
 
+def test_the_variance_splits_into_noise_and_chain(sequences, blind):
+    for scene in sequences:
+        result = blind[scene.name]
+        assert result.spec_correlation.shape == (3, *scene.y.shape)
+        assert np.abs(result.spec_correlation).max() <= 1
+        shares = np.mean(result.spec_correlation**2 * result.x_std**2, axis=(1, 2, 3)) / np.mean(result.x_std**2)
+        assert dict(zip(SPEC_NAMES, shares, strict=True)) == pytest.approx(
+            result.diagnostics["variance_share_of_chain"], rel=1e-3
+        )
+        assert np.mean(result.noise_std**2) == pytest.approx((1 - shares.sum()) * np.mean(result.x_std**2), rel=1e-3)
+        # A larger gain is explained by less attenuation in the first frame's favour: the last frame's x rises with it.
+        assert result.spec_correlation[2, -1].mean() > result.spec_correlation[2, 0].mean()
+
+
+def test_mgvi_agrees_with_map_where_the_posterior_is_narrow(scenes, static_model, results):
+    options = ReconstructOptions(model=str(static_model), method="mgvi", chain="true", samples=24)
+    for result in reconstruct_scenes([s for s in scenes if s.name != "wide"][:2], options):
+        mode = results[result.name]
+        assert result.status is Status.CONVERGED
+        assert result.diagnostics["rounds"] >= 2
+        assert result.diagnostics["cg_residual"] < 0.05
+        # Poisson counts of some hundred quanta over the run: the mean lies within a fraction of the width of the mode.
+        assert np.sqrt(np.mean(((result.x_hat - mode.x_hat) / mode.x_std) ** 2)) < 0.3
+        assert np.median(result.x_std / mode.x_std) == pytest.approx(1, abs=0.15)
+        np.testing.assert_allclose(result.spec_correlation, 0, atol=1e-6)
+
+
+def test_mgvi_carries_the_uncertainty_of_the_chain(scenes, static_model):
+    """Of a static image the data know the drift badly only where the calibration does; its share is in the map."""
+    options = ReconstructOptions(model=str(static_model), method="mgvi", samples=24)
+    (result,) = reconstruct_scenes(scenes[:1], options)
+    assert result.status is Status.CONVERGED
+    assert 0 < result.diagnostics["variance_share_of_chain"]["gain_drift"] < 1
+    assert np.abs(result.spec_correlation[2]).max() > 0.05
+
+
 def test_every_scene_comes_back_whatever_its_shape(scenes, results):
     assert set(results) == {scene.name for scene in scenes}
     for scene in scenes:
@@ -289,7 +325,8 @@ def test_a_single_frame_keeps_the_priors_of_its_chain():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "gibbs"}, "method is 'gibbs'; expected one of map"),
+        ({"method": "gibbs"}, "method is 'gibbs'; expected one of map, mgvi"),
+        ({"samples": 0}, "samples is 0; expected a positive number of mirrored pairs"),
         ({"chain": "guessed"}, "chain is 'guessed'; expected one of calibrated, nominal, true"),
         ({"batch": 0}, "batch is 0; expected a positive number of scenes"),
         ({"batch": -2}, "batch is -2; expected a positive number of scenes"),

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fluorojax.cli.calibrate_check import calibrate_check
 from fluorojax.cli.demo import demo
 from fluorojax.cli.models import models
 from fluorojax.cli.reconstruct import reconstruct
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (simulate, reconstruct, score, scenarios, report, demo, models):
+for _command in (simulate, reconstruct, score, scenarios, report, calibrate_check, demo, models):
     app.command()(_command)
 
 

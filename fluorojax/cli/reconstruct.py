@@ -32,6 +32,7 @@ def reconstruct(
     model: ModelOption = "sequence",
     method: MethodOption = "map",
     batch: BatchOption = None,
+    samples: Annotated[int, typer.Option(min=1, help="Mirrored pairs of posterior draws (mgvi).")] = 16,
     seed: SeedOption = 0,
     chain: Annotated[
         Chain, typer.Option(help="Spec parameters: inferred, all offsets zero, or taken from the file.")
@@ -50,7 +51,7 @@ def reconstruct(
     from fluorojax.reconstruct_file import reconstruct_file
     from fluorojax.reconstruction import ReconstructOptions
 
-    options = ReconstructOptions(model=model, method=method, batch=batch, seed=seed, chain=chain.value)
+    options = ReconstructOptions(model=model, method=method, batch=batch, seed=seed, chain=chain.value, samples=samples)
     with make_progress("reconstruct", quiet=quiet, verbose=verbose) as progress:
         outcome = reconstruct_file(
             input_file,

@@ -1,61 +1,222 @@
-"""Linear response around a mode: posterior samples and the image's sensitivity to the chain, by conjugate gradients.
+"""Linear response around a point: posterior samples and the image's sensitivity to the chain, by conjugate gradients.
 
-With ξ standard normal and λ(ξ) the rate, the posterior is approximated by a Gaussian of precision ``M = Jᵀ F J + 1``
-(Knollmüller & Enßlin, arXiv:1901.11033). Only Jacobian products are needed; M is never formed.
+With ξ standard normal and λ(ξ) the rate, the posterior is approximated by a Gaussian of precision ``M = Jᵀ F J + 1``,
+J = ∂λ/∂ξ and F the Fisher information about the rate (Knollmüller & Enßlin, arXiv:1901.11033, eq. 28). Only Jacobian
+products are needed; M is never formed. One product costs one forward and one backward pass of the linearised model,
+no more than a gradient of the energy.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import optax.tree
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from fluorojax.engines.energy import Latents, Posterior
 
 # Relative residual and most iterations of a solve; looser changes a sample by less than its own scatter.
-_TOLERANCE = 1e-2
-_MAX_ITERATIONS = 60
+TOLERANCE = 1e-2
+MAX_ITERATIONS = 100
+
+# Newton steps of the scene at most, and where to stop: expected decrease of the energy per latent, whose thermal energy
+# is one half.
+_NEWTON_STEPS = 40
+_DECREMENT = 1e-5
+# Shortest fraction of a step: where counts exceed the rate a thousandfold, the metric overshoots as much.
+_SHORTEST = 1e-6
 
 
-def _solver(target: Posterior, at: Latents, scale: Latents) -> Callable[[Latents], Latents]:
-    """``b ↦ M⁻¹ b`` in the latents' own coordinates, preconditioned by ``scale`` = 1/√diag(M)."""
+class Solve(eqx.Module):
+    """Outcome of one conjugate-gradient solve; every field gains leading axes under ``vmap``."""
+
+    solution: Latents
+    iterations: Int[Array, ""]
+    residual: Float[Array, ""]
+    """Norm of the preconditioned residual relative to that of the preconditioned right-hand side."""
+
+
+class Metric(NamedTuple):
+    """The metric ``M = Jᵀ F J + 1`` at one point, in the latents' own coordinates."""
+
+    at: Latents
+    scale: Latents
+    """Approximate ``1/√diag(M)``: the preconditioner."""
+    product: Callable[[Latents], Latents]
+    """``v ↦ M v``."""
+    push: Callable[[Latents], Float[Array, "*shape"]]
+    """``v ↦ J v``."""
+    pull: Callable[[Float[Array, "*shape"]], Latents]
+    """``r ↦ Jᵀ r``."""
+    information: Float[Array, "*shape"]
+    """F, per pixel."""
+
+    def solve(
+        self, right: Latents, *, tolerance: Float[ArrayLike, ""] = TOLERANCE, max_iterations: int = MAX_ITERATIONS
+    ) -> Solve:
+        """``M⁻¹ · right`` to a relative preconditioned residual of ``tolerance``, in at most ``max_iterations``."""
+
+        def scaled_product(step: Latents) -> Latents:
+            return optax.tree.mul(self.scale, self.product(optax.tree.mul(self.scale, step)))
+
+        found = conjugate_gradients(
+            scaled_product, optax.tree.mul(self.scale, right), tolerance=tolerance, max_iterations=max_iterations
+        )
+        return eqx.tree_at(lambda s: s.solution, found, optax.tree.mul(self.scale, found.solution))
+
+    def noise(self, key: Array) -> Latents:
+        """A draw of N(0, M): ``Jᵀ√F·n₁ + n₂`` with n₁, n₂ standard normal (arXiv:1901.11033, eqs 58–60)."""
+        data_key, prior_key = jax.random.split(key)
+        white = jax.random.normal(data_key, self.information.shape, self.information.dtype)
+        prior = optax.tree.random_like(prior_key, self.at, jax.random.normal)
+        return optax.tree.add(self.pull(jnp.sqrt(self.information) * white), prior)
+
+
+def metric(target: Posterior, at: Latents, scale: Latents) -> Metric:
+    """Linearise the rate of ``target`` at ``at``; ``scale`` is the preconditioner ``1/√diag(M)``, of any accuracy."""
     _, push = jax.linearize(target.rate, at)
-    pull = jax.linear_transpose(push, at)
+    transpose = jax.linear_transpose(push, at)
     information = target.information(at)
 
-    def metric(step: Latents) -> Latents:
-        unscaled = jax.tree.map(jnp.multiply, scale, step)
-        curvature = pull(information * push(unscaled))[0]
-        return jax.tree.map(lambda s, u, c: s * (u + c), scale, unscaled, curvature)
+    def pull(rate: Float[Array, "*shape"]) -> Latents:
+        return transpose(rate)[0]
 
-    def solve(right: Latents) -> Latents:
-        scaled = jax.tree.map(jnp.multiply, scale, right)
-        solution, _ = jax.scipy.sparse.linalg.cg(metric, scaled, tol=_TOLERANCE, maxiter=_MAX_ITERATIONS)
-        return jax.tree.map(jnp.multiply, scale, solution)
+    def product(step: Latents) -> Latents:
+        return optax.tree.add(step, pull(information * push(step)))
 
-    return solve
+    return Metric(at, scale, product, push, pull, information)
+
+
+def conjugate_gradients(
+    product: Callable[[Latents], Latents],
+    right: Latents,
+    *,
+    tolerance: Float[ArrayLike, ""],
+    max_iterations: int,
+) -> Solve:
+    """Solve ``A v = right`` for a symmetric positive definite ``A`` by conjugate gradients from zero.
+
+    Hestenes & Stiefel (1952). Stops when the residual norm falls to ``tolerance`` times that of ``right``, at
+    ``max_iterations``, or where rounding leaves no descent direction. The residual reported is that of the recurrence.
+    """
+    norm = optax.tree.norm(right, squared=True)
+    goal = jnp.square(tolerance) * norm
+
+    def step(carry: _Search) -> _Search:
+        image = product(carry.direction)
+        curvature = optax.tree.vdot(carry.direction, image)
+        length = carry.square / curvature
+        position = optax.tree.add_scale(carry.position, length, carry.direction)
+        residual = optax.tree.add_scale(carry.residual, -length, image)
+        square = optax.tree.norm(residual, squared=True)
+        direction = optax.tree.add_scale(residual, square / carry.square, carry.direction)
+        return _Search(position, residual, direction, square, carry.iteration + 1)
+
+    def unfinished(carry: _Search) -> Array:
+        return (carry.square > goal) & (carry.iteration < max_iterations)
+
+    zero = optax.tree.zeros_like(right)
+    end = jax.lax.while_loop(unfinished, step, _Search(zero, right, right, norm, jnp.zeros((), int)))
+    # A zero right-hand side is solved exactly.
+    relative = jnp.sqrt(end.square / jnp.where(norm > 0, norm, 1.0))
+    return Solve(end.position, end.iteration, relative)
+
+
+class _Search(NamedTuple):
+    position: Latents
+    residual: Latents
+    direction: Latents
+    square: Array
+    iteration: Array
+
+
+class Conditional(NamedTuple):
+    """Mode of the scene latents at given outer latents."""
+
+    scene: Latents
+    energy: Float[Array, ""]
+    decrement: Float[Array, ""]
+    """Energy that the last Newton step was expected to gain."""
+    steps: Int[Array, ""]
+
+
+def conditional_mode(target: Posterior, start: Latents, scale: Latents, max_steps: int = _NEWTON_STEPS) -> Conditional:
+    """Minimise ``target.energy`` by Newton steps of the metric, solved by conjugate gradients and halved as needed."""
+    goal = _DECREMENT * sum(leaf.size for leaf in jax.tree.leaves(start))
+    value_and_grad = jax.value_and_grad(target.energy)
+
+    def step(carry: _Newton) -> _Newton:
+        before, gradient = value_and_grad(carry.scene)
+        move = metric(target, carry.scene, scale).solve(gradient, tolerance=0.03).solution
+
+        def at(length: Array) -> Latents:
+            return jax.tree.map(lambda now, by: now - length * by, carry.scene, move)
+
+        def too_long(trial: tuple[Array, Array]) -> Array:
+            # Also true where the energy is not finite.
+            return ~(trial[1] <= before) & (trial[0] > _SHORTEST)
+
+        def halve(trial: tuple[Array, Array]) -> tuple[Array, Array]:
+            length = 0.5 * trial[0]
+            return length, target.energy(at(length))
+
+        length, energy = jax.lax.while_loop(too_long, halve, (jnp.full_like(before, 2.0), before + jnp.inf))
+        # Rounding hides the last gains: then the scene stays, and the expected gain counts as none.
+        better = energy <= before
+        decrement = jnp.where(better, 0.5 * optax.tree.vdot(gradient, move), 0.0)
+        return _Newton(at(jnp.where(better, length, 0.0)), jnp.minimum(energy, before), decrement, carry.steps + 1)
+
+    def unfinished(carry: _Newton) -> Array:
+        return (carry.steps < max_steps) & (carry.decrement > goal)
+
+    infinite = jnp.full((), jnp.inf, jnp.result_type(*jax.tree.leaves(start)))
+    end = jax.lax.while_loop(unfinished, step, _Newton(start, infinite, infinite, jnp.zeros((), int)))
+    return Conditional(end.scene, end.energy, end.decrement, end.steps)
+
+
+class _Newton(NamedTuple):
+    scene: Latents
+    energy: Array
+    decrement: Array
+    steps: Array
+
+
+def sample_residuals(
+    linear: Metric,
+    key: Array,
+    samples: int,
+    *,
+    tolerance: Float[ArrayLike, ""] = TOLERANCE,
+    max_iterations: int = MAX_ITERATIONS,
+    batch: int = 1,
+) -> Solve:
+    """``samples`` draws of N(0, M⁻¹), one solve each: ``M⁻¹(Jᵀ√F·n₁ + n₂)``; every field leads with the sample axis.
+
+    A draw and its negative are a mirrored pair: both are posterior samples, and their mean is exact. ``batch`` draws
+    are solved side by side; more takes more memory, and pays on accelerators only.
+    """
+
+    def draw(key: Array) -> Solve:
+        return linear.solve(linear.noise(key), tolerance=tolerance, max_iterations=max_iterations)
+
+    return jax.lax.map(draw, jax.random.split(key, samples), batch_size=batch)
 
 
 def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, samples: int) -> Float[Array, "*shape"]:
     """Variance of x at fixed chain from ``samples`` mirrored pairs of linear-response draws.
 
-    A draw of N(0, M) is ``Jᵀ√F·n₁ + n₂``; M⁻¹ turns it into a draw of N(0, M⁻¹). The mirrored partner adds the same
-    square, so the variance is the mean square over draws, with relative error √(2/samples) per pixel.
+    The mirrored partner adds the same square, so the variance is the mean square over draws, with relative error
+    √(2/samples) per pixel.
     """
-    solve = _solver(target, at, scale)
-    rate, pull = jax.vjp(target.rate, at)
-    root = jnp.sqrt(target.information(at))
+    linear = metric(target, at, scale)
+    _, push_x = jax.linearize(target.x, at)
 
-    def draw(key: Array) -> Float[Array, "*shape"]:
-        data_key, prior_key = jax.random.split(key)
-        leaves, structure = jax.tree.flatten(at)
-        keys = jax.random.split(prior_key, len(leaves))
-        noise = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
-        push = pull(root * jax.random.normal(data_key, rate.shape, rate.dtype))[0]
-        step = solve(jax.tree.map(jnp.add, push, jax.tree.unflatten(structure, noise)))
-        return jax.jvp(target.x, (at,), (step,))[1] ** 2
+    def square(key: Array) -> Float[Array, "*shape"]:
+        return push_x(linear.solve(linear.noise(key)).solution) ** 2
 
-    return jnp.mean(jax.lax.map(draw, jax.random.split(key, samples)), axis=0)
+    return jnp.mean(jax.lax.map(square, jax.random.split(key, samples)), axis=0)
 
 
 def chain_response(
@@ -65,12 +226,10 @@ def chain_response(
 
     ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the chain did to the rate, as far as their prior lets them.
     """
-    solve = _solver(target, at, scale)
-    _, pull = jax.vjp(target.rate, at)
-    information = target.information(at)
+    linear = metric(target, at, scale)
+    _, push_x = jax.linearize(target.x, at)
 
     def respond(change: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        step = solve(pull(-information * change)[0])
-        return jax.jvp(target.x, (at,), (step,))[1]
+        return push_x(linear.solve(linear.pull(-linear.information * change)).solution)
 
     return jax.lax.map(respond, rate_change)

@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from jaxtyping import Float
 
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import (
@@ -71,17 +72,24 @@ def read_reconstruction(path: str | PathLike[str], name: str) -> Reconstruction:
         where = (str(path), name)
         x_hat = numeric_dataset(group, "x_hat", where, "an array of shape (T, H, W) or (H, W)")
         check_stack(x_hat.shape, "x_hat", where)
-        x_std = None
-        if "x_std" in group:
-            stored = numeric_dataset(group, "x_std", where, f"an array of shape {x_hat.shape}, like x_hat")
-            if stored.shape != x_hat.shape:
-                raise InputError(*where, "x_std", f"has shape {stored.shape}; expected {x_hat.shape}, like x_hat")
-            x_std = single_precision(read_array(stored, "x_std", where))
         return Reconstruction(
             x_hat=single_precision(read_array(x_hat, "x_hat", where)),
-            x_std=x_std,
+            x_std=_like(group, "x_std", x_hat.shape, where),
+            spec_correlation=_like(group, "spec_correlation", (len(SPEC_NAMES), *x_hat.shape), where),
             **vars(_read_summary(group, where)),
         )
+
+
+def _like(
+    group: h5py.Group, field: str, shape: tuple[int, ...], where: tuple[str, str]
+) -> Float[np.ndarray, "*shape"] | None:
+    """An optional dataset whose shape follows from that of ``x_hat``."""
+    if field not in group:
+        return None
+    stored = numeric_dataset(group, field, where, f"an array of shape {shape}")
+    if stored.shape != shape:
+        raise InputError(*where, field, f"has shape {stored.shape}; expected {shape}, as x_hat asks for")
+    return single_precision(read_array(stored, field, where))
 
 
 def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:

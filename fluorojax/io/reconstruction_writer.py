@@ -147,7 +147,7 @@ class ReconstructionWriter:
 
 
 def _write_result(group: h5py.Group, result: Reconstruction) -> None:
-    arrays = {"x_hat": result.x_hat, "x_std": result.x_std}
+    arrays = {"x_hat": result.x_hat, "x_std": result.x_std, "spec_correlation": result.spec_correlation}
     for name, values in arrays.items():
         if values is not None:
             data = np.asarray(values, dtype=np.float32)

@@ -33,10 +33,10 @@ def test_every_scene_lands_under_its_name(run, engine, challenge, out):
 
 
 def test_provenance_is_complete(run, engine, challenge, out):
-    run("reconstruct", challenge, "-o", out, "--seed", 5, "--method", "nuts", "--chain", "nominal")
+    run("reconstruct", challenge, "-o", out, "--seed", 5, "--method", "mgvi", "--samples", 4, "--chain", "nominal")
     found = read_provenance(out)
-    assert (found.model, found.method, found.seed) == ("sequence", "nuts", 5)
-    assert found.settings == {"batch": None, "chain": "nominal"}
+    assert (found.model, found.method, found.seed) == ("sequence", "mgvi", 5)
+    assert found.settings == {"batch": None, "chain": "nominal", "samples": 4}
     assert (found.input_file, found.input_sha256) == ("in.h5", file_sha256(challenge))
     assert set(found.versions) == {"fluorojax", "jax", "numpyro"}
     assert str(challenge.parent).encode() not in out.read_bytes()

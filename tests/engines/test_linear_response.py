@@ -4,15 +4,112 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
-from fluorojax.engines.linear_response import chain_response, sample_variance
+from fluorojax.engines.linear_response import (
+    chain_response,
+    conditional_mode,
+    conjugate_gradients,
+    metric,
+    sample_residuals,
+    sample_variance,
+)
 
 SAMPLES = 600
+
+
+def flat(latents):
+    """The latents in the order of the fixture's exact solutions: first, then second."""
+    return np.concatenate([np.asarray(latents["first"]), np.asarray(latents["second"]).ravel()])
 
 
 @pytest.fixture(scope="module")
 def variance_of(linear):
     return jax.jit(lambda key: sample_variance(linear.target, linear.at, linear.scale, key, SAMPLES))
+
+
+def test_the_metric_is_the_information_plus_one(linear):
+    _, unravel = ravel_pytree(linear.at)
+    product = metric(linear.target, linear.at, linear.scale).product
+    columns = jax.vmap(lambda v: ravel_pytree(product(unravel(v)))[0])(jnp.eye(7))
+    np.testing.assert_allclose(columns, linear.metric, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-4])
+def test_a_solve_reports_the_residual_it_reached(linear, tolerance):
+    _, unravel = ravel_pytree(linear.at)
+    right = np.random.default_rng(1).normal(size=7)
+    done = metric(linear.target, linear.at, linear.scale).solve(unravel(jnp.float32(right)), tolerance=tolerance)
+    scale = flat(linear.scale)
+    left = scale * (right - linear.metric @ flat(done.solution))
+    true = np.linalg.norm(left) / np.linalg.norm(scale * right)
+    assert true <= 1.1 * tolerance + 1e-5
+    assert done.residual <= tolerance
+    assert float(done.residual) == pytest.approx(true, rel=0.05, abs=1e-5)
+    assert 1 <= done.iterations <= 12
+
+
+def test_the_iteration_limit_shows_in_the_report(linear):
+    _, unravel = ravel_pytree(linear.at)
+    right = unravel(jnp.arange(1.0, 8.0))
+    done = metric(linear.target, linear.at, linear.scale).solve(right, tolerance=1e-6, max_iterations=2)
+    assert int(done.iterations) == 2
+    assert done.residual > 1e-6
+
+
+def test_conjugate_gradients_end_after_one_step_per_eigenvalue():
+    diagonal = jnp.array([1.0, 1.0, 4.0, 4.0, 9.0])
+    done = conjugate_gradients(lambda v: {"a": diagonal * v["a"]}, {"a": jnp.ones(5)}, tolerance=1e-5, max_iterations=9)
+    assert int(done.iterations) == 3
+    np.testing.assert_allclose(done.solution["a"], 1 / diagonal, rtol=1e-5)
+
+
+def test_nothing_to_solve_takes_no_iteration():
+    done = conjugate_gradients(lambda v: v, {"a": jnp.zeros(3)}, tolerance=1e-2, max_iterations=9)
+    assert int(done.iterations) == 0
+    np.testing.assert_array_equal(done.solution["a"], np.zeros(3))
+
+
+def test_double_precision_reaches_what_single_cannot(linear):
+    with jax.enable_x64(True):
+        to_double = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)  # noqa: E731
+        _, unravel = ravel_pytree(to_double(linear.at))
+        linearised = metric(linear.target, to_double(linear.at), to_double(linear.scale))
+        right = np.arange(1.0, 8.0)
+        done = linearised.solve(unravel(jnp.asarray(right)), tolerance=1e-11)
+        assert done.residual <= 1e-11
+        double = flat(done.solution)
+    single = flat(
+        metric(linear.target, linear.at, linear.scale).solve(unravel(jnp.float32(right)), tolerance=1e-5).solution
+    )
+    # The fixture's matrices are float32, so the metric is known to their rounding.
+    np.testing.assert_allclose(double, np.linalg.solve(linear.metric, right), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(single, double, rtol=1e-2, atol=1e-4)
+
+
+def test_draws_have_the_posterior_covariance(linear):
+    linearised = metric(linear.target, linear.at, linear.scale)
+    draws = jax.jit(lambda key: sample_residuals(linearised, key, 4000, tolerance=1e-4, batch=500))(jax.random.key(0))
+    flat_draws = np.concatenate([draws.solution["first"], draws.solution["second"].reshape(-1, 4)], axis=1)
+    root = np.linalg.cholesky(linear.metric)
+    white = flat_draws @ root
+    # Second moments of n standard normals scatter by √(1/n), on the diagonal by √(2/n).
+    np.testing.assert_allclose(white.T @ white / len(white), np.eye(7), atol=5 * np.sqrt(2 / len(white)))
+
+
+def test_draws_side_by_side_are_those_one_by_one(linear):
+    linearised = metric(linear.target, linear.at, linear.scale)
+    together, single = (sample_residuals(linearised, jax.random.key(5), 6, batch=batch) for batch in (6, 1))
+    np.testing.assert_array_equal(together.iterations, single.iterations)
+    np.testing.assert_allclose(together.solution["second"], single.solution["second"], rtol=1e-4, atol=1e-6)
+
+
+def test_newton_finds_the_mode_of_a_linear_model(linear):
+    start = jax.tree.map(jnp.zeros_like, linear.at)
+    found = conditional_mode(linear.target, start, linear.scale)
+    sd = np.sqrt(np.diag(np.linalg.inv(linear.metric)))
+    assert np.abs((flat(found.scene) - linear.mode) / sd).max() < 0.02
+    assert float(found.energy) == pytest.approx(float(linear.target.energy(found.scene)), rel=1e-5)
 
 
 def test_the_sampled_variance_is_that_of_the_posterior(linear, variance_of):

@@ -1,0 +1,111 @@
+"""``fluorojax calibrate-check``: are the stated uncertainties right, for data that follow the model?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fluorojax.cli.options import ModelOption, QuietOption, SeedOption, VerboseOption
+
+if TYPE_CHECKING:
+    from fluorojax.validation import CalibrationReport
+
+
+def calibrate_check(
+    model: ModelOption = "sequence",
+    method: Annotated[str, typer.Option(help="Inference method: nuts, mgvi, laplace, laplace-held or map.")] = "nuts",
+    replicates: Annotated[int, typer.Option(help="Draws of truth and data per dose, at least 20.")] = 100,
+    doses: Annotated[str, typer.Option(help="Counts per pixel and frame behind x = 0.5, separated by commas.")] = (
+        "3,30,300"
+    ),
+    frames: Annotated[int, typer.Option(help="Frames per scene; 1 draws single frames.")] = 5,
+    size: Annotated[int, typer.Option(help="Detector side length, pixels.")] = 8,
+    draws: Annotated[int, typer.Option(help="Posterior draws per replicate, one less than a multiple of 40.")] = 79,
+    tier: Annotated[str, typer.Option(help="Spec ranges: public, dev or hidden.")] = "public",
+    alpha: Annotated[float, typer.Option(help="Chance that a correct method fails, over all tests.")] = 0.01,
+    margin: Annotated[float, typer.Option(help="Deviation of the coverage that is no defect.")] = 0.02,
+    batch: Annotated[int, typer.Option(help="Replicates computed together.")] = 20,
+    seed: SeedOption = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Simulation-based calibration and coverage: exit code 0 where the method is calibrated, 1 where it is not.
+
+    Truth and data are drawn from the model's own prior. Ranks of the spec parameters and of region means must be
+    uniform, and pixel intervals must cover the truth as often as they say.
+    """
+    from fluorojax.io import dumps
+    from fluorojax.models import load_model
+    from fluorojax.progress import make_progress
+    from fluorojax.validation import CheckOptions, check_calibration, make_method
+
+    options = CheckOptions(
+        doses=_numbers(doses),
+        replicates=replicates,
+        frames=frames,
+        size=size,
+        draws=draws,
+        seed=seed,
+        batch=batch,
+        tier=tier,
+        alpha=alpha,
+        margin=margin,
+    )
+    chosen, loaded = make_method(method), load_model(model)
+    with make_progress("calibrate-check", quiet=quiet, verbose=verbose) as progress:
+        report = check_calibration(loaded, chosen, options, name=method, progress=progress)
+    if as_json:
+        print(dumps(report.as_dict(), indent=2))
+    elif not quiet:
+        print_calibration(report)
+    return 0 if report.passed else 1
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"doses is {text!r}; expected numbers separated by commas, e.g. 3,30,300") from error
+
+
+def print_calibration(report: "CalibrationReport") -> None:
+    """Print the verdict and two tables: ranks and coverage."""
+    from fluorojax.cli.tables import print_table
+    from fluorojax.report.numbers import number
+
+    for line in report.sentences():
+        print(line)
+    print()
+    rows = [
+        [
+            f"{test.quantity}, {test.dose:g} counts",
+            number(test.chi_square_p, 3),
+            number(test.ecdf_p, 3),
+            number(test.adjusted_p, 3),
+            number(test.bias_z, 1, sign=True),
+            number(test.spread_z, 1, sign=True),
+            number(test.contraction, 2),
+        ]
+        for test in report.uniformity
+    ]
+    columns = ["rank of the truth", "χ² p", "ECDF p", "adjusted p", "bias z", "spread z", "contraction"]
+    notes = [
+        f"adjusted: two tests per quantity, Holm over all {len(rows)}; fails below {report.options.alpha / 2:g}",
+        "bias z > 0: posterior too low; spread z > 0: too narrow; contraction: share of the prior variance removed",
+    ]
+    print_table("Simulation-based calibration", columns, rows, notes=notes)
+
+    levels = sorted({cell.level for cell in report.coverage})
+    groups = dict.fromkeys((cell.dose, cell.group) for cell in report.coverage)
+    cells = {(cell.dose, cell.group, cell.level): cell for cell in report.coverage}
+    rows = []
+    for dose, group in groups:
+        found = [cells[dose, group, level] for level in levels]
+        covered = [f"{100 * c.coverage:.1f} ± {100 * c.standard_error:.1f}" for c in found]
+        rows.append([f"{group}, {dose:g} counts", *covered, number(min(c.adjusted_p for c in found), 3)])
+    columns = ["pixels", *(f"{100 * level:g} %" for level in levels), "adjusted p"]
+    notes = [
+        f"share of pixels inside, %, ± standard error between replicates; p: true coverage within "
+        f"{100 * report.options.margin:g} points of the level; moving: the fifth whose posterior mean varies most",
+    ]
+    print_table("Coverage of pixel intervals", columns, rows, notes=notes)

@@ -1,0 +1,300 @@
+"""What a NUTS run is asked for and what it returns: options, summaries and kept draws, and their way to ArviZ."""
+
+import datetime
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from fluorojax.engines.streaming import (
+    MAX_IMAGES,
+    Convergence,
+    Grid,
+    Stream,
+    convergence_of,
+    pool,
+    potential_scale_reduction,
+)
+from fluorojax.io.atomic import atomic_output
+from fluorojax.io.provenance import package_versions
+from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
+
+if TYPE_CHECKING:
+    import xarray
+
+LAYOUTS = ("auto", "vectorised", "sequential")
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Divergent draws a converged run may have: more mean a region that no draw enters.
+_MAX_DIVERGENT = 0.01
+
+
+@dataclass(frozen=True)
+class NutsOptions:
+    """Settings of a NUTS run; a bad one raises ``ValueError``."""
+
+    settle: int = 100
+    """Iterations before the warm-up, at most as many; 0 for none. The coordinates are then laid out anew around the
+    mean of the later half, because a MAP solve holds hyperparameters at their prior median, perhaps far from here."""
+    warmup: int = 300
+    """Iterations that adapt step size and mass matrix, and whose later half lays out the histograms."""
+    draws: int = 300
+    """Draws kept from each chain."""
+    chains: int = 4
+    max_tree_depth: int = 8
+    """At most ``2^depth − 1`` gradients per iteration."""
+    target_accept: float = 0.8
+    thin: int = 1
+    """Iterations per draw."""
+    block: int = 25
+    """Draws between two states on disk and two reports of progress; changes no result."""
+    layout: str = "auto"
+    """How the chains of one device run: ``vectorised``, or ``sequential``, where none waits for the longest
+    trajectory. ``auto`` is sequential on a CPU. Several devices share the chains evenly where that goes out even."""
+    max_rhat: float = 1.02
+    """Largest R-hat of a spec parameter, hyperparameter or watched value in a converged run."""
+    min_ess: float = 100.0
+    """Smallest bulk or tail effective sample size of a spec parameter in a converged run."""
+
+    def __post_init__(self) -> None:
+        lowest = {"settle": 0, "warmup": 20, "draws": 4, "chains": 1, "max_tree_depth": 1, "thin": 1, "block": 1}
+        for name, least in lowest.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} is {value!r}; expected an integer of at least {least}")
+        for name, most in {"settle": self.warmup, "draws": MAX_IMAGES, "max_tree_depth": 15}.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at most {most}")
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout is {self.layout!r}; expected one of {', '.join(LAYOUTS)}")
+        if not 0 < self.target_accept < 1:
+            raise ValueError(f"target_accept is {self.target_accept}; expected a probability between 0 and 1")
+        for name, least in {"max_rhat": 1, "min_ess": 0}.items():
+            if not getattr(self, name) > least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a number above {least}")
+
+
+@dataclass(frozen=True)
+class NutsResult:
+    """Posterior of one scene from NUTS, on the host. Leading axes of draws are (chains, draws)."""
+
+    model: str
+    x_mean: Float[np.ndarray, "*shape"]
+    x_variance: Float[np.ndarray, "*shape"]
+    """Over all chains, the uncertainty of chain and prior included."""
+    x_quantiles: Float[np.ndarray, "quantiles *shape"]
+    """Quantiles of x at the probabilities :data:`QUANTILES`, from a histogram per pixel."""
+    x_quantile_error: Float[np.ndarray, "*shape"]
+    """Bound on the error that the histogram adds to the sampling error, in units of x: the width of a bin."""
+    x_outside: float
+    """Share of the values that fell outside the histograms; quantiles there are bounds, not estimates."""
+    x_rhat: Float[np.ndarray, "*shape"]
+    """Split R-hat of every pixel from the moments of the half chains (not rank-normalised)."""
+    spec_draws: Float[np.ndarray, "chains draws 3"]
+    """Draws of the spec parameters, in ms, ms and %/frame."""
+    hyperparameter_draws: dict[str, Float[np.ndarray, "chains draws *site"]]
+    watched_draws: dict[str, Float[np.ndarray, "chains draws"]]
+    """Draws of x in the chosen pixels, and of its mean over the chosen regions."""
+    convergence: dict[str, Convergence]
+    """By name of spec parameter, hyperparameter (``name[i]`` where it is an array) and watched place."""
+    divergences: int
+    leapfrog_steps: int
+    """Gradients taken for the draws."""
+    warmup_steps: int
+    """Gradients taken before."""
+    acceptance: float
+    """Mean acceptance statistic of the draws."""
+    step_size: Float[np.ndarray, "chains"]
+    at_limit: float
+    """Share of the draws whose trajectory ended at the largest tree depth."""
+    sample_stats: dict[str, np.ndarray]
+    """Per chain and draw, under ArviZ's names: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
+    converged: bool
+    """Whether spec parameters and watched places have mixed; the hyperparameters need not have."""
+    verdict: str
+    """One sentence for the log; it names hyperparameters that have not mixed."""
+
+
+def summarise(
+    model: str,
+    hyperparameters: Mapping[str, tuple[int, ...]],
+    watched: tuple[str, ...],
+    records: Mapping[str, np.ndarray],
+    stream: Stream,
+    grid: Grid,
+    options: NutsOptions,
+) -> NutsResult:
+    """The result of a run from its records, shape (chains, warmup + draws, …), and its streamed images.
+
+    **Arguments:** ``hyperparameters`` their names and shapes, in the order of the columns of ``records["hyper"]``;
+    ``stream`` with a leading axis of chains.
+    """
+    warmup, max_rhat = options.settle + options.warmup, options.max_rhat
+    kept = {name: values[:, warmup:] for name, values in records.items()}
+    hyper, begin = {}, 0
+    for name, shape in hyperparameters.items():
+        size = int(np.prod(shape))
+        hyper[name] = kept["hyper"][..., begin : begin + size].reshape(*kept["hyper"].shape[:2], *shape)
+        begin += size
+    places = {name: kept["watched"][..., i] for i, name in enumerate(watched)}
+    spec = {name: kept["spec"][..., i] for i, name in enumerate(SPEC_NAMES)}
+    numbers = {**spec, **_elements(hyper), **places}
+    convergence = {name: convergence_of(draws) for name, draws in numbers.items()}
+
+    halves = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), stream.moments)
+    pooled = pool(halves)
+    histogram = jnp.sum(stream.histogram.astype(jnp.int32), axis=0)
+    stats = {n: kept[n] for n in ("lp", "energy", "acceptance_rate", "step_size", "n_steps", "diverging")}
+    divergences = int(stats["diverging"].sum())
+    judged = {name: convergence[name] for name in (*spec, *places)}
+    reasons = _reasons(judged, divergences / stats["diverging"].size, max_rhat, options.min_ess)
+    verdict = _sentence(reasons, judged, divergences)
+    prior = {name: convergence[name] for name in _elements(hyper)}
+    if prior and not _worst(prior)[1] <= max_rhat:
+        verdict += "; hyperparameters have not mixed (R-hat of {} is {:.3f})".format(*_worst(prior))
+    return NutsResult(
+        model=model,
+        x_mean=np.asarray(pooled.mean),
+        x_variance=np.asarray(pooled.variance()),
+        x_quantiles=np.asarray(grid.quantiles(histogram, QUANTILES)),
+        x_quantile_error=np.asarray(grid.width),
+        x_outside=float(grid.outside(histogram)),
+        x_rhat=np.asarray(potential_scale_reduction(halves)),
+        spec_draws=kept["spec"],
+        hyperparameter_draws=hyper,
+        watched_draws=places,
+        convergence=convergence,
+        divergences=divergences,
+        leapfrog_steps=int(stats["n_steps"].sum()),
+        warmup_steps=int(records["n_steps"][:, :warmup].sum()),
+        acceptance=float(stats["acceptance_rate"].mean()),
+        step_size=stats["step_size"][:, -1],
+        at_limit=float(np.mean(stats["n_steps"] >= options.thin * (2**options.max_tree_depth - 1))),
+        sample_stats=stats,
+        converged=not reasons,
+        verdict=verdict,
+    )
+
+
+def to_datatree(result: NutsResult, counts: Float[np.ndarray, "*shape"] | None = None) -> "xarray.DataTree":
+    """The draws as ArviZ 1.x reads them: groups ``posterior`` and ``sample_stats`` over (chain, draw).
+
+    ``constant_data`` holds mean, variance, quantiles and R-hat of x; ``observed_data`` the ``counts`` where given.
+    Raises ``ImportError`` without xarray.
+    """
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError("draws for ArviZ need xarray; install fluorojax[arviz]") from error
+    lead = ("chain", "draw")
+
+    def dataset(variables: Mapping[str, tuple], coords: Mapping[str, Any] | None = None) -> "xarray.Dataset":
+        # The verdict belongs to the draws, wherever a group of them ends up.
+        return xarray.Dataset(dict(variables), coords=dict(coords or {}), attrs=_attributes(result))
+
+    posterior: dict[str, tuple] = {}
+    for i, name in enumerate(SPEC_NAMES):
+        posterior[name] = (lead, result.spec_draws[..., i], {"units": SPEC_UNITS[name]})
+    for name, draws in result.hyperparameter_draws.items():
+        posterior[name] = ((*lead, *(f"{name}_dim_{i}" for i in range(draws.ndim - 2))), draws)
+    places = list(result.watched_draws)
+    if places:
+        posterior["x"] = ((*lead, "place"), np.stack([result.watched_draws[name] for name in places], axis=-1))
+    count, draws = result.spec_draws.shape[:2]
+    index = {"chain": np.arange(count), "draw": np.arange(draws)}
+
+    axes = ("frame", "row", "column")[-result.x_mean.ndim :]
+    images = {
+        "x_mean": (axes, result.x_mean),
+        "x_variance": (axes, result.x_variance),
+        "x_quantiles": (("quantile", *axes), result.x_quantiles),
+        "x_quantile_error": (axes, result.x_quantile_error),
+        "x_rhat": (axes, result.x_rhat),
+    }
+    groups = {
+        "posterior": dataset(posterior, index | ({"place": places} if places else {})),
+        "sample_stats": dataset({name: (lead, values) for name, values in result.sample_stats.items()}, index),
+        "constant_data": dataset(images, {"quantile": list(QUANTILES)}),
+    }
+    if counts is not None:
+        groups["observed_data"] = dataset({"counts": (axes, np.asarray(counts))})
+    return xarray.DataTree.from_dict(groups)
+
+
+def write_netcdf(
+    path: str | os.PathLike[str],
+    result: NutsResult,
+    counts: Float[np.ndarray, "*shape"] | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write :func:`to_datatree` as a netCDF-4 file, whole or not at all; ``arviz.from_netcdf`` reads it.
+
+    Raises ``ImportError`` without xarray and h5netcdf, :class:`fluorojax.io.InputError` where the file cannot be made.
+    """
+    tree = to_datatree(result, counts)
+    try:
+        import h5netcdf  # noqa: F401  named here because xarray's own message lists every engine it knows
+    except ImportError as error:
+        raise ImportError("netCDF files need h5netcdf; install fluorojax[arviz]") from error
+    with atomic_output(path, overwrite=overwrite) as temporary:
+        tree.to_netcdf(temporary, engine="h5netcdf")
+
+
+def _attributes(result: NutsResult) -> dict[str, Any]:
+    versions = package_versions()
+    return {
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
+        "creation_library": "fluorojax",
+        "creation_library_version": versions["fluorojax"],
+        "inference_library": "numpyro",
+        "inference_library_version": versions["numpyro"],
+        "jax_version": versions["jax"],
+        "model": result.model,
+        "verdict": result.verdict,
+    }
+
+
+def _elements(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every element of arrays of draws under its own name, ``name`` or ``name[i,j]``."""
+    numbers = {}
+    for name, draws in arrays.items():
+        for index in np.ndindex(draws.shape[2:]):
+            label = f"{name}[{','.join(map(str, index))}]" if index else name
+            numbers[label] = draws[(..., *index)]
+    return numbers
+
+
+def _reasons(convergence: Mapping[str, Convergence], divergent: float, max_rhat: float, min_ess: float) -> list[str]:
+    """What keeps a run from being called converged."""
+    reasons = []
+    worst, rhat = _worst(convergence)
+    if not rhat <= max_rhat:  # also where it is not a number
+        reasons.append(f"R-hat of {worst} is {rhat:.3f} (at most {max_rhat:g} wanted)")
+    sizes = {name: min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in SPEC_NAMES}
+    least = min(sizes, key=lambda name: np.nan_to_num(sizes[name]))
+    if not sizes[least] >= min_ess:
+        reasons.append(f"the effective sample size of {least} is {sizes[least]:.0f} (at least {min_ess:g} wanted)")
+    if divergent > _MAX_DIVERGENT:
+        reasons.append(f"{100 * divergent:.1f} % of the draws diverged (at most {100 * _MAX_DIVERGENT:g} % wanted)")
+    return reasons
+
+
+def _sentence(reasons: list[str], convergence: Mapping[str, Convergence], divergences: int) -> str:
+    if reasons:
+        return f"not converged: {'; '.join(reasons)}"
+    least = min(min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in SPEC_NAMES)
+    worst, rhat = _worst(convergence)
+    return (
+        f"converged: R-hat at most {rhat:.3f} ({worst}), effective sample size of the spec parameters at least "
+        f"{least:.0f}, {divergences or 'no'} divergence{'' if divergences == 1 else 's'}"
+    )
+
+
+def _worst(convergence: Mapping[str, Convergence]) -> tuple[str, float]:
+    worst = max(convergence, key=lambda name: np.nan_to_num(convergence[name].rhat, nan=np.inf))
+    return worst, convergence[worst].rhat

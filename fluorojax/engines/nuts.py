@@ -1,0 +1,296 @@
+"""The No-U-Turn sampler on the whitened latents of one scene: exact posterior draws, summarised as they stream by.
+
+NumPyro's NUTS (Hoffman & Gelman, JMLR 15:1593, 2014; Phan et al., arXiv:1912.11554) runs in the coordinates of
+:mod:`fluorojax.engines.nuts_state`, spec parameters and hyperparameters together with the fields. Images are not kept:
+each chain streams moments and histograms of x (:mod:`fluorojax.engines.streaming`). A run advances in blocks under one
+compilation, and its complete state can be written after each, so that it continues where it was stopped.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Key, PyTree
+from numpyro.infer.hmc import HMCState, hmc
+
+from fluorojax.engines.draws import NutsOptions, NutsResult, summarise
+from fluorojax.engines.energy import Latents, posterior
+from fluorojax.engines.nuts_state import (
+    Coordinates,
+    Position,
+    complete_start,
+    fingerprint,
+    load_state,
+    make_coordinates,
+    save_state,
+)
+from fluorojax.engines.streaming import BINS, Grid, Moments, Stream, Watch, device_memory, pool
+from fluorojax.protocol import SceneData, SceneModel
+from fluorojax.spec import SPEC_NAMES
+
+# Options that change the draws; with others a run may be continued.
+_DECISIVE = ("settle", "warmup", "chains", "max_tree_depth", "target_accept", "thin")
+# Float32 arrays of the size of the latents: those of a chain (the tree's ends and proposals, mass matrix, gradient),
+# and those all share (the coordinates, and one gradient of chains that run in turn). XLA's memory analysis of
+# `models/sequence.py` gives 100 to 163 per chain, tree and histograms included, and 68 to 115.
+_ARRAYS_PER_CHAIN = 110
+_SHARED_ARRAYS = 115
+
+
+class _Problem(eqx.Module):
+    """What all chains share."""
+
+    data: SceneData
+    coordinates: Coordinates
+    grid: Grid
+    watch: Watch
+
+
+class _Chain(eqx.Module):
+    """One chain: where it is, and what it has seen of x."""
+
+    hmc: HMCState
+    stream: Stream
+    mean: Position
+    """Mean position of the later half of the settling."""
+
+
+def sample_nuts(
+    model: SceneModel,
+    data: SceneData,
+    start: Latents,
+    key: Key[Array, ""],
+    options: NutsOptions | None = None,
+    *,
+    watch: Mapping[str, tuple[int, ...] | np.ndarray] | None = None,
+    state_file: str | os.PathLike[str] | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> NutsResult:
+    """Draw from the posterior of one scene.
+
+    **Arguments:** ``data`` with the ``aux`` of the model's hooks filled in, which stays fixed; ``start`` the latents to
+    lay out the coordinates around, such as those of a MAP solve (missing ones stand at zero); ``watch`` names pixels
+    (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by default
+    a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the run
+    continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; ``progress`` is called
+    with the fraction done and a note.
+
+    A run may be continued with more draws than it was begun with; all else must be the same. Raises ``ValueError`` for
+    a model outside the protocol, a bad ``start`` or ``watch``, more chains than fit in memory, or a state file of
+    another run; each message names the argument, its value and what was expected.
+    """
+    options = NutsOptions() if options is None else options
+    shapes = model.latent_shapes(data)
+    start = complete_start(start, shapes)
+    watched = Watch.of(watch, data.counts.shape)
+    _check_memory(options, sum(leaf.size for leaf in start.values()), data.counts.size)
+
+    sampler = _sampler(model, options)
+    marks = fingerprint(model, data, {name: getattr(options, name) for name in _DECISIVE}, watched, key)
+
+    def problem_of(coordinates: Coordinates, aux: PyTree, grid: Grid) -> _Problem:
+        with_aux = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
+        return _Problem(with_aux, coordinates, grid, watched)
+
+    def begin(coordinates: Coordinates, aux: PyTree, key: Key[Array, ""]) -> dict[str, Any]:
+        grid = Grid.around(Moments.zero(data.counts.shape))
+        chains = sampler.begin(problem_of(coordinates, aux, grid), jax.random.split(key, options.chains))
+        return {"coordinates": coordinates, "aux": aux, "grid": grid, "chains": chains, "records": {}}
+
+    first_key, second_key, settle_key, chain_key = jax.random.split(key, 4)
+    settle, warm = options.settle, options.settle + options.warmup
+    total = warm + options.draws
+    half = options.warmup + options.draws // 2
+    if state_file is not None and Path(state_file).exists():
+        like = jax.eval_shape(lambda: begin(_coordinates(model, data, start, first_key), data.aux, settle_key))
+        problem = jax.eval_shape(problem_of, like["coordinates"], like["aux"], like["grid"])
+        rows = jax.eval_shape(sampler.advance, problem, 0, 0, 0, 1, 0, like["chains"])[1]
+        like["records"] = {n: jax.ShapeDtypeStruct((r.shape[0], 0, *r.shape[2:]), r.dtype) for n, r in rows.items()}
+        state, done = load_state(state_file, like, marks)
+        if done > total:
+            raise ValueError(f"draws is {options.draws}; expected at least the {done - warm} of {state_file}")
+    else:
+        state, done = begin(_coordinates(model, data, start, first_key), data.aux, settle_key), 0
+
+    while done < total:
+        problem = problem_of(state["coordinates"], state["aux"], state["grid"])
+        settling = done < settle
+        count = min(options.block, next(end for end in (settle, warm, total) if done < end) - done)
+        index, settled = (done, settle // 2) if settling else (done - settle, total)
+        chains, rows = sampler.advance(problem, index, count, half, options.thin, settled, state["chains"])
+        new = {name: np.asarray(values)[:, :count] for name, values in rows.items()}
+        old = state["records"] or {name: values[:, :0] for name, values in new.items()}
+        state |= {"chains": chains, "records": {name: np.concatenate([old[name], new[name]], axis=1) for name in new}}
+        done += count
+        if done == settle:
+            mean = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), chains.mean)
+            coordinates = _coordinates(model, problem.data, state["coordinates"].latents(mean), second_key)
+            state |= begin(coordinates, state["aux"], chain_key) | {"records": state["records"]}
+        elif done == warm:
+            state["grid"] = jax.jit(lambda pilot: Grid.around(pool(pilot)))(chains.stream.pilot)
+        if state_file is not None:
+            save_state(state_file, state, marks, done)
+        if progress is not None:
+            progress(done / total, _note(done, options, state["records"]))
+    hyperparameters = {name: shapes[name] for name in model.hyperparameters}
+    stream, grid = state["chains"].stream, state["grid"]
+    return summarise(model.name, hyperparameters, watched.names, state["records"], stream, grid, options)
+
+
+class _Sampler:
+    """The compiled functions of one model under one set of options; jit keeps one executable per shape."""
+
+    def __init__(self, model: SceneModel, options: NutsOptions, devices: tuple[Any, ...]):
+        self._model, self._options, self._devices = model, options, devices
+        self._start, self._step = hmc(potential_fn_gen=self._potential, algo="NUTS")
+        self._sequential = options.layout == "sequential" or (options.layout == "auto" and devices[0].platform == "cpu")
+        self.begin = jax.jit(self._over_chains(self._begin, shared=1))
+        self.advance = jax.jit(self._over_chains(self._advance, shared=6))
+
+    def _potential(self, problem: _Problem) -> Callable[[Position], Float[Array, ""]]:
+        energy = posterior(self._model, problem.data, {}).energy
+        coordinates = problem.coordinates
+        return lambda position: energy(coordinates.latents(position)) - coordinates.log_determinant(position)
+
+    def _over_chains(self, function: Callable, shared: int) -> Callable:
+        """``function`` of one chain, its last argument, over all: along devices, then vectorised or in turn."""
+
+        def on_device(*arguments: Any) -> Any:
+            one = partial(function, *arguments[:shared])
+            return jax.lax.map(one, arguments[shared]) if self._sequential else jax.vmap(one)(arguments[shared])
+
+        if len(self._devices) == 1:
+            return on_device
+        mesh = Mesh(np.array(self._devices), ("chain",))
+        everywhere, chains = PartitionSpec(), PartitionSpec("chain")
+        return jax.shard_map(
+            on_device, mesh=mesh, in_specs=(*(everywhere,) * shared, chains), out_specs=chains, check_vma=False
+        )
+
+    def _begin(self, problem: _Problem, key: Key[Array, ""]) -> _Chain:
+        position_key, hmc_key = jax.random.split(key)
+        position = problem.coordinates.draw(position_key)
+        size = sum(leaf.size for leaf in position.values())
+        state = self._start(
+            position,
+            self._options.warmup,
+            # The step of constant acceptance on a standard normal scales like this (Beskos et al., Bernoulli 19:1501).
+            step_size=1.4 * size**-0.25,
+            dense_mass=[("shared",)],  # pyright: ignore[reportArgumentType]  a block per tuple of sites
+            target_accept_prob=self._options.target_accept,
+            trajectory_length=None,  # pyright: ignore[reportArgumentType]  NUTS has none
+            max_tree_depth=self._options.max_tree_depth,
+            model_args=(problem,),
+            rng_key=hmc_key,
+        )
+        return _Chain(state, Stream.zero(problem.grid), jax.tree.map(jnp.zeros_like, position))
+
+    def _advance(
+        self, problem: _Problem, done: Array, count: Array, half: Array, thin: Array, settled: Array, chain: _Chain
+    ) -> tuple[_Chain, dict[str, Array]]:
+        """``count`` more draws of a chain that has ``done``; the second half of the draws starts at ``half``.
+
+        Positions from number ``settled`` on enter their mean.
+        """
+        warmup = self._options.warmup
+
+        def iterate(_: Array, carry: tuple) -> tuple:
+            state, steps, accept, diverging = carry
+            state = _keep_field_mass(self._step(state, model_args=(problem,)))
+            return state, steps + state.num_steps, accept + state.accept_prob, diverging | state.diverging
+
+        def draw(i: Array, carry: tuple[_Chain, dict[str, Array]]) -> tuple[_Chain, dict[str, Array]]:
+            chain, records = carry
+            index = done + i
+            iterations = jnp.where(index < warmup, 1, thin)
+            begin = (chain.hmc, jnp.zeros((), int), jnp.zeros(()), jnp.zeros((), bool))
+            state, steps, accept, diverging = jax.lax.fori_loop(0, iterations, iterate, begin)
+            x, row = self._row(problem, state)
+            row |= {"n_steps": steps, "acceptance_rate": accept / iterations, "diverging": diverging}
+            share = jnp.where(index < settled, 0.0, 1.0 / (index - settled + 1.0))
+            mean = jax.tree.map(lambda old, new: old + share * (new - old), chain.mean, state.z)
+            chain = _Chain(state, chain.stream.add(x, problem.grid, index, warmup, half), mean)
+            return chain, {name: records[name].at[i].set(value) for name, value in row.items()}
+
+        row = jax.eval_shape(lambda state: self._row(problem, state)[1], chain.hmc)
+        records = {name: jnp.zeros((self._options.block, *kind.shape), kind.dtype) for name, kind in row.items()}
+        return jax.lax.fori_loop(0, count, draw, (chain, records))
+
+    def _row(self, problem: _Problem, state: HMCState) -> tuple[Float[Array, "*shape"], dict[str, Array]]:
+        """x and what is recorded of every draw."""
+        sites = self._model.sites(problem.data, problem.coordinates.latents(state.z))
+        x = sites["x"]
+        return x, {
+            "spec": jnp.stack([sites[name] for name in SPEC_NAMES]),
+            "hyper": jnp.concatenate([jnp.zeros(0), *(sites[name].ravel() for name in self._model.hyperparameters)]),
+            "watched": problem.watch.values(x),
+            "lp": -state.potential_energy,
+            "energy": state.energy,
+            "acceptance_rate": state.accept_prob,
+            "step_size": state.adapt_state.step_size,
+            "n_steps": state.num_steps,
+            "diverging": state.diverging,
+        }
+
+
+def _keep_field_mass(state: HMCState) -> HMCState:
+    """Undo the adaptation of the fields' mass: their coordinates are scaled, and a window of draws is a noisy judge."""
+    adapt = state.adapt_state
+
+    def unit(blocks: dict[tuple[str, ...], Array]) -> dict[tuple[str, ...], Array]:
+        return blocks | {("fields",): jnp.ones_like(blocks["fields",])}
+
+    masses = {n: unit(getattr(adapt, n)) for n in ("inverse_mass_matrix", "mass_matrix_sqrt", "mass_matrix_sqrt_inv")}
+    return state._replace(adapt_state=adapt._replace(**masses))
+
+
+_coordinates = jax.jit(make_coordinates, static_argnums=0)
+_COMPILED: dict[tuple, _Sampler] = {}
+
+
+def _sampler(model: SceneModel, options: NutsOptions) -> _Sampler:
+    devices = _devices(options)
+    compiled_in = ("warmup", "max_tree_depth", "target_accept", "block", "layout")
+    identity = (model, devices, *(getattr(options, name) for name in compiled_in))
+    if identity not in _COMPILED:
+        _COMPILED[identity] = _Sampler(model, options, devices)
+    return _COMPILED[identity]
+
+
+def _devices(options: NutsOptions) -> tuple[Any, ...]:
+    """All local devices where the chains go out evenly on them, else the first."""
+    devices = tuple(jax.local_devices())
+    return devices[:1] if options.chains % len(devices) else devices
+
+
+def _check_memory(options: NutsOptions, latents: int, pixels: int) -> None:
+    """Refuse more chains than the memory of the devices holds."""
+    sharing = len(_devices(options))
+    per_chain = 4 * latents * (_ARRAYS_PER_CHAIN + 2 * options.max_tree_depth) + 2 * pixels * (BINS + 2)
+    shared, available = 4 * latents * _SHARED_ARRAYS, device_memory()
+    if (need := shared + per_chain * options.chains // sharing) > available:
+        raise ValueError(
+            f"chains is {options.chains}, which needs about {need / 2**30:.3g} GiB per device; expected at most "
+            f"{max(available - shared, 0) // per_chain * sharing} for the {available / 2**30:.3g} GiB there"
+        )
+
+
+def _note(done: int, options: NutsOptions, records: Mapping[str, np.ndarray]) -> str:
+    latest = slice(max(0, done - options.block), done)
+    steps, size = records["n_steps"][:, latest].mean(), records["step_size"][:, -1].mean()
+    before = options.settle + options.warmup
+    if done <= options.settle:
+        stage = f"settling {done}/{options.settle}"
+    elif done <= before:
+        stage = f"warm-up {done - options.settle}/{options.warmup}"
+    else:
+        divergent = int(records["diverging"][:, before:].sum())
+        stage = f"draw {done - before}/{options.draws}, {divergent} divergent"
+    return f"{stage}, {steps:.0f} steps of {size:.3g}"

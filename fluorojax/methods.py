@@ -1,0 +1,119 @@
+"""The inference methods that run on batches of scenes, behind one interface.
+
+A method turns a scene's calibrated chain into arrays on the host (:attr:`BatchMethod.inputs`), and a scene with those
+into a :class:`Summary` on the device (:attr:`BatchMethod.solve`), which is pure and traceable and batched elsewhere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from fluorojax.calibration.chain import ChainPosterior
+from fluorojax.engines.map import find_mode, solve_map
+from fluorojax.engines.mgvi import chain_draws, solve_mgvi
+from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
+from fluorojax.reconstruction import ReconstructOptions, Status
+from fluorojax.spec import Spec, SpecRanges
+
+
+class Summary(eqx.Module):
+    """Posterior of one scene as every method reports it; every field gains a leading axis under ``vmap``."""
+
+    x: Float[Array, "*shape"]
+    """Point estimate of the normalised attenuation: the mode (map) or the posterior mean."""
+    noise_variance: Float[Array, "*shape"]
+    """Posterior variance of x at fixed chain: photon noise and prior."""
+    chain_variance: Float[Array, "3 *shape"]
+    """Variance of x from the uncertainty of each spec parameter, in the order of ``SPEC_NAMES``."""
+    correlation: Float[Array, "3 *shape"]
+    """Posterior correlation of each spec parameter with x."""
+    converged: Bool[Array, ""]
+    stalled: Bool[Array, ""]
+    diverged: Bool[Array, ""]
+    facts: dict[str, Array]
+    """Scalars for the diagnostics of the result."""
+
+    @property
+    def status(self) -> Status:
+        """How the run ended (unbatched results only)."""
+        if self.diverged:
+            return Status.DIVERGED
+        if self.converged:
+            return Status.CONVERGED
+        return Status.STALLED if self.stalled else Status.ITERATION_LIMIT
+
+
+@dataclass(frozen=True)
+class BatchMethod:
+    """One method; see the module docstring."""
+
+    inputs: Callable[[ChainPosterior, SpecRanges, ReconstructOptions], PyTree]
+    solve: Callable[[SceneModel, SceneData, Any, Array], Summary]
+
+
+def _map_inputs(chain: ChainPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
+    return chain.spec, chain.std.as_array()
+
+
+def _solve_map(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], key: Array) -> Summary:
+    spec, std = inputs
+    found = solve_map(model, data, spec, std, key)
+    minimum, response = found.minimum, found.chain_response
+    chain_variance = response**2
+    total = found.noise_variance + jnp.sum(chain_variance, axis=0)
+    return Summary(
+        x=found.x,
+        noise_variance=found.noise_variance,
+        chain_variance=chain_variance,
+        correlation=response / jnp.sqrt(jnp.maximum(total, jnp.finfo(total.dtype).tiny)),
+        converged=minimum.converged,
+        stalled=minimum.stalled,
+        diverged=minimum.diverged,
+        facts={
+            "energy": minimum.energy,
+            "half_squared_gradient": minimum.decrement,
+            "iterations": minimum.iterations,
+        },
+    )
+
+
+def _mgvi_inputs(chain: ChainPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
+    return chain.spec, chain_draws(chain, ranges, options.samples, options.seed)
+
+
+def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Any], key: Array) -> Summary:
+    spec, outer = inputs
+    mode = find_mode(model, data, spec, key)
+    # The chain is given by its draws; the prior's hyperparameters stay where the local scales were estimated.
+    held = {name: value for name, value in mode.fixed.items() if name != SPEC_SITE}
+    found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=held)
+    return Summary(
+        x=found.x,
+        noise_variance=found.noise_variance,
+        chain_variance=found.chain_variance,
+        correlation=found.correlation,
+        converged=found.converged & mode.minimum.converged,
+        stalled=mode.minimum.stalled,
+        diverged=found.diverged | mode.minimum.diverged,
+        facts={
+            "energy": found.energy,
+            "iterations": mode.minimum.iterations,
+            "rounds": found.rounds,
+            "change_of_mean": found.change,
+            "cg_iterations": jnp.max(found.cg_iterations),
+            "cg_residual": jnp.max(found.cg_residual),
+        },
+    )
+
+
+BATCH_METHODS = {"map": BatchMethod(_map_inputs, _solve_map), "mgvi": BatchMethod(_mgvi_inputs, _solve_mgvi)}
+
+
+def scalar_facts(facts: dict[str, np.ndarray]) -> dict[str, float | int]:
+    """Facts of one scene as plain numbers, for JSON."""
+    return {name: value.item() for name, value in ((n, np.asarray(v)) for n, v in facts.items())}

@@ -1,0 +1,34 @@
+"""Is a posterior to be trusted? Simulation-based calibration, coverage, and what misspecification does to both."""
+
+from fluorojax.validation.check import REGIONS as REGIONS
+from fluorojax.validation.check import check_calibration as check_calibration
+from fluorojax.validation.coverage import GroupCoverage as GroupCoverage
+from fluorojax.validation.methods import LatentDraws as LatentDraws
+from fluorojax.validation.methods import Method as Method
+from fluorojax.validation.methods import PosteriorSummary as PosteriorSummary
+from fluorojax.validation.methods import distorted as distorted
+from fluorojax.validation.methods import from_latent_draws as from_latent_draws
+from fluorojax.validation.misspecification import CaseResult as CaseResult
+from fluorojax.validation.misspecification import MisspecifiedCase as MisspecifiedCase
+from fluorojax.validation.misspecification import misspecified_cases as misspecified_cases
+from fluorojax.validation.misspecification import run_case as run_case
+from fluorojax.validation.options import CheckOptions as CheckOptions
+from fluorojax.validation.pipeline import batch_map as batch_map
+from fluorojax.validation.prior_draws import PriorDraws as PriorDraws
+from fluorojax.validation.prior_draws import draw_prior as draw_prior
+from fluorojax.validation.prior_draws import empty_scene as empty_scene
+from fluorojax.validation.prior_draws import log_likelihood as log_likelihood
+from fluorojax.validation.prior_draws import poisson_counts as poisson_counts
+from fluorojax.validation.prior_draws import protocol_for_dose as protocol_for_dose
+from fluorojax.validation.reference import laplace as laplace
+from fluorojax.validation.reference import nuts as nuts
+from fluorojax.validation.registry import METHODS as METHODS
+from fluorojax.validation.registry import make_method as make_method
+from fluorojax.validation.report import CalibrationReport as CalibrationReport
+from fluorojax.validation.sbc import LOG_LIKELIHOOD as LOG_LIKELIHOOD
+from fluorojax.validation.sbc import Uniformity as Uniformity
+from fluorojax.validation.sbc import adjust as adjust
+from fluorojax.validation.sbc import chi_square_p_value as chi_square_p_value
+from fluorojax.validation.sbc import ecdf_p_value as ecdf_p_value
+from fluorojax.validation.sbc import measure_uniformity as measure_uniformity
+from fluorojax.validation.sbc import ranks as ranks

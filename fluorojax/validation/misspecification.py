@@ -1,0 +1,120 @@
+"""What the stated uncertainties are worth where the world is not the model.
+
+The blind pipeline (:func:`fluorojax.reconstruct.reconstruct_scenes`) on simulated scenes whose chain or devices differ
+from what the model assumes. Nothing here has to pass: the table says by how much intervals fail, and in which case.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fluorojax.metrics.calibration import LEVELS, coverage, spec_errors
+from fluorojax.progress import Progress
+from fluorojax.reconstruct import reconstruct_scenes
+from fluorojax.reconstruction import ReconstructOptions
+from fluorojax.scene import Scene
+from fluorojax.simulation import SimulationOptions, simulate_scenes
+from fluorojax.spec import SPEC_NAMES
+
+
+@dataclass(frozen=True)
+class MisspecifiedCase:
+    """A way in which simulated scenes differ from the model."""
+
+    name: str
+    options: SimulationOptions
+    hide_scatter: bool = False
+    """Tell the model that there is no scatter, whatever was simulated."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """Calibration of the blind pipeline in one case, over all its scenes."""
+
+    case: str
+    scenes: int
+    coverage: dict[str, dict[float, float]]
+    """Share of pixels inside, by group (``all``, ``moving``, ``static``; by the truth) and level."""
+    coverage_error: float
+    """Standard error between scenes of the coverage of all pixels at 90 %; NaN for one scene."""
+    x_z_rms: float
+    """Root mean square of (x̂ − x)/σ over pixels; one where intervals are right."""
+    spec_z: dict[str, tuple[float, ...]]
+    """(estimate − truth)/sd of each spec parameter, by scene."""
+    spec_inside: dict[str, int]
+    """Number of scenes whose truth lies in the 90 % interval of each spec parameter."""
+    spec_error: dict[str, float]
+    """Mean absolute error of each spec parameter, in its own unit."""
+
+
+def misspecified_cases(base: SimulationOptions) -> tuple[MisspecifiedCase, ...]:
+    """The matched case and its misspecified variants; ``base`` gives size, frames and dose.
+
+    The scatter-to-primary ratio is 0.4 (a share of 0.286 of all quanta), the read noise 1.5 quanta; the slow tails are
+    those of real panels.
+    """
+    return (
+        MisspecifiedCase("matched", base),
+        MisspecifiedCase("slow lag tails", replace(base, slow_tails=True)),
+        MisspecifiedCase("scatter, known", replace(base, scatter_fraction=0.4 / 1.4)),
+        MisspecifiedCase("scatter, unknown", replace(base, scatter_fraction=0.4 / 1.4), hide_scatter=True),
+        MisspecifiedCase("read noise 1.5", replace(base, read_noise=1.5)),
+        MisspecifiedCase("start from dark", replace(base, from_dark=True)),
+        MisspecifiedCase("fast devices", replace(base, motion="fast")),
+    )
+
+
+def run_case(
+    case: MisspecifiedCase,
+    scenes: int,
+    seed: int,
+    reconstruct: ReconstructOptions | None = None,
+    *,
+    progress: Progress | None = None,
+) -> CaseResult:
+    """Simulate, reconstruct blindly and compare with the truth.
+
+    Scene i of a seed shows the same patient and motion in every case that does not change them. Raises ``ValueError``
+    for fewer than one scene and what :func:`~fluorojax.reconstruct.reconstruct_scenes` raises.
+    """
+    if scenes < 1:
+        raise ValueError(f"scenes is {scenes}; expected at least one")
+    simulated = {scene.name: _as_told(scene, case) for scene in simulate_scenes(scenes, seed, case.options)}
+    options = ReconstructOptions() if reconstruct is None else reconstruct
+    shares, squares, errors = [], [], []
+    for result in reconstruct_scenes(simulated.values(), options, progress=progress):
+        scene = simulated[result.name]
+        if result.x_std is None or scene.x_true is None or scene.true_spec is None:
+            raise ValueError(f"method {options.method} gives no standard deviation of x; expected one")
+        found = coverage(result.x_hat, result.x_std, scene.x_true)
+        shares.append([[c.overall for c in found], [c.moving for c in found], [c.static for c in found]])
+        squares.append(float(np.mean(((result.x_hat - scene.x_true) / result.x_std) ** 2, dtype=np.float64)))
+        errors.append(spec_errors(result, scene.true_spec))
+    table = np.array(shares)
+    mean = table.mean(axis=0)
+    return CaseResult(
+        case=case.name,
+        scenes=scenes,
+        coverage={
+            group: dict(zip(LEVELS, map(float, row), strict=True))
+            for group, row in zip(("all", "moving", "static"), mean, strict=True)
+        },
+        coverage_error=_standard_error(table[:, 0, LEVELS.index(0.9)]),
+        x_z_rms=float(np.sqrt(np.mean(squares))),
+        spec_z={name: tuple(float(e[name].error / e[name].std) for e in errors) for name in SPEC_NAMES},
+        spec_inside={name: sum(bool(e[name].in_interval) for e in errors) for name in SPEC_NAMES},
+        spec_error={name: float(np.mean([abs(e[name].error) for e in errors])) for name in SPEC_NAMES},
+    )
+
+
+def _as_told(scene: Scene, case: MisspecifiedCase) -> Scene:
+    """The scene with the protocol that the model is given."""
+    if not case.hide_scatter:
+        return scene
+    protocol = type(scene.acquisition).from_dict({**scene.acquisition.as_dict(), "scatter_fraction": 0.0})
+    return replace(scene, acquisition=protocol)
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
