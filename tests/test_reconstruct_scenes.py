@@ -188,6 +188,7 @@ def test_mgvi_agrees_with_map_where_the_posterior_is_narrow(scenes, static_model
         np.testing.assert_allclose(result.spec_correlation, 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mgvi_carries_the_uncertainty_of_the_chain(scenes, static_model):
     """Of a static image the data know the drift badly only where the calibration does; its share is in the map."""
     options = ReconstructOptions(model=str(static_model), method="mgvi", samples=24)

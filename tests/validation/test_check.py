@@ -64,6 +64,7 @@ def test_laplace_is_exact_for_a_linear_model(linear_model):
     assert check_calibration(linear_model, laplace(tolerance=1e-6), SMALL).passed
 
 
+@pytest.mark.slow
 def test_nuts_passes_on_poisson_counts_and_its_distortions_fail(chain_model, sampled):
     # One run serves all: distortions are applied to what it drew.
     options = replace(SMALL, doses=(30.0,), replicates=100, batch=100)
