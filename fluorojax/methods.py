@@ -4,14 +4,14 @@ A method turns a scene's calibrated chain into arrays on the host (:attr:`BatchM
 into a :class:`Summary` on the device (:attr:`BatchMethod.solve`), which is pure and traceable and batched elsewhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from fluorojax.calibration.chain import ChainPosterior
 from fluorojax.engines.map import find_mode, solve_map
@@ -114,6 +114,6 @@ def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Any], ke
 BATCH_METHODS = {"map": BatchMethod(_map_inputs, _solve_map), "mgvi": BatchMethod(_mgvi_inputs, _solve_mgvi)}
 
 
-def scalar_facts(facts: dict[str, np.ndarray]) -> dict[str, float | int]:
+def scalar_facts(facts: Mapping[str, ArrayLike]) -> dict[str, float | int]:
     """Facts of one scene as plain numbers, for JSON."""
     return {name: value.item() for name, value in ((n, np.asarray(v)) for n, v in facts.items())}

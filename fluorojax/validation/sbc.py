@@ -146,7 +146,8 @@ def ecdf_p_value(rank: Int[np.ndarray, "n"], draws: int) -> float:
         pointwise.append(np.minimum(1.0, 2 * np.minimum(law.cdf(possible), law.sf(possible - 1))))
     if not pointwise:
         return 1.0
-    statistic = min(table[b] for table, b in zip(pointwise, below, strict=True))
+    # Outcomes that mirror each other are equally extreme but for rounding.
+    statistic = min(table[b] for table, b in zip(pointwise, below, strict=True)) * (1 + 1e-9)
     jump = stats.poisson.pmf(possible, n / steps)
     weight = np.zeros(n + 1)
     weight[0] = 1.0
