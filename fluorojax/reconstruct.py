@@ -9,6 +9,7 @@ and a scene's answer must not depend on how many others share its chunk.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,16 +19,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
-from fluorojax.choices import METHODS
+from fluorojax.choices import CHAINS, METHODS
 from fluorojax.methods import BATCH_METHODS, BatchMethod, Summary, scalar_facts
 from fluorojax.models import load_model, model_for
+from fluorojax.nuts_method import nuts_options, sample_scene, summarise_scene
 from fluorojax.progress import Progress
 from fluorojax.protocol import SceneData, SceneModel
 from fluorojax.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
-
-CHAINS = ("calibrated", "nominal", "true")
 
 # Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
 _ARRAYS_PER_SCENE = 160
@@ -35,12 +35,18 @@ _LANE_BYTES = 2 * 1024**3
 
 
 def reconstruct_scenes(
-    scenes: Iterable[Scene], options: ReconstructOptions, *, progress: Progress | None = None
+    scenes: Iterable[Scene],
+    options: ReconstructOptions,
+    *,
+    state_file: Callable[[str], Path] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Reconstruction]:
     """Reconstruct scenes of any shapes; results come as chunks finish, grouped by shape.
 
-    The chain is the scene's marginal posterior (``options.chain`` "calibrated"), all offsets zero ("nominal"), or the
-    file's truth ("true"). A two-dimensional scene under the default model is served by ``single_frame``.
+    The chain is the scene's marginal posterior (``options.chain`` "calibrated"), part of what is sampled ("joint"), all
+    offsets zero ("nominal"), or the file's truth ("true"). NUTS takes the scenes one by one and, given ``state_file``,
+    a map from a scene's name to a path, keeps its state there and continues from it. A two-dimensional scene under the
+    default model is served by ``single_frame``.
 
     Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``chain="true"`` without a truth,
     before the first result.
@@ -55,13 +61,14 @@ def reconstruct_scenes(
     models = {shape: _model_for(shape, options) for shape in groups}
     for shape, group in groups.items():
         models[shape].latent_shapes(_data(group[0]))
-    return _run(groups, models, options, progress)
+    return _run(groups, models, options, state_file, progress)
 
 
 def _run(
     groups: dict[tuple[int, ...], list[Scene]],
     models: dict[tuple[int, ...], SceneModel],
     options: ReconstructOptions,
+    state_file: Callable[[str], Path] | None,
     progress: Progress | None,
 ) -> Iterator[Reconstruction]:
     total = sum(len(group) for group in groups.values())
@@ -69,6 +76,11 @@ def _run(
     if progress is not None:
         progress.start(total)
     for shape, group in groups.items():
+        if options.method == "nuts":
+            for scene in group:
+                yield _sample(scene, models[shape], options, state_file, progress, done)
+                done += 1
+            continue
         size = chunk_size(shape, len(group), options.batch)
         for first in range(0, len(group), size):
             chunk = group[first : first + size]
@@ -85,6 +97,37 @@ def _run(
                 if progress is not None:
                     progress.update(done, f"{scene.name}: {result.status.name.lower().replace('_', ' ')}")
                 yield result
+
+
+def _sample(
+    scene: Scene,
+    model: SceneModel,
+    options: ReconstructOptions,
+    state_file: Callable[[str], Path] | None,
+    progress: Progress | None,
+    done: int,
+) -> Reconstruction:
+    """One scene by NUTS, which is not batched: its chains fill the devices, and its state goes to disk."""
+    begin = time.perf_counter()
+    chain = _chain(scene, options)
+
+    def report(fraction: float, note: str) -> None:
+        if progress is not None:
+            # The scene counts as done once it has its result.
+            progress.update(done + 0.99 * fraction, f"{scene.name}: {note}")
+
+    result = sample_scene(
+        model,
+        _data(scene, chain.spec),
+        chain,
+        options,
+        state_file=None if state_file is None else state_file(scene.name),
+        progress=report,
+    )
+    found = summarise_scene(scene, model, chain, result, options, time.perf_counter() - begin)
+    if progress is not None:
+        progress.update(done + 1, f"{scene.name}: {result.verdict}")
+    return found
 
 
 def lanes(shape: tuple[int, ...]) -> int:
@@ -113,6 +156,10 @@ def _check(options: ReconstructOptions) -> None:
         raise ValueError(f"chain is {options.chain!r}; expected one of {', '.join(CHAINS)}")
     if options.samples < 1:
         raise ValueError(f"samples is {options.samples}; expected a positive number of mirrored pairs")
+    if options.chain == "joint" and options.method != "nuts":
+        raise ValueError(f"chain is 'joint' with method {options.method!r}; expected method 'nuts', which samples it")
+    if options.method == "nuts":
+        nuts_options(options, 1)  # refuses what it cannot use
     if options.batch is not None and options.batch < 1:
         raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
 
@@ -135,7 +182,7 @@ def _data(scene: Scene, spec: Spec | None = None) -> SceneData:
 
 
 def _chain(scene: Scene, options: ReconstructOptions) -> ChainPosterior:
-    if options.chain == "calibrated":
+    if options.chain in ("calibrated", "joint"):
         return calibrate(scene)
     if options.chain == "true":
         assert scene.true_spec is not None  # checked before the run

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
+from pathlib import Path
 
 from fluorojax.io import (
     InputError,
@@ -27,17 +29,29 @@ class Outcome:
     """Names of the scenes whose result must not be used."""
     skipped: dict[str, str]
     """Scenes left out because of bad input, with the reason."""
+    unconverged: tuple[str, ...] = ()
+    """Names of the scenes whose Markov chains have not mixed."""
 
     @property
     def exit_code(self) -> int:
         """0 where every scene has a result to use, else 1."""
-        return 1 if self.diverged or self.skipped else 0
+        return 1 if self.diverged or self.unconverged or self.skipped else 0
 
 
 def read_outcome(path: str | PathLike[str]) -> Outcome:
     """The outcome a reconstruction file tells of; raises :class:`fluorojax.io.InputError`."""
-    diverged = (summary.name for summary in read_summaries(path) if summary.status is Status.DIVERGED)
-    return Outcome(tuple(diverged), read_skipped(path))
+    statuses = {summary.name: summary.status for summary in read_summaries(path)}
+
+    def of(status: Status) -> tuple[str, ...]:
+        return tuple(name for name, found in statuses.items() if found is status)
+
+    return Outcome(of(Status.DIVERGED), read_skipped(path), of(Status.NOT_CONVERGED))
+
+
+def sampler_state(output: str | PathLike[str], scene: str) -> Path:
+    """Where a sampling run of a scene keeps its state, to be continued: ``OUT.SCENE.state`` next to ``OUT``."""
+    output = Path(output)
+    return output.with_name(f"{output.name}.{scene}.state")
 
 
 def reconstruct_file(
@@ -55,7 +69,9 @@ def reconstruct_file(
 
     All scenes are checked before the first is computed. A bad one raises :class:`fluorojax.io.InputError`, unless
     ``on_error`` is given: then it is called with the error, and the scene is left out and recorded as skipped.
-    ``on_result`` is called with each result once it is on disk; ``notify`` receives remarks for the user. Also raises
+    ``on_result`` is called with each result once it is on disk; ``notify`` receives remarks for the user. NUTS keeps
+    the state of a scene beside ``output`` until the scene is written, and beyond where it has not converged: the same
+    command with more draws and ``overwrite`` goes on from there. Also raises
     ``ValueError`` for settings or a model that cannot be used.
     """
     check_output(output, inputs=[source], overwrite=overwrite)
@@ -69,8 +85,12 @@ def reconstruct_file(
             notify(f"continuing {writer.partial}: {len(writer.finished)} of {len(names)} scenes are finished")
         try:
             if pending:
-                for result in reconstruct_scenes(iter_scenes(source, pending), options, progress=progress):
+                scenes = iter_scenes(source, pending)
+                states = partial(sampler_state, output)
+                for result in reconstruct_scenes(scenes, options, state_file=states, progress=progress):
                     writer.write(result)
+                    if result.status is not Status.NOT_CONVERGED:
+                        sampler_state(output, result.name).unlink(missing_ok=True)
                     if on_result is not None:
                         on_result(result)
         except KeyboardInterrupt:

@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from fluorojax.choices import CHAINS as CHAINS
 from fluorojax.choices import MAX_SEED
 from fluorojax.choices import METHODS as METHODS
 from fluorojax.spec import Spec
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Probabilities of the quantiles of sampled images."""
 
 
 class Status(enum.Enum):
@@ -18,6 +22,7 @@ class Status(enum.Enum):
     CONVERGED = "converged"
     ITERATION_LIMIT = "stopped at the iteration limit before reaching the tolerance"
     STALLED = "stopped before the tolerance: the line search found no lower energy in this precision"
+    NOT_CONVERGED = "not converged: the chains disagree or hold too few independent draws; more draws may serve"
     DIVERGED = "diverged: the energy or its gradient was not finite at the start; the result must not be used"
 
 
@@ -45,6 +50,12 @@ class Reconstruction:
     spec_correlation: Float[np.ndarray, "3 *shape"] | None = None
     """Posterior correlation of each mismatch parameter with ``x``, float32, in the order of ``SPEC_NAMES``; None where
     the method gives none."""
+    x_quantiles: Float[np.ndarray, "quantiles *shape"] | None = None
+    """Posterior quantiles of ``x`` at the probabilities :data:`QUANTILES`, float32; None where the method has none."""
+    draws: dict[str, Float[np.ndarray, "chains draws *site"]] = field(default_factory=dict)
+    """Posterior draws by name: spec parameters, sampled hyperparameters, and ``x`` in some pixels (``x[t, r, c]``)."""
+    sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
+    """Per chain and draw, under ArviZ's names: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
 
     @property
     def noise_std(self) -> Float[np.ndarray, "*shape"] | None:
@@ -70,9 +81,16 @@ class ReconstructOptions:
     seed: int = 0
     """0 ≤ seed < 2⁶³."""
     samples: int = 16
-    """Mirrored pairs of posterior draws of methods that sample (mgvi)."""
+    """Mirrored pairs of posterior draws (mgvi)."""
+    chains: int = 4
+    """Markov chains (nuts)."""
+    warmup: int = 150
+    """Iterations of each chain before its draws (nuts)."""
+    draws: int = 200
+    """Draws of each chain (nuts)."""
     chain: str = "calibrated"
-    """``calibrated`` (spec parameters inferred), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
+    """``calibrated`` (spec parameters inferred from reduced models), ``joint`` (inferred together with scene and
+    prior under the model alone; nuts), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:

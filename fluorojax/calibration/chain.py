@@ -36,6 +36,25 @@ class Marginal:
         return cls(grid, weights / np.trapezoid(weights, grid))
 
     @classmethod
+    def from_draws(cls, draws: Float[np.ndarray, "..."], low: float, high: float) -> "Marginal":
+        """A smooth density of posterior draws in a range.
+
+        Gaussian kernels of half of Silverman's bandwidth, mirrored at the edges, where a density may end at its
+        highest. For shape; moments and quantiles of the draws themselves are sharper.
+        """
+        values = np.asarray(draws, np.float64).ravel()
+        grid = np.linspace(low, high, 201)
+        spread = min(float(values.std()), float(np.subtract(*np.quantile(values, [0.75, 0.25]))) / 1.34)
+        width = max(0.5 * 0.9 * spread * values.size**-0.2, grid[1] - grid[0])
+        ends = np.append(grid, high + (grid[1] - grid[0])) - 0.5 * (grid[1] - grid[0])
+        counts = np.histogram(np.concatenate([values, 2 * low - values, 2 * high - values]), ends)[0]
+        kernel = np.exp(-0.5 * ((grid[:, None] - grid) / width) ** 2)
+        mirrored = np.exp(-0.5 * ((grid[:, None] + grid - 2 * low) / width) ** 2)
+        mirrored += np.exp(-0.5 * ((grid[:, None] + grid - 2 * high) / width) ** 2)
+        density = (kernel + mirrored) @ (counts * np.where((grid == low) | (grid == high), 0.5, 1.0))
+        return cls(grid, density / np.trapezoid(density, grid))
+
+    @classmethod
     def flat(cls, low: float, high: float) -> "Marginal":
         """The uniform prior."""
         return cls(np.linspace(low, high, 101), np.full(101, 1.0 / (high - low)))
@@ -79,6 +98,20 @@ class Marginal:
             return 1.0
         return 1.0 - self.std**2 / ((self.grid[-1] - self.grid[0]) ** 2 / 12.0)
 
+    def sentence(self, name: str) -> str:
+        """What is known of the parameter ``name``, in words."""
+        unit, low, high = SPEC_UNITS[name], self.grid[0], self.grid[-1]
+        if self.known:
+            return f"{name} = {self.mean:+.3g} {unit}, taken as known"
+        estimate = f"{self.quantile(0.5):+.3g} ± {self.std:.2g} {unit}"
+        if self.contraction < 0.1:
+            return f"{name} is not identifiable here: the posterior is the prior on [{low:g}, {high:g}] {unit}"
+        edge = 0.02 * (high - low)
+        near = self.grid[self.density.argmax()]
+        if min(near - low, high - near) < edge:
+            return f"{name} = {estimate}, with its mode at an edge of [{low:g}, {high:g}] {unit}: check the range"
+        return f"{name} = {estimate}; the data remove {100 * self.contraction:.0f} % of the prior variance"
+
 
 @dataclass(frozen=True)
 class ChainPosterior:
@@ -104,7 +137,7 @@ class ChainPosterior:
 
     def sentences(self) -> dict[str, str]:
         """What the data say about each parameter, in words."""
-        return {name: _sentence(name, marginal) for name, marginal in self.marginals.items()}
+        return {name: marginal.sentence(name) for name, marginal in self.marginals.items()}
 
 
 def calibrate(scene: Scene) -> ChainPosterior:
@@ -126,17 +159,3 @@ def calibrate(scene: Scene) -> ChainPosterior:
         marginals["motion_blur"] = Marginal.from_log(found.motion_blur_grid, found.motion_blur_log_likelihood)
         marginals["lag"] = Marginal.from_log(found.lag_grid, found.lag_log_likelihood)
     return ChainPosterior(marginals)
-
-
-def _sentence(name: str, marginal: Marginal) -> str:
-    unit, low, high = SPEC_UNITS[name], marginal.grid[0], marginal.grid[-1]
-    if marginal.known:
-        return f"{name} = {marginal.mean:+.3g} {unit}, taken as known"
-    estimate = f"{marginal.quantile(0.5):+.3g} ± {marginal.std:.2g} {unit}"
-    if marginal.contraction < 0.1:
-        return f"{name} is not identifiable here: the posterior is the prior on [{low:g}, {high:g}] {unit}"
-    edge = 0.02 * (high - low)
-    near = marginal.grid[marginal.density.argmax()]
-    if min(near - low, high - near) < edge:
-        return f"{name} = {estimate}, with its mode at an edge of [{low:g}, {high:g}] {unit}: check the range"
-    return f"{name} = {estimate}; the data remove {100 * marginal.contraction:.0f} % of the prior variance"

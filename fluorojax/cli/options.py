@@ -15,6 +15,7 @@ class Chain(StrEnum):
     """Which specification the reconstruction uses."""
 
     CALIBRATED = "calibrated"
+    JOINT = "joint"
     NOMINAL = "nominal"
     TRUE = "true"
 

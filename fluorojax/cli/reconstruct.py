@@ -1,6 +1,7 @@
 """``fluorojax reconstruct``: posterior summaries of every scene of a challenge file."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,9 +34,16 @@ def reconstruct(
     method: MethodOption = "map",
     batch: BatchOption = None,
     samples: Annotated[int, typer.Option(min=1, help="Mirrored pairs of posterior draws (mgvi).")] = 16,
+    chains: Annotated[int, typer.Option(min=1, help="Markov chains (nuts).")] = 4,
+    warmup: Annotated[int, typer.Option(min=20, help="Iterations of each chain before its draws (nuts).")] = 150,
+    draws: Annotated[int, typer.Option(min=4, help="Draws of each chain (nuts).")] = 200,
+    allow_unconverged: Annotated[
+        bool, typer.Option("--allow-unconverged", help="Exit code 0 although chains have not mixed (nuts).")
+    ] = False,
     seed: SeedOption = 0,
     chain: Annotated[
-        Chain, typer.Option(help="Spec parameters: inferred, all offsets zero, or taken from the file.")
+        Chain,
+        typer.Option(help="Spec parameters: inferred, sampled with the scene (nuts), zero, or taken from the file."),
     ] = Chain.CALIBRATED,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Skip bad scenes instead of stopping.")] = False,
     overwrite: OverwriteOption = False,
@@ -45,13 +53,26 @@ def reconstruct(
     """Reconstruct every scene with its uncertainty and a corrected specification.
 
     An interrupted run leaves OUT.h5.partial with the finished scenes; the same command continues it, with --overwrite
-    too. Exit code 1 when a scene diverged or was skipped.
+    too. Exit code 1 when a scene diverged, has not converged or was skipped.
+
+    Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
+    --draws and --overwrite to go on from there.
     """
     from fluorojax.progress import make_progress
     from fluorojax.reconstruct_file import reconstruct_file
     from fluorojax.reconstruction import ReconstructOptions
 
-    options = ReconstructOptions(model=model, method=method, batch=batch, seed=seed, chain=chain.value, samples=samples)
+    options = ReconstructOptions(
+        model=model,
+        method=method,
+        batch=batch,
+        seed=seed,
+        chain=chain.value,
+        samples=samples,
+        chains=chains,
+        warmup=warmup,
+        draws=draws,
+    )
     with make_progress("reconstruct", quiet=quiet, verbose=verbose) as progress:
         outcome = reconstruct_file(
             input_file,
@@ -65,7 +86,8 @@ def reconstruct(
     if not quiet:
         print_results(output)
     tell_diverged(outcome, output)
-    return outcome.exit_code
+    tell_unconverged(outcome, output)
+    return (replace(outcome, unconverged=()) if allow_unconverged else outcome).exit_code
 
 
 def _tell_skipped(error: "InputError") -> None:
@@ -76,6 +98,18 @@ def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
     """A line on standard error for every scene that diverged; ``where`` names the file or the run."""
     for name in outcome.diverged:
         print(f"fluorojax: {where}: {name}: diverged; its result must not be used", file=sys.stderr)
+
+
+def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
+    """A line on standard error for every scene whose chains have not mixed, with why."""
+    from fluorojax.io import read_summaries
+
+    if not outcome.unconverged:
+        return
+    for summary in read_summaries(where):
+        if summary.name in outcome.unconverged:
+            verdict = summary.diagnostics.get("verdict", "not converged")
+            print(f"fluorojax: {where}: {summary.name}: {verdict}", file=sys.stderr)
 
 
 def print_results(output: Path) -> None:

@@ -22,13 +22,14 @@ from fluorojax.engines.streaming import (
 )
 from fluorojax.io.atomic import atomic_output
 from fluorojax.io.provenance import package_versions
+from fluorojax.reconstruction import QUANTILES as QUANTILES
+from fluorojax.reconstruction import Reconstruction
 from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
 
 if TYPE_CHECKING:
     import xarray
 
 LAYOUTS = ("auto", "vectorised", "sequential")
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Divergent draws a converged run may have: more mean a region that no draw enters.
 _MAX_DIVERGENT = 0.01
 
@@ -56,7 +57,9 @@ class NutsOptions:
     """How the chains of one device run: ``vectorised``, or ``sequential``, where none waits for the longest
     trajectory. ``auto`` is sequential on a CPU. Several devices share the chains evenly where that goes out even."""
     max_rhat: float = 1.02
-    """Largest R-hat of a spec parameter, hyperparameter or watched value in a converged run."""
+    """Largest R-hat of a spec parameter in a converged run; hyperparameters above it are reported."""
+    max_rhat_places: float = 1.05
+    """Largest R-hat of a watched value: the worst of many is above that of one even where all have mixed."""
     min_ess: float = 100.0
     """Smallest bulk or tail effective sample size of a spec parameter in a converged run."""
 
@@ -73,7 +76,7 @@ class NutsOptions:
             raise ValueError(f"layout is {self.layout!r}; expected one of {', '.join(LAYOUTS)}")
         if not 0 < self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept}; expected a probability between 0 and 1")
-        for name, least in {"max_rhat": 1, "min_ess": 0}.items():
+        for name, least in {"max_rhat": 1, "max_rhat_places": 1, "min_ess": 0}.items():
             if not getattr(self, name) > least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a number above {least}")
 
@@ -94,6 +97,8 @@ class NutsResult:
     """Share of the values that fell outside the histograms; quantiles there are bounds, not estimates."""
     x_rhat: Float[np.ndarray, "*shape"]
     """Split R-hat of every pixel from the moments of the half chains (not rank-normalised)."""
+    spec_correlation: Float[np.ndarray, "3 *shape"]
+    """Correlation of each spec parameter with x over the draws; its sampling error is about 1/√(effective size)."""
     spec_draws: Float[np.ndarray, "chains draws 3"]
     """Draws of the spec parameters, in ms, ms and %/frame."""
     hyperparameter_draws: dict[str, Float[np.ndarray, "chains draws *site"]]
@@ -150,9 +155,13 @@ def summarise(
     histogram = jnp.sum(stream.histogram.astype(jnp.int32), axis=0)
     stats = {n: kept[n] for n in ("lp", "energy", "acceptance_rate", "step_size", "n_steps", "diverging")}
     divergences = int(stats["diverging"].sum())
-    judged = {name: convergence[name] for name in (*spec, *places)}
-    reasons = _reasons(judged, divergences / stats["diverging"].size, max_rhat, options.min_ess)
-    verdict = _sentence(reasons, judged, divergences)
+    # A parameter that is taken as known is the same in every draw and has nothing to mix.
+    free = tuple(name for name, draws in spec.items() if np.ptp(draws) > 0)
+    limits = {**dict.fromkeys(free, max_rhat), **dict.fromkeys(places, options.max_rhat_places)}
+    judged = {name: convergence[name] for name in limits}
+    sizes = {name: min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in free or places}
+    reasons = _reasons(judged, limits, sizes, divergences / stats["diverging"].size, options.min_ess)
+    verdict = _sentence(reasons, judged, sizes, divergences)
     prior = {name: convergence[name] for name in _elements(hyper)}
     if prior and not _worst(prior)[1] <= max_rhat:
         verdict += "; hyperparameters have not mixed (R-hat of {} is {:.3f})".format(*_worst(prior))
@@ -164,6 +173,7 @@ def summarise(
         x_quantile_error=np.asarray(grid.width),
         x_outside=float(grid.outside(histogram)),
         x_rhat=np.asarray(potential_scale_reduction(halves)),
+        spec_correlation=np.asarray(stream.together.correlation()),
         spec_draws=kept["spec"],
         hyperparameter_draws=hyper,
         watched_draws=places,
@@ -180,44 +190,46 @@ def summarise(
     )
 
 
-def to_datatree(result: NutsResult, counts: Float[np.ndarray, "*shape"] | None = None) -> "xarray.DataTree":
+def to_datatree(
+    result: NutsResult | Reconstruction, counts: Float[np.ndarray, "*shape"] | None = None
+) -> "xarray.DataTree":
     """The draws as ArviZ 1.x reads them: groups ``posterior`` and ``sample_stats`` over (chain, draw).
 
-    ``constant_data`` holds mean, variance, quantiles and R-hat of x; ``observed_data`` the ``counts`` where given.
-    Raises ``ImportError`` without xarray.
+    ``constant_data`` holds mean, variance and quantiles of x, and of a :class:`NutsResult` R-hat; ``observed_data`` the
+    ``counts`` where given. A :class:`~fluorojax.reconstruction.Reconstruction`, fresh or read from a file, has draws
+    where its method was NUTS. Raises ``ValueError`` for one without and ``ImportError`` without xarray.
     """
     try:
         import xarray
     except ImportError as error:
         raise ImportError("draws for ArviZ need xarray; install fluorojax[arviz]") from error
     lead = ("chain", "draw")
+    kept = _kept(result)
 
     def dataset(variables: Mapping[str, tuple], coords: Mapping[str, Any] | None = None) -> "xarray.Dataset":
         # The verdict belongs to the draws, wherever a group of them ends up.
-        return xarray.Dataset(dict(variables), coords=dict(coords or {}), attrs=_attributes(result))
+        return xarray.Dataset(dict(variables), coords=dict(coords or {}), attrs=_attributes(kept))
 
     posterior: dict[str, tuple] = {}
-    for i, name in enumerate(SPEC_NAMES):
-        posterior[name] = (lead, result.spec_draws[..., i], {"units": SPEC_UNITS[name]})
-    for name, draws in result.hyperparameter_draws.items():
+    for name, draws in kept.spec.items():
+        posterior[name] = (lead, draws, {"units": SPEC_UNITS[name]})
+    for name, draws in kept.hyperparameters.items():
         posterior[name] = ((*lead, *(f"{name}_dim_{i}" for i in range(draws.ndim - 2))), draws)
-    places = list(result.watched_draws)
+    places = list(kept.places)
     if places:
-        posterior["x"] = ((*lead, "place"), np.stack([result.watched_draws[name] for name in places], axis=-1))
-    count, draws = result.spec_draws.shape[:2]
+        posterior["x"] = ((*lead, "place"), np.stack([kept.places[name] for name in places], axis=-1))
+    count, draws = kept.spec[SPEC_NAMES[0]].shape
     index = {"chain": np.arange(count), "draw": np.arange(draws)}
 
-    axes = ("frame", "row", "column")[-result.x_mean.ndim :]
-    images = {
-        "x_mean": (axes, result.x_mean),
-        "x_variance": (axes, result.x_variance),
-        "x_quantiles": (("quantile", *axes), result.x_quantiles),
-        "x_quantile_error": (axes, result.x_quantile_error),
-        "x_rhat": (axes, result.x_rhat),
-    }
+    axes = ("frame", "row", "column")[-kept.images["x_mean"].ndim :]
+    images = {name: (("quantile", *axes)[-values.ndim :], values) for name, values in kept.images.items()}
     groups = {
         "posterior": dataset(posterior, index | ({"place": places} if places else {})),
-        "sample_stats": dataset({name: (lead, values) for name, values in result.sample_stats.items()}, index),
+        "sample_stats": dataset(
+            # a file holds the flags as numbers
+            {n: (lead, values.astype(bool) if n == "diverging" else values) for n, values in kept.stats.items()},
+            index,
+        ),
         "constant_data": dataset(images, {"quantile": list(QUANTILES)}),
     }
     if counts is not None:
@@ -225,9 +237,54 @@ def to_datatree(result: NutsResult, counts: Float[np.ndarray, "*shape"] | None =
     return xarray.DataTree.from_dict(groups)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What of a run goes out, whichever form it comes in."""
+
+    model: str
+    verdict: str
+    spec: dict[str, np.ndarray]
+    hyperparameters: dict[str, np.ndarray]
+    places: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]
+    stats: dict[str, np.ndarray]
+
+
+def _kept(result: NutsResult | Reconstruction) -> _Kept:
+    if isinstance(result, NutsResult):
+        return _Kept(
+            result.model,
+            result.verdict,
+            {name: result.spec_draws[..., i] for i, name in enumerate(SPEC_NAMES)},
+            result.hyperparameter_draws,
+            result.watched_draws,
+            {name: getattr(result, name) for name in _IMAGES},
+            result.sample_stats,
+        )
+    if result.x_std is None or not set(SPEC_NAMES) <= set(result.draws):
+        raise ValueError(f"{result.name} has no draws; expected a reconstruction by the method nuts")
+    places = {name: draws for name, draws in result.draws.items() if name.startswith("x[")}
+    others = {n: draws for n, draws in result.draws.items() if n not in places and n not in SPEC_NAMES}
+    images = {"x_mean": result.x_hat, "x_variance": result.x_std**2}
+    if result.x_quantiles is not None:
+        images["x_quantiles"] = result.x_quantiles
+    return _Kept(
+        str(result.diagnostics.get("model", "")),
+        str(result.diagnostics.get("verdict", "")),
+        {name: result.draws[name] for name in SPEC_NAMES},
+        others,
+        places,
+        images,
+        result.sample_stats,
+    )
+
+
+_IMAGES = ("x_mean", "x_variance", "x_quantiles", "x_quantile_error", "x_rhat")
+
+
 def write_netcdf(
     path: str | os.PathLike[str],
-    result: NutsResult,
+    result: NutsResult | Reconstruction,
     counts: Float[np.ndarray, "*shape"] | None = None,
     *,
     overwrite: bool = False,
@@ -245,7 +302,7 @@ def write_netcdf(
         tree.to_netcdf(temporary, engine="h5netcdf")
 
 
-def _attributes(result: NutsResult) -> dict[str, Any]:
+def _attributes(kept: _Kept) -> dict[str, Any]:
     versions = package_versions()
     return {
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(),
@@ -254,8 +311,8 @@ def _attributes(result: NutsResult) -> dict[str, Any]:
         "inference_library": "numpyro",
         "inference_library_version": versions["numpyro"],
         "jax_version": versions["jax"],
-        "model": result.model,
-        "verdict": result.verdict,
+        "model": kept.model,
+        "verdict": kept.verdict,
     }
 
 
@@ -269,13 +326,19 @@ def _elements(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return numbers
 
 
-def _reasons(convergence: Mapping[str, Convergence], divergent: float, max_rhat: float, min_ess: float) -> list[str]:
+def _reasons(
+    convergence: Mapping[str, Convergence],
+    limits: Mapping[str, float],
+    sizes: Mapping[str, float],
+    divergent: float,
+    min_ess: float,
+) -> list[str]:
     """What keeps a run from being called converged."""
     reasons = []
-    worst, rhat = _worst(convergence)
-    if not rhat <= max_rhat:  # also where it is not a number
-        reasons.append(f"R-hat of {worst} is {rhat:.3f} (at most {max_rhat:g} wanted)")
-    sizes = {name: min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in SPEC_NAMES}
+    too_large = {n: c for n, c in convergence.items() if not c.rhat <= limits[n]}  # also where it is not a number
+    if too_large:
+        worst, rhat = _worst(too_large)
+        reasons.append(f"R-hat of {worst} is {rhat:.3f} (at most {limits[worst]:g} wanted)")
     least = min(sizes, key=lambda name: np.nan_to_num(sizes[name]))
     if not sizes[least] >= min_ess:
         reasons.append(f"the effective sample size of {least} is {sizes[least]:.0f} (at least {min_ess:g} wanted)")
@@ -284,14 +347,15 @@ def _reasons(convergence: Mapping[str, Convergence], divergent: float, max_rhat:
     return reasons
 
 
-def _sentence(reasons: list[str], convergence: Mapping[str, Convergence], divergences: int) -> str:
+def _sentence(
+    reasons: list[str], convergence: Mapping[str, Convergence], sizes: Mapping[str, float], divergences: int
+) -> str:
     if reasons:
         return f"not converged: {'; '.join(reasons)}"
-    least = min(min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in SPEC_NAMES)
     worst, rhat = _worst(convergence)
     return (
-        f"converged: R-hat at most {rhat:.3f} ({worst}), effective sample size of the spec parameters at least "
-        f"{least:.0f}, {divergences or 'no'} divergence{'' if divergences == 1 else 's'}"
+        f"converged: R-hat at most {rhat:.3f} ({worst}), effective sample size at least {min(sizes.values()):.0f} "
+        f"({min(sizes, key=sizes.__getitem__)}), {divergences or 'no'} divergence{'' if divergences == 1 else 's'}"
     )
 
 

@@ -4,6 +4,11 @@ NumPyro's NUTS (Hoffman & Gelman, JMLR 15:1593, 2014; Phan et al., arXiv:1912.11
 :mod:`fluorojax.engines.nuts_state`, spec parameters and hyperparameters together with the fields. Images are not kept:
 each chain streams moments and histograms of x (:mod:`fluorojax.engines.streaming`). A run advances in blocks under one
 compilation, and its complete state can be written after each, so that it continues where it was stopped.
+
+The spec parameters may instead come from elsewhere, such as the calibration: then every iteration takes a fresh draw
+of them, lets the fields follow, and moves the fields. That samples the *cut* distribution (Plummer, Stat. Comput.
+25:37, 2015), in which the scene prior says nothing about the chain. It is exact where the fields' response is linear,
+as the coordinates then make fields and chain independent.
 """
 
 import os
@@ -51,12 +56,23 @@ class _Problem(eqx.Module):
     coordinates: Coordinates
     grid: Grid
     watch: Watch
+    chain: Float[Array, "points 3"] | None
+    """Quantiles of the chain's latents at evenly spaced probabilities, where they come from elsewhere."""
+
+    def draw_chain(self, key: Key[Array, ""]) -> Float[Array, "3"]:
+        """Independent draws of the chain's latents, by inverse transform."""
+        assert self.chain is not None
+        place = (self.chain.shape[0] - 1) * jax.random.uniform(key, (self.chain.shape[1],), self.chain.dtype)
+        index = jnp.arange(self.chain.shape[0], dtype=self.chain.dtype)
+        return jax.vmap(lambda at, values: jnp.interp(at, index, values), in_axes=(0, 1))(place, self.chain)
 
 
 class _Chain(eqx.Module):
     """One chain: where it is, and what it has seen of x."""
 
     hmc: HMCState
+    shared: Float[Array, "3"] | None
+    """The chain's latents of the last draw, where they come from elsewhere."""
     stream: Stream
     mean: Position
     """Mean position of the later half of the settling."""
@@ -69,6 +85,7 @@ def sample_nuts(
     key: Key[Array, ""],
     options: NutsOptions | None = None,
     *,
+    chain: Float[np.ndarray, "points 3"] | None = None,
     watch: Mapping[str, tuple[int, ...] | np.ndarray] | None = None,
     state_file: str | os.PathLike[str] | None = None,
     progress: Callable[[float, str], None] | None = None,
@@ -76,7 +93,9 @@ def sample_nuts(
     """Draw from the posterior of one scene.
 
     **Arguments:** ``data`` with the ``aux`` of the model's hooks filled in, which stays fixed; ``start`` the latents to
-    lay out the coordinates around, such as those of a MAP solve (missing ones stand at zero); ``watch`` names pixels
+    lay out the coordinates around, such as those of a MAP solve (missing ones stand at zero); ``chain`` quantiles of
+    the latents of the spec parameters (site ``spec_base``) at evenly spaced probabilities from 0 to 1, to draw them
+    from instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch`` names pixels
     (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by default
     a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the run
     continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; ``progress`` is called
@@ -92,12 +111,13 @@ def sample_nuts(
     watched = Watch.of(watch, data.counts.shape)
     _check_memory(options, sum(leaf.size for leaf in start.values()), data.counts.size)
 
+    given = None if chain is None else _checked_chain(chain)
     sampler = _sampler(model, options)
-    marks = fingerprint(model, data, {name: getattr(options, name) for name in _DECISIVE}, watched, key)
+    marks = fingerprint(model, data, {name: getattr(options, name) for name in _DECISIVE}, watched, key, chain)
 
     def problem_of(coordinates: Coordinates, aux: PyTree, grid: Grid) -> _Problem:
         with_aux = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
-        return _Problem(with_aux, coordinates, grid, watched)
+        return _Problem(with_aux, coordinates, grid, watched, given)
 
     def begin(coordinates: Coordinates, aux: PyTree, key: Key[Array, ""]) -> dict[str, Any]:
         grid = Grid.around(Moments.zero(data.counts.shape))
@@ -109,7 +129,9 @@ def sample_nuts(
     total = warm + options.draws
     half = options.warmup + options.draws // 2
     if state_file is not None and Path(state_file).exists():
-        like = jax.eval_shape(lambda: begin(_coordinates(model, data, start, first_key), data.aux, settle_key))
+        like = jax.eval_shape(
+            lambda: begin(_coordinates(model, data, start, first_key, given is not None), data.aux, settle_key)
+        )
         problem = jax.eval_shape(problem_of, like["coordinates"], like["aux"], like["grid"])
         rows = jax.eval_shape(sampler.advance, problem, 0, 0, 0, 1, 0, like["chains"])[1]
         like["records"] = {n: jax.ShapeDtypeStruct((r.shape[0], 0, *r.shape[2:]), r.dtype) for n, r in rows.items()}
@@ -117,7 +139,7 @@ def sample_nuts(
         if done > total:
             raise ValueError(f"draws is {options.draws}; expected at least the {done - warm} of {state_file}")
     else:
-        state, done = begin(_coordinates(model, data, start, first_key), data.aux, settle_key), 0
+        state, done = begin(_coordinates(model, data, start, first_key, given is not None), data.aux, settle_key), 0
 
     while done < total:
         problem = problem_of(state["coordinates"], state["aux"], state["grid"])
@@ -131,7 +153,8 @@ def sample_nuts(
         done += count
         if done == settle:
             mean = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), chains.mean)
-            coordinates = _coordinates(model, problem.data, state["coordinates"].latents(mean), second_key)
+            middle = state["coordinates"].latents(mean, None if given is None else state["coordinates"].centre)
+            coordinates = _coordinates(model, problem.data, middle, second_key, given is not None)
             state |= begin(coordinates, state["aux"], chain_key) | {"records": state["records"]}
         elif done == warm:
             state["grid"] = jax.jit(lambda pilot: Grid.around(pool(pilot)))(chains.stream.pilot)
@@ -139,7 +162,7 @@ def sample_nuts(
             save_state(state_file, state, marks, done)
         if progress is not None:
             progress(done / total, _note(done, options, state["records"]))
-    hyperparameters = {name: shapes[name] for name in model.hyperparameters}
+    hyperparameters = {} if chain is not None else {name: shapes[name] for name in model.hyperparameters}
     stream, grid = state["chains"].stream, state["grid"]
     return summarise(model.name, hyperparameters, watched.names, state["records"], stream, grid, options)
 
@@ -154,10 +177,10 @@ class _Sampler:
         self.begin = jax.jit(self._over_chains(self._begin, shared=1))
         self.advance = jax.jit(self._over_chains(self._advance, shared=6))
 
-    def _potential(self, problem: _Problem) -> Callable[[Position], Float[Array, ""]]:
+    def _potential(self, problem: _Problem, shared: Float[Array, "3"] | None) -> Callable[[Position], Float[Array, ""]]:
         energy = posterior(self._model, problem.data, {}).energy
         coordinates = problem.coordinates
-        return lambda position: energy(coordinates.latents(position)) - coordinates.log_determinant(position)
+        return lambda position: energy(coordinates.latents(position, shared)) - coordinates.log_determinant(position)
 
     def _over_chains(self, function: Callable, shared: int) -> Callable:
         """``function`` of one chain, its last argument, over all: along devices, then vectorised or in turn."""
@@ -175,22 +198,26 @@ class _Sampler:
         )
 
     def _begin(self, problem: _Problem, key: Key[Array, ""]) -> _Chain:
-        position_key, hmc_key = jax.random.split(key)
+        position_key, hmc_key, chain_key = jax.random.split(key, 3)
         position = problem.coordinates.draw(position_key)
+        shared = None
+        if problem.chain is not None:
+            position, shared = {"fields": position["fields"]}, problem.draw_chain(chain_key)
         size = sum(leaf.size for leaf in position.values())
         state = self._start(
             position,
             self._options.warmup,
             # The step of constant acceptance on a standard normal scales like this (Beskos et al., Bernoulli 19:1501).
             step_size=1.4 * size**-0.25,
-            dense_mass=[("shared",)],  # pyright: ignore[reportArgumentType]  a block per tuple of sites
+            # a block per tuple of sites, which the declared type leaves out
+            dense_mass=[("shared",)] if shared is None else [],  # pyright: ignore[reportArgumentType]
             target_accept_prob=self._options.target_accept,
             trajectory_length=None,  # pyright: ignore[reportArgumentType]  NUTS has none
             max_tree_depth=self._options.max_tree_depth,
-            model_args=(problem,),
+            model_args=(problem, shared),
             rng_key=hmc_key,
         )
-        return _Chain(state, Stream.zero(problem.grid), jax.tree.map(jnp.zeros_like, position))
+        return _Chain(state, shared, Stream.zero(problem.grid), jax.tree.map(jnp.zeros_like, position))
 
     def _advance(
         self, problem: _Problem, done: Array, count: Array, half: Array, thin: Array, settled: Array, chain: _Chain
@@ -202,34 +229,46 @@ class _Sampler:
         warmup = self._options.warmup
 
         def iterate(_: Array, carry: tuple) -> tuple:
-            state, steps, accept, diverging = carry
-            state = _keep_field_mass(self._step(state, model_args=(problem,)))
-            return state, steps + state.num_steps, accept + state.accept_prob, diverging | state.diverging
+            state, shared, steps, accept, diverging = carry
+            if shared is not None:
+                state, shared = self._refresh(problem, state)
+            state = _keep_field_mass(self._step(state, model_args=(problem, shared)))
+            return state, shared, steps + state.num_steps, accept + state.accept_prob, diverging | state.diverging
 
         def draw(i: Array, carry: tuple[_Chain, dict[str, Array]]) -> tuple[_Chain, dict[str, Array]]:
             chain, records = carry
             index = done + i
             iterations = jnp.where(index < warmup, 1, thin)
-            begin = (chain.hmc, jnp.zeros((), int), jnp.zeros(()), jnp.zeros((), bool))
-            state, steps, accept, diverging = jax.lax.fori_loop(0, iterations, iterate, begin)
-            x, row = self._row(problem, state)
+            begin = (chain.hmc, chain.shared, jnp.zeros((), int), jnp.zeros(()), jnp.zeros((), bool))
+            state, shared, steps, accept, diverging = jax.lax.fori_loop(0, iterations, iterate, begin)
+            x, row = self._row(problem, state, shared)
             row |= {"n_steps": steps, "acceptance_rate": accept / iterations, "diverging": diverging}
             share = jnp.where(index < settled, 0.0, 1.0 / (index - settled + 1.0))
             mean = jax.tree.map(lambda old, new: old + share * (new - old), chain.mean, state.z)
-            chain = _Chain(state, chain.stream.add(x, problem.grid, index, warmup, half), mean)
+            chain = _Chain(state, shared, chain.stream.add(row["spec"], x, problem.grid, index, warmup, half), mean)
             return chain, {name: records[name].at[i].set(value) for name, value in row.items()}
 
-        row = jax.eval_shape(lambda state: self._row(problem, state)[1], chain.hmc)
+        row = jax.eval_shape(lambda state, shared: self._row(problem, state, shared)[1], chain.hmc, chain.shared)
         records = {name: jnp.zeros((self._options.block, *kind.shape), kind.dtype) for name, kind in row.items()}
         return jax.lax.fori_loop(0, count, draw, (chain, records))
 
-    def _row(self, problem: _Problem, state: HMCState) -> tuple[Float[Array, "*shape"], dict[str, Array]]:
+    def _refresh(self, problem: _Problem, state: HMCState) -> tuple[HMCState, Float[Array, "3"]]:
+        """A fresh draw of the chain, and the state's energy and gradient there."""
+        key, chain_key = jax.random.split(state.rng_key)
+        shared = problem.draw_chain(chain_key)
+        energy, gradient = jax.value_and_grad(self._potential(problem, shared))(state.z)
+        return state._replace(rng_key=key, potential_energy=energy, z_grad=gradient), shared
+
+    def _row(
+        self, problem: _Problem, state: HMCState, shared: Float[Array, "3"] | None
+    ) -> tuple[Float[Array, "*shape"], dict[str, Array]]:
         """x and what is recorded of every draw."""
-        sites = self._model.sites(problem.data, problem.coordinates.latents(state.z))
+        sites = self._model.sites(problem.data, problem.coordinates.latents(state.z, shared))
         x = sites["x"]
+        hyperparameters = self._model.hyperparameters if shared is None else ()
         return x, {
             "spec": jnp.stack([sites[name] for name in SPEC_NAMES]),
-            "hyper": jnp.concatenate([jnp.zeros(0), *(sites[name].ravel() for name in self._model.hyperparameters)]),
+            "hyper": jnp.concatenate([jnp.zeros(0), *(sites[name].ravel() for name in hyperparameters)]),
             "watched": problem.watch.values(x),
             "lp": -state.potential_energy,
             "energy": state.energy,
@@ -251,7 +290,18 @@ def _keep_field_mass(state: HMCState) -> HMCState:
     return state._replace(adapt_state=adapt._replace(**masses))
 
 
-_coordinates = jax.jit(make_coordinates, static_argnums=0)
+def _checked_chain(chain: np.ndarray) -> Float[Array, "points 3"]:
+    """The quantiles on the device, where they are some."""
+    values = np.asarray(chain)
+    ordered = values.ndim == 2 and values.shape[0] > 1 and values.shape[1] == len(SPEC_NAMES)
+    if not ordered or not np.all(np.isfinite(values)) or np.any(np.diff(values, axis=0) < 0):
+        raise ValueError(
+            f"chain has shape {values.shape}; expected finite quantiles (points, 3), each column ascending"
+        )
+    return jnp.asarray(values, jnp.result_type(float))
+
+
+_coordinates = jax.jit(make_coordinates, static_argnums=(0, 4))
 _COMPILED: dict[tuple, _Sampler] = {}
 
 

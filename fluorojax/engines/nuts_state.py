@@ -56,6 +56,8 @@ class Coordinates(eqx.Module):
     determines are not, w = 1 − d² being the share of the data (Papaspiliopoulos, Roberts & Sköld, Stat. Sci. 22:59,
     2007). R is what remains of the linear response. It acts on the bent ``b(s) = √(2π)·(Φ(s) − ½)`` of the chain's
     latents, so that it is linear in the chain's parameters themselves.
+
+    Where the shared latents come from elsewhere, a position has the fields alone, and they follow all the same.
     """
 
     centre: Float[Array, "shared"]
@@ -66,15 +68,18 @@ class Coordinates(eqx.Module):
     """R: change of each field per unit of each bent shared latent, shape (shared, *site shape)."""
     centring: Latents
     """C: relative change of each field per unit of each shared latent, same shapes."""
+    held: Latents
+    """Latents that stay as they are."""
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
     """Names and shapes of the shared sites, in their order in ``centre``."""
 
-    def latents(self, position: Position) -> Latents:
-        """The latents at a position ``{"fields": (fields,), "shared": (shared,)}``."""
-        shared = self.centre + self.spread @ position["shared"]
+    def latents(self, position: Position, shared: Float[Array, "shared"] | None = None) -> Latents:
+        """The latents at a position ``{"fields": (fields,), "shared": (shared,)}``, or with given ``shared`` ones."""
+        if shared is None:
+            shared = self.centre + self.spread @ position["shared"]
         moved = shared - self.centre
         bent = self._bend(shared) - self._bend(self.centre)
-        latents, begin = {}, 0
+        latents, begin = dict(self.held), 0
         for name in sorted(self.origin):
             origin = self.origin[name]
             step = position["fields"][begin : begin + origin.size].reshape(origin.shape)
@@ -91,6 +96,8 @@ class Coordinates(eqx.Module):
 
     def log_determinant(self, position: Position) -> Float[Array, ""]:
         """Of the Jacobian of :meth:`latents`, up to a constant: triangular, with ``d·exp(−C·δs)`` for the fields."""
+        if "shared" not in position:
+            return jnp.zeros((), self.centre.dtype)
         total = sum(jnp.sum(leaf.reshape(self.centre.size, -1), axis=1) for leaf in self.centring.values())
         return -jnp.dot(total, self.spread @ position["shared"])
 
@@ -109,16 +116,21 @@ class Coordinates(eqx.Module):
         return jnp.where(chain, jnp.sqrt(2 * jnp.pi) * (norm.cdf(shared) - 0.5), shared)
 
 
-def make_coordinates(model: SceneModel, data: SceneData, start: Latents, key: Key[Array, ""]) -> Coordinates:
+def make_coordinates(
+    model: SceneModel, data: SceneData, start: Latents, key: Key[Array, ""], hold: bool = False
+) -> Coordinates:
     """Sampling coordinates around ``start``, such as the latents of a MAP solve; pure and traceable.
 
-    ``start`` names every latent. The spec parameters may stand at any value inside their ranges.
+    ``start`` names every latent. The spec parameters may stand at any value inside their ranges. ``hold`` keeps the
+    model's hyperparameters at their values.
     """
-    shapes = {name: leaf.shape for name, leaf in start.items()}
-    names = shared_sites(model, shapes)
-    shared = {name: start[name] for name in names}
-    fields = {name: leaf for name, leaf in start.items() if name not in shared}
-    target = posterior(model, data, shared)
+    held = {name: start[name] for name in model.hyperparameters} if hold else {}
+    free = {name: leaf for name, leaf in start.items() if name not in held}
+    shapes = {name: leaf.shape for name, leaf in free.items()}
+    names = (SPEC_SITE,) if hold else shared_sites(model, shapes)
+    shared = {name: free[name] for name in names}
+    fields = {name: leaf for name, leaf in free.items() if name not in shared}
+    target = posterior(model, data, shared | held)
     scale = diagonal_scale(target, fields, key, probes=16)
 
     _, push = jax.linearize(target.rate, fields)
@@ -144,7 +156,7 @@ def make_coordinates(model: SceneModel, data: SceneData, start: Latents, key: Ke
 
     def pulled(values: Float[Array, "shared"], sign: Float[Array, "*shape"]) -> Latents:
         """``(∂x/∂f)ᵀ·sign`` at other shared latents: proportional to a field's amplitude in x."""
-        return jax.vjp(posterior(model, data, at(values)).x, fields)[1](sign)[0]
+        return jax.vjp(posterior(model, data, at(values) | held).x, fields)[1](sign)[0]
 
     signs = jax.random.rademacher(key, (4, *data.counts.shape), flat.dtype)
 
@@ -159,7 +171,9 @@ def make_coordinates(model: SceneModel, data: SceneData, start: Latents, key: Ke
         return jax.tree.map(lambda product, square: product / (square + 1e-30), products, squares)
 
     def follow(direction: Float[Array, "shared"]) -> tuple[Latents, Float[Array, "*shape"]]:
-        change = jax.jvp(lambda values: posterior(model, data, fields).rate(at(values)), (flat,), (direction,))[1]
+        change = jax.jvp(lambda values: posterior(model, data, fields | held).rate(at(values)), (flat,), (direction,))[
+            1
+        ]
         fields_change = respond(change)
         # What the fields could not undo, weighted to unit noise: the rows of the Schur complement's factor.
         return fields_change, jnp.sqrt(information) * (change + push(fields_change))
@@ -189,7 +203,8 @@ def make_coordinates(model: SceneModel, data: SceneData, start: Latents, key: Ke
     # d(bend)/ds = exp(−s²/2) for the chain's latents, one for the others; bounded for a start on an edge of a range.
     slope = jnp.where(chain, jnp.exp(-0.5 * jnp.minimum(flat**2, 9.0)), 1.0)
     response = jax.tree.map(lambda leaf: leaf / slope.reshape(-1, *(1,) * (leaf.ndim - 1)), response)
-    return Coordinates(flat, spread, fields, scale, response, centring, tuple((name, shapes[name]) for name in names))
+    sites = tuple((name, shapes[name]) for name in names)
+    return Coordinates(flat, spread, fields, scale, response, centring, held, sites)
 
 
 def complete_start(start: Latents, shapes: Mapping[str, tuple[int, ...]]) -> Latents:
@@ -206,9 +221,14 @@ def complete_start(start: Latents, shapes: Mapping[str, tuple[int, ...]]) -> Lat
 
 
 def fingerprint(
-    model: SceneModel, data: SceneData, settings: Mapping[str, Any], watch: Watch, key: Array
+    model: SceneModel,
+    data: SceneData,
+    settings: Mapping[str, Any],
+    watch: Watch,
+    key: Array,
+    chain: np.ndarray | None = None,
 ) -> dict[str, str]:
-    """SHA-256 of what a run is determined by: model source, data (without ``aux``), settings and seed."""
+    """SHA-256 of what a run is determined by: model source, data (without ``aux``), settings, seed, given chain."""
     try:
         file = inspect.getsourcefile(model.model)
         source = Path(file).read_bytes() if file else inspect.getsource(model.model).encode()
@@ -216,7 +236,7 @@ def fingerprint(
         code = model.model.__code__
         source = repr((code.co_code, code.co_names, code.co_consts)).encode()
     # `aux` is an estimate from these data, and the file holds the one in use.
-    known = jax.tree.leaves((data.counts, data.acquisition, data.ranges))
+    known = jax.tree.leaves((data.counts, data.acquisition, data.ranges, chain))
     arrays = [np.asarray(leaf, np.float32) for leaf in known]
     places = (np.asarray(watch.pixels).tobytes(), np.asarray(watch.regions).tobytes())
     return {

@@ -1,4 +1,4 @@
-"""Moments and quantiles of images that stream by, in memory that does not grow with their number; convergence.
+"""Moments, quantiles and correlations of images that stream by, in memory independent of their number; convergence.
 
 Means and variances follow Welford (Technometrics 4:419, 1962). Quantiles come from one histogram per pixel, with bins
 laid out beforehand around a pilot mean; a quantile read from it lies in the bin of the exact one. R-hat and effective
@@ -18,6 +18,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Integer, Shaped
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from scipy.special import ndtri
 from scipy.stats import rankdata
+
+from fluorojax.spec import SPEC_NAMES
 
 # Inner bins of a histogram, and its half width in pilot standard deviations.
 BINS = 64
@@ -76,6 +78,58 @@ def potential_scale_reduction(moments: Moments) -> Float[Array, "*shape"]:
     between = jnp.var(moments.mean, axis=0, ddof=1)
     reduction = (count - 1.0) / count + between / jnp.where(within > 0, within, 1.0)
     return jnp.where(within > 0, jnp.sqrt(reduction), jnp.where(between > 0, jnp.inf, 1.0))
+
+
+class CoMoments(eqx.Module):
+    """Sums that give the correlation of a few numbers with every pixel; leading axes of all leaves are batches."""
+
+    count: Float[Array, "*batch"]
+    number_mean: Float[Array, "..."]
+    number_squares: Float[Array, "..."]
+    image_mean: Float[Array, "..."]
+    image_squares: Float[Array, "..."]
+    products: Float[Array, "..."]
+    """Sums of products of deviations, shape (numbers, *shape)."""
+
+    @classmethod
+    def zero(cls, numbers: int, shape: Sequence[int]) -> "CoMoments":
+        """Nothing seen yet."""
+        few, image = jnp.zeros(numbers), jnp.zeros(tuple(shape))
+        return cls(jnp.zeros(()), few, few, image, image, jnp.zeros((numbers, *shape)))
+
+    def add(
+        self, numbers: Float[Array, "numbers"], image: Float[Array, "*shape"], weight: Shaped[ArrayLike, ""] = 1.0
+    ) -> "CoMoments":
+        """With one more pair, or unchanged where ``weight`` is 0 (Welford's recursion; no batch axes)."""
+        weight = jnp.asarray(weight, self.image_mean.dtype)
+        count = self.count + weight
+        share = weight / jnp.maximum(count, 1.0)
+        by_number, by_pixel = numbers - self.number_mean, image - self.image_mean
+        # share · (n − 1) is 1 − 1/n for what counts, and 0 otherwise.
+        factor = share * self.count
+        return CoMoments(
+            count,
+            self.number_mean + share * by_number,
+            self.number_squares + factor * by_number**2,
+            self.image_mean + share * by_pixel,
+            self.image_squares + factor * by_pixel**2,
+            self.products + factor * jnp.multiply.outer(by_number, by_pixel),
+        )
+
+    def correlation(self) -> Float[Array, "numbers *shape"]:
+        """Correlation over the union of the first batch axis; zero where number or pixel never varies."""
+        share = self.count / jnp.sum(self.count)
+
+        def united(mean: Array, squares: Array) -> tuple[Array, Array]:
+            off = mean - jnp.tensordot(share, mean, axes=1)
+            return off, jnp.sum(squares, axis=0) + jnp.tensordot(self.count, off**2, axes=1)
+
+        number_off, number_squares = united(self.number_mean, self.number_squares)
+        image_off, image_squares = united(self.image_mean, self.image_squares)
+        between = jnp.einsum("c,cn,c...->n...", self.count, number_off, image_off)
+        scale = jnp.sqrt(jnp.multiply.outer(number_squares, image_squares))
+        products = jnp.sum(self.products, axis=0) + between
+        return jnp.where(scale > 0, products / jnp.where(scale > 0, scale, 1.0), 0.0)
 
 
 class Grid(eqx.Module):
@@ -140,27 +194,32 @@ class Stream(eqx.Module):
     moments: Moments
     """First and second half of the draws."""
     histogram: Integer[Array, "bins *shape"]
+    together: CoMoments
+    """Spec parameters and x over the draws."""
 
     @classmethod
     def zero(cls, grid: Grid) -> "Stream":
         """Nothing seen yet."""
         shape = grid.low.shape
-        return cls(Moments.zero(shape), Moments.zero(shape, (2,)), grid.empty())
+        together = CoMoments.zero(len(SPEC_NAMES), shape)
+        return cls(Moments.zero(shape), Moments.zero(shape, (2,)), grid.empty(), together)
 
     def add(
         self,
+        spec: Float[Array, "3"],
         image: Float[Array, "*shape"],
         grid: Grid,
         index: Integer[Array, ""],
         warmup: int,
         half: Integer[Array, ""],
     ) -> "Stream":
-        """With image number ``index``; draws start at ``warmup``, their second half at ``half``."""
+        """With the spec and the image of number ``index``; draws start at ``warmup``, their second half at ``half``."""
         drawn = index >= warmup
         return Stream(
             self.pilot.add(image, ~drawn & (index >= warmup // 2)),
             self.moments.add(image, jnp.stack([drawn & (index < half), index >= half])),
             grid.add(self.histogram, image, drawn),
+            self.together.add(spec, image, drawn),
         )
 
 

@@ -26,7 +26,7 @@ from fluorojax.io.hdf5 import (
 )
 from fluorojax.io.json_fields import brief, number, read_object
 from fluorojax.io.provenance import Provenance
-from fluorojax.reconstruction import Reconstruction, Status
+from fluorojax.reconstruction import QUANTILES, Reconstruction, Status
 from fluorojax.spec import SPEC_NAMES, Spec
 
 
@@ -76,6 +76,9 @@ def read_reconstruction(path: str | PathLike[str], name: str) -> Reconstruction:
             x_hat=single_precision(read_array(x_hat, "x_hat", where)),
             x_std=_like(group, "x_std", x_hat.shape, where),
             spec_correlation=_like(group, "spec_correlation", (len(SPEC_NAMES), *x_hat.shape), where),
+            x_quantiles=_like(group, "x_quantiles", (len(QUANTILES), *x_hat.shape), where),
+            draws=_read_draws(group, "draws", where),
+            sample_stats=_read_draws(group, "sample_stats", where),
             **vars(_read_summary(group, where)),
         )
 
@@ -90,6 +93,19 @@ def _like(
     if stored.shape != shape:
         raise InputError(*where, field, f"has shape {stored.shape}; expected {shape}, as x_hat asks for")
     return single_precision(read_array(stored, field, where))
+
+
+def _read_draws(group: h5py.Group, folder: str, where: tuple[str, str]) -> dict[str, np.ndarray]:
+    """Arrays of shape (chains, draws, …) by name; none where the file has none."""
+    draws: dict[str, np.ndarray] = {}
+    stored_group = group.get(folder)
+    for name in map(str, stored_group if isinstance(stored_group, h5py.Group) else ()):
+        field = f"{folder}/{name}"
+        stored = numeric_dataset(group, field, where, "an array of shape (chains, draws, …)")
+        if stored.ndim < 2:
+            raise InputError(*where, field, f"has shape {stored.shape}; expected (chains, draws, …)")
+        draws[name] = read_array(stored, field, where)
+    return draws
 
 
 def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:

@@ -16,7 +16,7 @@ from fluorojax.io.json_fields import write_json
 from fluorojax.io.lock import FileLock
 from fluorojax.io.provenance import Provenance
 from fluorojax.io.reconstruction_reader import read_provenance
-from fluorojax.reconstruction import Reconstruction
+from fluorojax.reconstruction import QUANTILES, Reconstruction
 
 COMPLETE = "complete"
 FORMAT_VERSION = "1"
@@ -152,6 +152,15 @@ def _write_result(group: h5py.Group, result: Reconstruction) -> None:
         if values is not None:
             data = np.asarray(values, dtype=np.float32)
             group.create_dataset(name, data=data, compression="gzip", compression_opts=4, shuffle=True)
+    if result.x_quantiles is not None:
+        data = np.asarray(result.x_quantiles, dtype=np.float32)
+        stored = group.create_dataset("x_quantiles", data=data, compression="gzip", compression_opts=4, shuffle=True)
+        stored.attrs["probabilities"] = QUANTILES
+    for folder, arrays in (("draws", result.draws), ("sample_stats", result.sample_stats)):
+        for name, values in arrays.items():
+            # HDF5 has no Booleans; numbers read the same everywhere.
+            data = np.asarray(values, np.uint8) if np.asarray(values).dtype == bool else values
+            group.require_group(folder).create_dataset(name, data=data)
     fields: dict[str, Any] = {
         "corrected_spec": result.spec.as_dict(),
         "corrected_spec_std": result.spec_std.as_dict(),

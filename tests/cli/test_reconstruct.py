@@ -36,7 +36,8 @@ def test_provenance_is_complete(run, engine, challenge, out):
     run("reconstruct", challenge, "-o", out, "--seed", 5, "--method", "mgvi", "--samples", 4, "--chain", "nominal")
     found = read_provenance(out)
     assert (found.model, found.method, found.seed) == ("sequence", "mgvi", 5)
-    assert found.settings == {"batch": None, "chain": "nominal", "samples": 4}
+    sampler = {"chains": 4, "warmup": 150, "draws": 200}
+    assert found.settings == {"batch": None, "chain": "nominal", "samples": 4, **sampler}
     assert (found.input_file, found.input_sha256) == ("in.h5", file_sha256(challenge))
     assert set(found.versions) == {"fluorojax", "jax", "numpyro"}
     assert str(challenge.parent).encode() not in out.read_bytes()

@@ -187,6 +187,43 @@ def test_only_as_many_hyperparameters_move_with_the_chain_as_stay_cheap():
     assert shared_sites(model, shapes) == (SPEC_SITE, "small", "last")
 
 
+def test_a_given_chain_is_drawn_from_and_the_fields_follow():
+    """The cut distribution of a linear model: fields given the chain, averaged over the chain as it was given."""
+    # Drift mostly in the upper part of its range, whatever the data say; window and lag as good as known.
+    base = norm.ppf(np.linspace(0.55, 0.95, 65))
+    chain = np.stack([np.full(65, 0.3), np.linspace(-0.01, 0.01, 65), base], axis=-1)
+    options = replace(SMALL, settle=0, draws=400)
+    run = sample_nuts(MODEL, DATA, START, jax.random.key(0), options, chain=chain, watch=EVERYWHERE)
+    assert run.converged, run.verdict
+    assert run.hyperparameter_draws == {}
+
+    low, high = RANGES.as_dict()["gain_drift"]
+    drift = low + (high - low) * np.linspace(0.55, 0.95, 4001)
+    drawn = run.spec_draws[..., 2].ravel()
+    assert abs(drawn.mean() - drift.mean()) < 4.5 * drift.std() / np.sqrt(800)
+    assert abs(drawn.std() / drift.std() - 1) < 4.5 / np.sqrt(800)
+    assert np.ptp(run.spec_draws[..., 0]) == 0
+
+    prior = np.exp(2 * 0.5) * FIELDS @ FIELDS.T
+    gain = np.linalg.solve(prior + SIGMA**2 * np.eye(24), prior).T
+    means = (COUNTS.ravel() - drift[:, None] * DRIFT) @ gain.T
+    variance = np.diag(prior - gain @ prior) + means.var(0)
+    spread = np.sqrt(variance).reshape(SHAPE)
+    np.testing.assert_array_less(np.abs(run.x_mean - means.mean(0).reshape(SHAPE)), 5 * spread / np.sqrt(600))
+    np.testing.assert_allclose(run.x_variance.ravel(), variance, rtol=0.25)
+    # The response of x to the drift is linear, so x and drift correlate by the share of variance it explains.
+    slope = -(gain @ DRIFT)
+    expected = (slope * drift.std() / np.sqrt(variance)).reshape(SHAPE)
+    np.testing.assert_allclose(run.spec_correlation[2], expected, atol=0.15)
+    assert np.abs(expected).max() > 0.4
+
+
+@pytest.mark.parametrize("chain", [np.zeros((5, 2)), np.zeros(3), np.eye(3)[:, ::-1], np.full((4, 3), np.nan)])
+def test_a_chain_that_is_no_table_of_quantiles_is_refused(chain):
+    with pytest.raises(ValueError, match=r"^chain has shape .*; expected finite quantiles \(points, 3\)"):
+        small(chain=chain)
+
+
 def small(key=5, options=SMALL, **arguments):
     data, model = arguments.pop("data", DATA), arguments.pop("model", MODEL)
     return sample_nuts(model, data, {}, jax.random.key(key), options, watch=EVERYWHERE, **arguments)
@@ -308,7 +345,7 @@ def first_rows(layout):
     """What is recorded of three iterations: later ones amplify rounding."""
     sampler = nuts._sampler(MODEL, replace(SMALL, layout=layout))
     coordinates = nuts._coordinates(MODEL, DATA, START, jax.random.key(0))
-    problem = nuts._Problem(DATA, coordinates, Grid.around(Moments.zero(SHAPE)), Watch.of(EVERYWHERE, SHAPE))
+    problem = nuts._Problem(DATA, coordinates, Grid.around(Moments.zero(SHAPE)), Watch.of(EVERYWHERE, SHAPE), None)
     chains = sampler.begin(problem, jax.random.split(jax.random.key(2), 2))
     return {name: np.asarray(row)[:, :3] for name, row in sampler.advance(problem, 0, 3, 185, 1, 99, chains)[1].items()}
 

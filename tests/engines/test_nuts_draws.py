@@ -3,12 +3,13 @@
 import sys
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fluorojax.engines.draws import QUANTILES, NutsOptions, summarise, to_datatree, write_netcdf
-from fluorojax.engines.streaming import Grid, Moments, Stream, convergence_of, pool
+from fluorojax.engines.streaming import CoMoments, Grid, Moments, Stream, convergence_of, pool
 from fluorojax.io import InputError
 from fluorojax.spec import SPEC_NAMES
 
@@ -104,7 +105,8 @@ def result_of(rows, options=OPTIONS):
     grid = Grid(jnp.zeros(SHAPE), jnp.full(SHAPE, 1 / 64))
     moments = Moments(jnp.full((4, 2), 50.0), jnp.full((4, 2, *SHAPE), 0.5), jnp.full((4, 2, *SHAPE), 0.49))
     histogram = jnp.broadcast_to(grid.empty().at[30:36].set(20), (4, 66, *SHAPE))
-    stream = Stream(pool(moments), moments, histogram)
+    together = jax.tree.map(lambda leaf: jnp.ones((4, *leaf.shape)), CoMoments.zero(3, SHAPE))
+    stream = Stream(pool(moments), moments, histogram, together)
     return summarise("toy", {"slope": (), "amplitude": (2,)}, ("node", "lung"), rows, stream, grid, options)
 
 

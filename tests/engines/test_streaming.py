@@ -10,6 +10,7 @@ import pytest
 from fluorojax.engines.streaming import (
     BINS,
     MAX_IMAGES,
+    CoMoments,
     Grid,
     Moments,
     Stream,
@@ -19,6 +20,7 @@ from fluorojax.engines.streaming import (
 )
 
 SHAPE = (2, 3, 4)
+SPEC = jnp.array([2.0, 1.0, 0.1])
 IMAGES = (5.0 + np.random.default_rng(0).normal(size=(4, 60, *SHAPE)) * np.geomspace(1e-3, 10, 4)).astype(np.float32)
 
 
@@ -133,14 +135,42 @@ def test_a_histogram_takes_the_most_images_allowed():
     assert int(full[4, 0]) == MAX_IMAGES
 
 
+def test_co_moments_of_chains_give_the_correlation_of_all_their_draws():
+    rng = np.random.default_rng(4)
+    numbers = rng.normal(size=(2, 30, 3)).astype(np.float32)
+    images = (IMAGES[:2, :30] + numbers[..., :1, None, None] * [0.5, 0.0, 2.0, -1.0]).astype(np.float32)
+    images[..., -1, -1] = 0.3  # a pixel that never varies
+    numbers[1] += 2.0  # chains that differ
+    images[1] += 0.7
+
+    @jax.jit
+    def of_chain(chain, images):
+        def add(index, sums):
+            return sums.add(chain[index], images[index], index % 5 != 0)
+
+        return jax.lax.fori_loop(0, 30, add, CoMoments.zero(3, SHAPE))
+
+    sums = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(of_chain, numbers, images))
+    counted = np.arange(30) % 5 != 0
+    few, all_ = numbers[:, counted].reshape(-1, 3), images[:, counted].reshape(-1, np.prod(SHAPE))
+    moving = np.ptp(all_, axis=0) > 0
+    expected = np.zeros((3, all_.shape[1]))
+    expected[:, moving] = np.corrcoef(few.T, all_[:, moving].T)[:3, 3:]
+    found = np.asarray(sums.correlation()).reshape(3, -1)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert np.abs(expected).max() > 0.6
+
+
 def test_a_stream_tells_warmup_from_the_halves_of_the_draws():
     grid = Grid(jnp.zeros(SHAPE), jnp.full(SHAPE, 0.5))
-    add = jax.jit(lambda stream, image, index: stream.add(image, grid, index, 10, jnp.asarray(18)))
+    add = jax.jit(lambda stream, image, index: stream.add(SPEC, image, grid, index, 10, jnp.asarray(18)))
     stream = Stream.zero(grid)
     for index, image in enumerate(IMAGES[0, :30]):
         stream = add(stream, image, index)
     np.testing.assert_allclose(stream.pilot.mean, IMAGES[0, 5:10].mean(0), rtol=1e-5)
     np.testing.assert_array_equal(stream.moments.count, [8, 12])
+    assert stream.together.count == 20
+    np.testing.assert_allclose(stream.together.image_mean, IMAGES[0, 10:30].mean(0), rtol=1e-5)
     np.testing.assert_allclose(stream.moments.mean[0], IMAGES[0, 10:18].mean(0), rtol=1e-5)
     np.testing.assert_allclose(stream.moments.mean[1], IMAGES[0, 18:30].mean(0), rtol=1e-5)
     np.testing.assert_array_equal(stream.histogram.sum(axis=0), np.full(SHAPE, 20))

@@ -1,0 +1,149 @@
+"""NUTS as a method of reconstruction: one scene after the other, from its MAP mode, its state kept on disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from fluorojax.calibration.chain import ChainPosterior, Marginal
+from fluorojax.engines.draws import NutsOptions, NutsResult
+from fluorojax.engines.map import find_mode
+from fluorojax.engines.nuts import sample_nuts
+from fluorojax.protocol import SceneData, SceneModel, spec_to_base
+from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.scene import Scene
+from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
+
+# Settling re-centres the coordinates on hyperparameters far from where MAP holds them; without those it is not needed.
+_SETTLE = 60
+# The most efficient acceptance in many dimensions is 0.65 (Beskos et al., Bernoulli 19:1501, 2013). In fewer the step
+# that gives it is close to the largest stable one, and a smaller step is safer.
+_TARGET_ACCEPT, _TARGET_ACCEPT_LARGE, _LARGE = 0.8, 0.65, 50_000
+_POINTS = 1025
+
+_find_mode = jax.jit(find_mode, static_argnums=0)
+
+
+def nuts_options(options: ReconstructOptions, pixels: int) -> NutsOptions:
+    """The sampler's settings for scenes of so many pixels; raises ``ValueError`` for counts it cannot use."""
+    return NutsOptions(
+        settle=min(_SETTLE, options.warmup) if options.chain == "joint" else 0,
+        warmup=options.warmup,
+        draws=options.draws,
+        chains=options.chains,
+        target_accept=_TARGET_ACCEPT_LARGE if pixels > _LARGE else _TARGET_ACCEPT,
+    )
+
+
+def sample_scene(
+    model: SceneModel,
+    data: SceneData,
+    chain: ChainPosterior,
+    options: ReconstructOptions,
+    *,
+    state_file: Path | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> NutsResult:
+    """Posterior draws of one scene around its mode.
+
+    **Arguments:** ``chain`` the calibrated or known chain: the mode is found at its medians, and unless
+    ``options.chain`` is "joint" the spec parameters are drawn from it; ``state_file`` as in
+    :func:`fluorojax.engines.nuts.sample_nuts`. Raises ``ValueError`` as that does.
+    """
+    mode_key, key = jax.random.split(jax.random.key(options.seed))
+    spec = Spec.from_array(jnp.asarray(chain.spec.as_array(), jnp.result_type(float)))
+    mode = _find_mode(model, data, spec, mode_key)
+    return sample_nuts(
+        model,
+        mode.data,
+        {**mode.fixed, **mode.latents},
+        key,
+        nuts_options(options, data.counts.size),
+        chain=None if options.chain == "joint" else base_quantiles(chain, data.ranges),
+        state_file=state_file,
+        progress=progress,
+    )
+
+
+def base_quantiles(chain: ChainPosterior, ranges: SpecRanges) -> Float[np.ndarray, "points 3"]:
+    """Quantiles of the standard-normal latents of the spec parameters at evenly spaced probabilities."""
+    levels = np.linspace(0.0, 1.0, _POINTS)
+    values = [[chain.marginals[name].quantile(level) for name in SPEC_NAMES] for level in levels]
+    base = np.asarray(spec_to_base(Spec.from_array(jnp.asarray(values, jnp.result_type(float))), ranges))
+    # Rounding must not make them descend.
+    return np.maximum.accumulate(base, axis=0)
+
+
+def summarise_scene(
+    scene: Scene,
+    model: SceneModel,
+    chain: ChainPosterior,
+    result: NutsResult,
+    options: ReconstructOptions,
+    seconds: float,
+) -> Reconstruction:
+    """The result of one scene as every method reports it, with the draws that were kept."""
+    bounds = scene.ranges.as_dict()
+    draws = {name: result.spec_draws[..., i] for i, name in enumerate(SPEC_NAMES)}
+    sentences = chain.sentences()
+    spec, std, interval = chain.spec, chain.std, chain.interval
+    if options.chain == "joint":
+        joint = {name: Marginal.from_draws(draws[name], *bounds[name]) for name in SPEC_NAMES}
+        sentences = {name: _joint_sentence(name, joint[name], chain.marginals[name]) for name in SPEC_NAMES}
+        spec = Spec(**{name: float(np.median(draws[name])) for name in SPEC_NAMES})
+        std = Spec(**{name: float(np.std(draws[name])) for name in SPEC_NAMES})
+        interval = {n: (float(np.quantile(d, 0.05)), float(np.quantile(d, 0.95))) for n, d in draws.items()}
+    correlation = np.asarray(result.spec_correlation, np.float32)
+    finite = bool(np.all(np.isfinite(result.x_mean)) and np.all(np.isfinite(result.x_variance)))
+    status = (Status.CONVERGED if result.converged else Status.NOT_CONVERGED) if finite else Status.DIVERGED
+    shares = np.mean(correlation**2 * result.x_variance, axis=tuple(range(1, correlation.ndim)))
+    diagnostics: dict[str, Any] = {
+        "model": model.name,
+        "verdict": result.verdict,
+        "convergence": {
+            name: {"rhat": c.rhat, "ess_bulk": c.ess_bulk, "ess_tail": c.ess_tail}
+            for name, c in result.convergence.items()
+        },
+        "x_rhat_99": float(np.quantile(result.x_rhat, 0.99)),
+        "divergences": result.divergences,
+        "leapfrog_steps": result.leapfrog_steps,
+        "warmup_steps": result.warmup_steps,
+        "acceptance": result.acceptance,
+        "step_size": [float(size) for size in result.step_size],
+        "share_at_tree_limit": result.at_limit,
+        "variance_share_of_chain": {
+            name: float(shares[i] / np.mean(result.x_variance)) for i, name in enumerate(SPEC_NAMES)
+        },
+        "identifiability": sentences,
+    }
+    return Reconstruction(
+        name=scene.name,
+        x_hat=np.asarray(result.x_mean, np.float32),
+        x_std=np.asarray(np.sqrt(result.x_variance), np.float32),
+        spec_correlation=correlation,
+        spec=spec,
+        spec_std=std,
+        spec_interval=interval,
+        status=status,
+        seconds=seconds,
+        diagnostics=diagnostics,
+        x_quantiles=np.asarray(result.x_quantiles, np.float32),
+        draws={**draws, **result.hyperparameter_draws, **result.watched_draws},
+        sample_stats=result.sample_stats,
+    )
+
+
+def _joint_sentence(name: str, joint: Marginal, calibrated: Marginal) -> str:
+    """What model and data say of a parameter, and whether the calibration, which trusts the prior less, disagrees."""
+    sentence = joint.sentence(name)
+    spread = float(np.hypot(joint.std, calibrated.std))
+    if abs(joint.mean - calibrated.mean) > 2.0 * spread:
+        sentence += (
+            f"; the calibration has {calibrated.mean:+.3g} ± {calibrated.std:.2g}, which does not agree: "
+            "the scene prior may not fit this scene"
+        )
+    return sentence
