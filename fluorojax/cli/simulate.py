@@ -26,6 +26,10 @@ def simulate(
     read_noise: Annotated[float, typer.Option(help="Standard deviation of the read noise, quanta.")] = 0.0,
     slow_tails: Annotated[bool, typer.Option("--slow-tails", help="Add slow charge traps of real panels.")] = False,
     no_mismatch: Annotated[bool, typer.Option("--no-mismatch", help="Set all three spec parameters to zero.")] = False,
+    contrast_start: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="Injection of contrast after frame 0; default: drawn.", show_default=False),
+    ] = None,
     ct: Annotated[Path | None, typer.Option(help="CT volume (NIfTI) to project.", show_default=False)] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -51,6 +55,7 @@ def simulate(
         scatter_fraction=scatter_fraction,
         read_noise=read_noise,
         slow_tails=slow_tails,
+        contrast_start_ms=contrast_start,
         ct=ct,
     )
     with make_progress("simulate", quiet=quiet, verbose=verbose) as progress:

@@ -9,6 +9,8 @@ from fluorojax.simulation.ct import project_volume as project_volume
 from fluorojax.simulation.ct import read_volume as read_volume
 from fluorojax.simulation.options import SimulationOptions as SimulationOptions
 from fluorojax.simulation.phantom import Phantom as Phantom
+from fluorojax.simulation.replay import scene_layers as scene_layers
+from fluorojax.simulation.replay import scene_masks as scene_masks
 from fluorojax.simulation.scene import build_phantom as build_phantom
 from fluorojax.simulation.scene import device_masks as device_masks
 from fluorojax.simulation.scene import frame_times as frame_times

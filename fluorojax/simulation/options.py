@@ -49,6 +49,9 @@ class SimulationOptions:
     """Start with empty traps instead of the steady state of the first frame."""
     step_ms: float = 1.0
     """Longest exposure sub-step, ms."""
+    contrast_start_ms: float | None = None
+    """When contrast agent is injected, ms after the first frame; ``None`` draws it around the start of the run.
+    Positive values leave frames before contrast, the mask of a digital subtraction."""
     ct: str | Path | None = None
     """A CT volume (NIfTI, Hounsfield units) to project instead of the procedural anatomy; needs ``fluorojax[ct]``."""
 
@@ -61,6 +64,8 @@ class SimulationOptions:
             _real(name, getattr(self, name), "a positive number", lambda v: v > 0)
         _real("scatter_fraction", self.scatter_fraction, "0 ≤ f < 1", lambda v: 0 <= v < 1)
         _real("read_noise", self.read_noise, "a number ≥ 0", lambda v: v >= 0)
+        if self.contrast_start_ms is not None:
+            _real("contrast_start_ms", self.contrast_start_ms, "a finite number", lambda v: True)
         if self.spec is not None:
             self._check_spec(self.spec)
 

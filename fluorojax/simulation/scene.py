@@ -1,7 +1,7 @@
 """Scenes from seeds: patient, motion, chain, noise."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -58,12 +58,16 @@ def build_phantom(seed: int, options: SimulationOptions, *, index: int = 0) -> P
     breathing = Breathing.draw(rng, grid.unit_mm)
     coronaries = draw_coronaries(streams.anatomy, grid, heart)
     devices, whip = draw_devices(rng, anatomy, coronaries.trunk, options.motion, duration_ms)
+    heart_motion = HeartMotion.draw(rng, heart.centre, heart.axes, grid.unit_mm, breathing)
+    bolus = Bolus.draw(rng, duration_ms)
+    if options.contrast_start_ms is not None:
+        bolus = replace(bolus, start_ms=float(options.contrast_start_ms))
     return Phantom(
         anatomy=anatomy,
         breathing=breathing,
-        heart_motion=HeartMotion.draw(rng, heart.centre, heart.axes, grid.unit_mm, breathing),
+        heart_motion=heart_motion,
         coronaries=coronaries,
-        bolus=Bolus.draw(rng, duration_ms),
+        bolus=bolus,
         devices=devices,
         whip=whip,
     )
@@ -123,6 +127,7 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
             "pixel_mm": round(grid.pixel_mm, 4),
             "motion": options.motion,
             "seed": [int(seed), int(index)],
+            **({} if options.contrast_start_ms is None else {"contrast_start_ms": float(options.contrast_start_ms)}),
             "tier": options.tier,
             "device_speed_px_per_ms": phantom.speeds(samples),
             "readout": {
