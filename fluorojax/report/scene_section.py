@@ -1,51 +1,88 @@
 """The part of a report about one scene."""
 
-import numpy as np
-from jaxtyping import Float
+from dataclasses import dataclass
 
-from fluorojax.metrics import FileScore, SceneScore
+import numpy as np
+
+from fluorojax.metrics import FileScore, SceneScore, whiteness
+from fluorojax.plot.display import Window, image_window, raw_attenuation, spread_window
+from fluorojax.plot.residuals import counts_and_rate
 from fluorojax.reconstruction import Reconstruction, Status
-from fluorojax.report.fragments import colour_scale, escape, facts, figure_strip, range_bar, table
-from fluorojax.report.numbers import number
+from fluorojax.report.fragments import colour_scale, escape, facts, figure_strip, table
+from fluorojax.report.movie import Layer, Movie, make_movie
+from fluorojax.report.palettes import gradient, palette_of
+from fluorojax.report.player import player
 from fluorojax.report.score_rows import QUALITY_COLUMNS, mean_row, quality_row
-from fluorojax.report.strips import (
-    StripPlan,
-    Window,
-    gradient,
-    grey_palette,
-    heat_palette,
-    robust_window,
-    strip_images,
+from fluorojax.report.spec_cards import spec_cards
+from fluorojax.report.strips import StripPlan, plan_strips, strip_images
+from fluorojax.report.verdicts import (
+    chain_verdict,
+    convergence_verdict,
+    coverage_verdict,
+    residual_verdict,
+    verdict_list,
 )
 from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_UNITS
 
-ROWS = 4
-"""Most strips a scene has: measurement, reconstruction, uncertainty, truth."""
+# Of the bytes of a scene, what the still frames for paper may take.
+_STILL_SHARE, _STILL_BYTES = 0.3, 600_000
+# What stands elsewhere in the section.
+_SAID = ("identifiability", "fisher_information", "verdict", "model", "variance_share_of_chain")
 
 
-def scene_section(
-    result: Reconstruction,
-    scene: Scene | None,
-    truth: Scene | None,
-    score: SceneScore | None,
-    plan: StripPlan | None,
-) -> list[str]:
-    """HTML of one scene; ``scene`` gives the measurement and the prior ranges, ``truth`` the true images and spec.
+@dataclass(frozen=True)
+class SceneInputs:
+    """Everything a section is made from; None where it is not known."""
 
-    ``plan`` says which frames are shown and how large; without one there are no images.
-    """
-    tone = "soft" if result.status is Status.CONVERGED else "warn"
-    status = f'<p><span class="{tone}">{escape(result.status.value)}</span>'
+    result: Reconstruction
+    scene: Scene | None
+    """Gives the measurement and the prior ranges."""
+    truth: Scene | None
+    """Gives the true images and parameters, where public."""
+    score: SceneScore | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the result may be used."""
+        return self.result.status is not Status.DIVERGED and bool(np.isfinite(self.result.x_hat).all())
+
+
+def scene_section(inputs: SceneInputs, budget: float) -> tuple[list[str], int]:
+    """HTML of one scene, and what its images take; they take ``budget`` bytes at most, or there are none."""
+    result, score = inputs.result, inputs.score
     time = "" if np.isnan(result.seconds) else f' <span class="soft">· {result.seconds:.1f} s</span>'
-    parts = [f'<section id="{escape(result.name)}">', f"<h2>{escape(result.name)}</h2>", status + time + "</p>"]
-    parts += [] if plan is None else _strips(result, scene, truth, plan)
+    tone = "soft" if result.status is Status.CONVERGED else "warn"
+    status = f'<p><span class="{tone}">{escape(result.status.value)}</span>{time}</p>'
+    parts = [f'<section id="{escape(result.name)}">', f"<h2>{escape(result.name)}</h2>", status]
+    parts.append(_verdicts(inputs))
+    layers = scene_layers(inputs)
+    still = plan_strips(result.x_hat.shape, len(layers), min(_STILL_SHARE * budget, _STILL_BYTES))
+    movie = None if still is None else make_movie(layers, budget - still[1], frame_time_ms=_frame_time(inputs))
+    size = 0
+    if still is not None and movie is not None:
+        size = still[1] + movie.size
+        parts += _images(result, layers, movie, still[0])
     if score is not None:
         parts += ["<h3>Scores</h3>", score_table([score])]
-    parts += ["<h3>Corrected specification</h3>", _spec_table(result, scene, truth)]
-    if diagnostics := facts(result.diagnostics):
-        parts += ["<h3>Diagnostics</h3>", diagnostics]
-    return [*parts, "</section>"]
+    parts += ["<h3>Corrected specification</h3>", spec_cards(result, inputs.scene, inputs.truth)]
+    other = {name: value for name, value in result.diagnostics.items() if name not in _SAID}
+    if diagnostics := facts(other):
+        parts.append(f"<details><summary>All diagnostics</summary>{diagnostics}</details>")
+    return [*parts, "</section>"], size
+
+
+def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
+    """The sequences that can be shown, in the order in which they are."""
+    result, scene, truth = inputs.result, inputs.scene, inputs.truth
+    layers = {}
+    if scene is not None:
+        layers["measured"] = Layer("Measurement −log(y/I₀)/A", raw_attenuation(scene), noisy=True)
+    layers["estimate"] = Layer("Reconstruction x̂", result.x_hat)
+    if result.x_std is not None:
+        layers["spread"] = Layer("Uncertainty: posterior sd of x", result.x_std, "spread")
+    if truth is not None and truth.x_true is not None:
+        layers["truth"] = Layer("Truth x", truth.x_true)
+    return layers
 
 
 def score_table(scores: list[SceneScore]) -> str:
@@ -56,68 +93,38 @@ def score_table(scores: list[SceneScore]) -> str:
     rows = [quality_row(score) for score in scores]
     if len(scores) > 1:
         rows.append(mean_row(FileScore(tuple(scores), {})))
-    return table(QUALITY_COLUMNS, [[escape(cell) for cell in row] for row in rows])
+    return table(QUALITY_COLUMNS, [[escape(cell) for cell in row] for row in rows], "Scores")
 
 
-def _strips(result: Reconstruction, scene: Scene | None, truth: Scene | None, plan: StripPlan) -> list[str]:
-    window = robust_window(result.x_hat, 0.005, 0.995)
-    grey = grey_palette()
-    parts = []
-    if scene is not None:
-        what = "Measurement: raw attenuation −log(y / I₀) / A of the counts"
-        parts.append(_strip(raw_attenuation(scene), what, plan, window, grey))
-    parts.append(_strip(result.x_hat, "Reconstruction x̂: normalised attenuation", plan, window, grey))
-    if truth is not None and truth.x_true is not None:
-        parts.append(_strip(truth.x_true, "Truth x", plan, window, grey))
+def _verdicts(inputs: SceneInputs) -> str:
+    result, scene = inputs.result, inputs.scene
+    residual = whiteness(*counts_and_rate(result, scene)) if scene is not None and inputs.usable else None
+    found = [convergence_verdict(result), coverage_verdict(result, inputs.score), residual_verdict(residual)]
+    chain = chain_verdict(result)
+    return verdict_list(found if chain is None else [*found, chain])
+
+
+def _frame_time(inputs: SceneInputs) -> float | None:
+    return None if inputs.scene is None else inputs.scene.acquisition.as_dict()["frame_time_ms"]
+
+
+def _images(result: Reconstruction, layers: dict[str, Layer], movie: Movie, still: StripPlan) -> list[str]:
+    windows = {"image": image_window(result.x_hat), "spread": Window(0.0, 1.0)}
     if result.x_std is not None:
-        spread = Window(0.0, max(robust_window(result.x_std, 0.0, 0.995).high, 1e-12))
-        parts.append(
-            _strip(result.x_std, "Uncertainty: posterior standard deviation of x", plan, spread, heat_palette())
-        )
-    return parts
+        windows["spread"] = spread_window(result.x_std)
+    strips = [_strip(layer, still, windows[layer.kind]) for layer in layers.values()]
+    return [
+        player(result.name, movie),
+        '<p class="warn no-player" hidden></p><noscript><p class="soft">Frames only: the player needs scripts.</p>'
+        "</noscript>",
+        f'<div class="still">{"".join(strips)}</div>',
+    ]
 
 
-def raw_attenuation(scene: Scene) -> Float[np.ndarray, "*shape"]:
-    """``−log(max(y, ½) / I₀) / A``: the counts on the scale of x, for display beside it; shape of ``scene.y``."""
-    protocol = scene.acquisition.as_dict()
-    depth = np.log(protocol["photons_per_pixel"]) - np.log(np.maximum(scene.y, 0.5))
-    return depth / protocol["attenuation_scale"]
-
-
-def _strip(values: np.ndarray, what: str, plan: StripPlan, window: Window, palette: np.ndarray) -> str:
-    images = strip_images(values, plan, window, palette)
+def _strip(layer: Layer, plan: StripPlan, window: Window) -> str:
+    palette = palette_of(layer.kind)
+    images = strip_images(layer.values, plan, window, palette)
     labels = [f"frame {index}" for index in plan.frames]
     note = f" · averaged over {plan.block}×{plan.block} pixels" if plan.block > 1 else ""
-    caption = f"{escape(what)} · {colour_scale(window.low, window.high, gradient(palette))}{escape(note)}"
-    return figure_strip(images, labels, what.split(":")[0], caption)
-
-
-def _spec_table(result: Reconstruction, scene: Scene | None, truth: Scene | None) -> str:
-    estimate, std = result.spec.as_dict(), result.spec_std.as_dict()
-    ranges = None if scene is None else scene.ranges.as_dict()
-    true = None if truth is None or truth.true_spec is None else truth.true_spec.as_dict()
-    rows = []
-    for name, unit in SPEC_UNITS.items():
-        low, high = result.spec_interval[name]
-        prior = None if ranges is None else ranges[name]
-        value = None if true is None else true[name]
-        interval = f"{number(low, 3, sign=True)} … {number(high, 3, sign=True)}"
-        cells = [
-            escape(f"{name} ({unit})"),
-            number(estimate[name], 3, sign=True),
-            number(std[name], 3),
-            interval,
-            "–" if prior is None else f"{number(prior[0], sign=True)} … {number(prior[1], sign=True)}",
-            number(value, 3, sign=True),
-            "",
-        ]
-        if prior is not None:
-            label = f"{name}: estimate {number(estimate[name], 3)}, 90 % interval {interval}"
-            cells[-1] = range_bar(prior, (low, high), estimate[name], value, label)
-        rows.append(cells)
-    columns = ["parameter", "estimate", "sd", "90 % interval", "prior range", "truth", ""]
-    legend = (
-        "Signed offsets from the nominal protocol (exposure window, lag time constant) and gain change per frame."
-        " Bar: prior range; thick: 90 % interval; dot: estimate; upright line: truth."
-    )
-    return table(columns, rows) + f'<p class="soft">{escape(legend)}</p>'
+    caption = f"{escape(layer.title)} · {colour_scale(window.low, window.high, gradient(palette))}{escape(note)}"
+    return figure_strip(images, labels, layer.title, caption)

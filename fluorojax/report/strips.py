@@ -1,10 +1,12 @@
-"""Strips of frames: which frames are shown, at what size, in which colours."""
+"""Strips of frames, for paper and for browsers without scripts: which frames are shown, and at what size."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from fluorojax.plot.display import Window, spread_frames
+from fluorojax.report.movie import block_mean
 from fluorojax.report.png import data_uri, encode_png
 
 _MAX_FRAMES = 6
@@ -21,14 +23,6 @@ class StripPlan:
 
     frames: tuple[int, ...]
     block: int
-
-
-@dataclass(frozen=True)
-class Window:
-    """Values mapped to the two ends of a palette; what lies outside takes the colour of the nearer end."""
-
-    low: float
-    high: float
 
 
 def plan_strips(shape: tuple[int, ...], rows: int, budget: float | int) -> tuple[StripPlan, int] | None:
@@ -52,8 +46,7 @@ def plan_strips(shape: tuple[int, ...], rows: int, budget: float | int) -> tuple
             count -= 1
         else:
             return None
-    chosen = np.linspace(0, frames - 1, count).round().astype(int)
-    return StripPlan(tuple(int(index) for index in chosen), block), size
+    return StripPlan(spread_frames(frames, count), block), size
 
 
 def image_bytes(height: int, width: int) -> int:
@@ -63,15 +56,6 @@ def image_bytes(height: int, width: int) -> int:
     return 4 * (_PNG_FRAME + pixels + deflate) // 3
 
 
-def robust_window(values: Float[np.ndarray, "..."], low: float, high: float) -> Window:
-    """The window between two quantiles of the finite values; never empty."""
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return Window(0.0, 1.0)
-    start, end = (float(value) for value in np.quantile(finite, [low, high]))
-    return Window(start, end if end > start else start + 1.0)
-
-
 def strip_images(
     values: Float[np.ndarray, "*shape"], plan: StripPlan, window: Window, palette: UInt8[np.ndarray, "256 3"]
 ) -> list[str]:
@@ -79,31 +63,8 @@ def strip_images(
     stack = values if values.ndim == 3 else values[None]
     images = []
     for index in plan.frames:
-        frame = _block_mean(stack[index].astype(np.float32), plan.block)
+        frame = block_mean(stack[index].astype(np.float32), plan.block)
         scaled = (frame - window.low) / (window.high - window.low)
         level = np.nan_to_num(np.clip(scaled, 0.0, 1.0), nan=0.0)
         images.append(data_uri(encode_png(np.rint(255 * level).astype(np.uint8), palette)))
     return images
-
-
-def _block_mean(frame: np.ndarray, block: int) -> np.ndarray:
-    height, width = (side // block * block for side in frame.shape)
-    return frame[:height, :width].reshape(height // block, block, width // block, block).mean(axis=(1, 3))
-
-
-def grey_palette() -> UInt8[np.ndarray, "256 3"]:
-    """Dark where little is absorbed, as the stored attenuation reads."""
-    return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-
-
-def heat_palette() -> UInt8[np.ndarray, "256 3"]:
-    """A perceptually uniform sequential palette for standard deviations."""
-    from matplotlib import colormaps
-
-    return np.rint(255 * colormaps["magma"](np.arange(256))[:, :3]).astype(np.uint8)
-
-
-def gradient(palette: UInt8[np.ndarray, "256 3"]) -> str:
-    """The palette as a CSS gradient, for a colour scale."""
-    stops = ", ".join("#{:02x}{:02x}{:02x}".format(*palette[i]) for i in range(0, 256, 51))
-    return f"linear-gradient(to right, {stops})"

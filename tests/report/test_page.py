@@ -3,17 +3,18 @@
 import re
 from html.parser import HTMLParser
 
+import h5py
 import numpy as np
 import pytest
+from report_files import make_files, random_images, smooth_images
 
-from fluorojax.acquisition import Acquisition
-from fluorojax.io import InputError, Provenance, ReconstructionWriter, write_challenge
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.cli import main
+from fluorojax.io import InputError
+from fluorojax.reconstruction import Status
 from fluorojax.report import write_report
-from fluorojax.scene import Scene
-from fluorojax.spec import Spec, SpecRanges
+from fluorojax.spec import Spec
 
-VOID = {"meta", "img", "line", "circle", "br"}
+VOID = {"meta", "img", "line", "circle", "rect", "path", "br", "input"}
 
 
 class Checker(HTMLParser):
@@ -37,42 +38,6 @@ class Checker(HTMLParser):
             assert self.open.pop() == tag
 
 
-def make_files(directory, shape=(4, 32, 32), count=2, **changes):
-    truth, out = directory / "in.h5", directory / "out.h5"
-    rng = np.random.default_rng(0)
-    scenes, results = [], []
-    for index in range(count):
-        x = rng.uniform(size=shape).astype(np.float32)
-        acquisition = Acquisition(photons_per_pixel=200.0, attenuation_scale=2.0)
-        name = f"sample_{index:02d}"
-        scenes.append(
-            Scene(
-                name,
-                rng.poisson(200 * np.exp(-2 * x)).astype(np.float32),
-                acquisition,
-                SpecRanges.for_tier("public"),
-                x_true=x,
-                true_spec=Spec(1.0, -2.0, 0.25),
-            )
-        )
-        fields = {
-            "x_hat": x + rng.normal(0, 0.05, shape).astype(np.float32),
-            "x_std": rng.uniform(0.03, 0.07, shape).astype(np.float32),
-            "spec": Spec(2.345, 0.0, 0.2),
-            "spec_std": Spec(0.5, 0.4, 0.1),
-            "spec_interval": {"motion_blur": (1.5, 3.2), "lag": (-0.5, 0.5), "gain_drift": (0.1, 0.3)},
-            "status": Status.CONVERGED,
-            "seconds": 1.0,
-            "diagnostics": {"lag": "lag is <b>not</b> identifiable here & now"},
-        }
-        results.append(Reconstruction(name=name, **{**fields, **changes}))
-    write_challenge(truth, scenes)
-    with ReconstructionWriter(out, Provenance.of_run(truth, ReconstructOptions(seed=11)), source=truth) as writer:
-        for result in results:
-            writer.write(result)
-    return out, truth
-
-
 def read_page(path):
     text = path.read_text(encoding="utf-8")
     checker = Checker()
@@ -91,7 +56,8 @@ def test_the_page_stands_alone(tmp_path, given, strips):
     assert checker.images == 2 * strips * 4
     assert all(checker.alt)
     assert all(ref.startswith(("data:image/png;base64,", "#")) for ref in checker.references)
-    assert not re.search(r"//|@import|<script|url\(", re.sub(r"base64,[^\"]*", "", text))
+    assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)|@import|url\(|<script src", text)
+    assert "default-src 'none'" in text.replace("&#x27;", "'")
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -114,22 +80,36 @@ def test_the_page_says_everything(tmp_path):
         assert part in text
 
 
-def test_the_size_is_bounded(tmp_path):
-    out, truth = make_files(tmp_path, shape=(16, 128, 128), count=1)
+@pytest.mark.parametrize("images", [random_images, smooth_images])
+def test_the_size_is_bounded(tmp_path, images):
+    out, truth = make_files(tmp_path, shape=(16, 128, 128), count=1, images=images)
     write_report(tmp_path / "page.html", out, truth=truth)
-    assert (tmp_path / "page.html").stat().st_size < 1_000_000
+    text = (tmp_path / "page.html").read_text()
+    assert len(text.encode()) < 3_500_000  # noise in all four sequences; see the README for what a scene takes
+    assert '"shape":[16,128,128],"stride":1,"block":1' in text
 
 
 def test_the_images_of_many_scenes_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("fluorojax.report.page.PAGE_BYTES", 100_000)
-    out, truth = make_files(tmp_path, shape=(4, 64, 64), count=8)
+    monkeypatch.setattr("fluorojax.report.page.PAGE_BYTES", 150_000)
+    out, truth = make_files(tmp_path, shape=(4, 64, 64), count=6)
     write_report(tmp_path / "page.html", out, truth=truth)
     text, checker = read_page(tmp_path / "page.html")
     images = sum(len(ref) for ref in checker.references if ref.startswith("data:"))
-    assert 60_000 < images <= 100_000
-    assert "Images are shown of the first 4 of 8 scenes, to keep the page small." in text
-    assert ["<figure" in section for section in text.split("<section")[1:]] == 4 * [True] + 4 * [False]
-    assert text.count("Corrected specification") == 8
+    movies = sum(map(len, re.findall(r'<script type="application/json" class="movie">.*?</script>', text)))
+    assert 60_000 < images + movies <= 150_000
+    assert "Images are shown of the first 4 of 6 scenes, to keep the page small." in text
+    assert ["<figure" in section for section in text.split("<section")[1:]] == 4 * [True] + 2 * [False]
+    assert "To keep the page small, it holds means over 2×2 pixels" in text
+    assert text.count("Corrected specification") == 6
+
+
+def test_a_long_scene_is_thinned_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("fluorojax.report.page.PAGE_BYTES", 200_000)
+    out, truth = make_files(tmp_path, shape=(100, 32, 32), count=1)
+    write_report(tmp_path / "page.html", out, truth=truth)
+    text, _ = read_page(tmp_path / "page.html")
+    assert '"shape":[20,32,32],"stride":5,"block":1' in text
+    assert "it holds every 5th frame." in text
 
 
 def test_single_frames(tmp_path):
@@ -187,3 +167,43 @@ def test_a_failing_report_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="sample_01: no such scene"):
         write_report(tmp_path / "page.html", out, truth=other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "other", "out.h5"]
+
+
+def test_without_the_truth_the_rest_is_shown(tmp_path, capsys):
+    out, truth = make_files(tmp_path, public=False)
+    problem = "in.h5: sample_01: x_true: missing; expected the truth, without which there are no scores"
+    assert main(["report", str(out), "--truth", str(truth), "-o", str(tmp_path / "page.html")]) == 1
+    assert f"fluorojax: {problem}\n" in capsys.readouterr().err
+    text, checker = read_page(tmp_path / "page.html")
+    assert problem in text
+    assert checker.images == 2 * 3 * 4
+    assert "Cannot be checked: the truth of this scene is not known here." in text
+    assert "All scenes" not in text
+
+
+def test_a_scene_that_cannot_be_read_is_left_out(tmp_path, capsys):
+    out, truth = make_files(tmp_path)
+    with h5py.File(out, "r+") as handle:
+        del handle["sample_00/x_hat"]
+    problem = "sample_00: skipped: x_hat: missing"
+    assert main(["report", str(out), "--truth", str(truth), "-o", str(tmp_path / "page.html")]) == 1
+    assert problem in capsys.readouterr().err
+    text, _ = read_page(tmp_path / "page.html")
+    assert "sample_00 was skipped: x_hat: missing" in text
+    assert re.findall(r'<section id="(.*?)">', text) == ["sample_01"]
+
+
+def test_a_file_that_is_no_reconstruction_is_refused(tmp_path, capsys):
+    _, truth = make_files(tmp_path)
+    assert main(["report", str(truth), "-o", str(tmp_path / "page.html")]) == 2
+    assert "in.h5: sample_00: x_hat: missing" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_chains_that_have_not_mixed_are_told(tmp_path, capsys):
+    verdict = "not converged: R-hat of lag is 1.300 (at most 1.02 wanted)"
+    out, _ = make_files(tmp_path, count=1, status=Status.NOT_CONVERGED, diagnostics={"verdict": verdict})
+    assert main(["report", str(out), "-o", str(tmp_path / "page.html")]) == 1
+    assert verdict in capsys.readouterr().err
+    text, _ = read_page(tmp_path / "page.html")
+    assert "Not converged: R-hat of lag is 1.300 (at most 1.02 wanted)." in text

@@ -1,18 +1,26 @@
 """Pieces of a report: PNG encoding, frame selection, escaping."""
 
 import io
+import re
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-from fluorojax.report.fragments import definitions, facts, figure_strip, page, range_bar
+from fluorojax.plot.display import Window, robust_window
+from fluorojax.reconstruction import Reconstruction, Status
+from fluorojax.report.document import document
+from fluorojax.report.fragments import definitions, facts, figure_strip, table
 from fluorojax.report.numbers import number
+from fluorojax.report.palettes import palette_of
+from fluorojax.report.player import json_block
 from fluorojax.report.png import encode_png
-from fluorojax.report.strips import Window, grey_palette, heat_palette, plan_strips, robust_window, strip_images
+from fluorojax.report.spec_cards import range_picture, spec_cards
+from fluorojax.report.strips import plan_strips, strip_images
+from fluorojax.spec import Spec
 
 
-@pytest.mark.parametrize("palette", [grey_palette(), heat_palette()], ids=["grey", "heat"])
+@pytest.mark.parametrize("palette", [palette_of("image"), palette_of("spread")], ids=["image", "spread"])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 13), (64, 48)])
 def test_png_decodes_to_the_palette(palette, shape):
     indices = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
@@ -23,7 +31,7 @@ def test_png_decodes_to_the_palette(palette, shape):
 @pytest.mark.parametrize("indices", [np.zeros((2, 2)), np.zeros(3, np.uint8), np.zeros((0, 2), np.uint8)])
 def test_png_takes_byte_images_only(indices):
     with pytest.raises(ValueError, match="expected uint8"):
-        encode_png(indices, grey_palette())
+        encode_png(indices, palette_of("image"))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,7 @@ def test_noise_takes_no_more_than_planned():
     shape = (4, 64, 64)
     plan, size = plan_strips(shape, 1, 1e6)
     noise = np.random.default_rng(0).uniform(size=shape)
-    images = strip_images(noise, plan, Window(0.0, 1.0), heat_palette())
+    images = strip_images(noise, plan, Window(0.0, 1.0), palette_of("spread"))
     assert 0.9 * size < sum(map(len, images)) <= size
 
 
@@ -66,7 +74,7 @@ def test_windows_ignore_what_is_not_finite():
 
 def test_frames_that_are_not_finite_can_be_shown():
     images = strip_images(
-        np.full((3, 16, 16), np.nan), plan_strips((3, 16, 16), 4, 1e6)[0], Window(0.0, 1.0), grey_palette()
+        np.full((3, 16, 16), np.nan), plan_strips((3, 16, 16), 4, 1e6)[0], Window(0.0, 1.0), palette_of("image")
     )
     assert len(images) == 3
     assert all(image.startswith("data:image/png;base64,") for image in images)
@@ -75,11 +83,12 @@ def test_frames_that_are_not_finite_can_be_shown():
 @pytest.mark.parametrize(
     "fragment",
     [
-        page("<script>x", []),
+        document("<script>x", []).partition("</head>")[0],
+        table(["<script>"], [], "<script>"),
         definitions({"<script>k": "<script>v"}),
         facts({"note": "<script>", "list": ["<script>"], "map": {"<script>": "<script>"}}),
         figure_strip(["<script>"], ["<script>"], "<script>", ""),
-        range_bar((0.0, 1.0), (0.2, 0.4), 0.3, None, "<script>"),
+        range_picture((0.0, 1.0), (0.2, 0.4), 0.3, None, "<script>"),
     ],
 )
 def test_texts_are_escaped(fragment):
@@ -98,9 +107,36 @@ def test_diagnostics_read_as_sentences():
     assert facts({}) == ""
 
 
+def test_data_never_end_their_script():
+    assert json_block({"title": "</script><script>"}) == '{"title":"\\u003c/script>\\u003cscript>"}'
+
+
+def test_a_picture_of_a_parameter_shows_where_it_lies():
+    picture = range_picture((-5.0, 5.0), (-1.0, 1.0), 0.0, 7.0, "lag", np.full((2, 10), 2.5))
+    assert '<line x1="130.0" x2="190.0" y1="44" y2="44" class="interval"/>' in picture
+    assert '<circle cx="160.0"' in picture
+    assert '<line x1="316.0"' in picture  # a truth beyond the range stands at its edge
+    tops = [float(y) for y in re.findall(r"L[\d.]+ ([\d.]+)H", picture)]
+    assert [i for i, top in enumerate(tops) if top < 44] == [45]
+    assert "draws" not in range_picture((-5.0, 5.0), (-1.0, 1.0), float("nan"), None, "lag")
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(1.234, "+1.23"), (-0.5, "-0.50"), (None, "–"), (float("nan"), "–"), (float("inf"), "∞"), (float("-inf"), "−∞")],
 )
 def test_numbers(value, text):
     assert number(value, sign=True) == text
+
+
+def test_what_the_information_says_of_combinations_stands_under_the_cards():
+    image, spec = np.zeros((4, 4), np.float32), Spec()
+    lines = ["the data determine gain_drift best", "they hardly determine <lag>"]
+    told = Reconstruction(
+        "a", image, image, spec, spec, {}, Status.CONVERGED, 1.0, {"fisher_information": {"sentences": lines}}
+    )
+    assert "Together: the data determine gain_drift best; they hardly determine &lt;lag&gt;." in spec_cards(
+        told, None, None
+    )
+    untold = Reconstruction("a", image, image, spec, spec, {}, Status.CONVERGED, 1.0)
+    assert "Together" not in spec_cards(untold, None, None)

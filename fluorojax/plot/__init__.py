@@ -1,0 +1,26 @@
+"""Figures of results: functions that take a result and return a matplotlib figure.
+
+Nothing here touches pyplot or any other global state, and matplotlib is imported only when a figure is drawn. Save a
+figure with ``figure.savefig("name.png")``; as the last line of a notebook cell it shows itself.
+"""
+
+from fluorojax.plot.calibration import coverage_curve, error_vs_sd
+from fluorojax.plot.curves import time_curve
+from fluorojax.plot.display import Window
+from fluorojax.plot.images import before_after, frame_strip, uncertainty_overlay
+from fluorojax.plot.residuals import residual_figure
+from fluorojax.plot.scenarios import scenario_bars
+from fluorojax.plot.spec import spec_posteriors
+
+__all__ = [
+    "Window",
+    "before_after",
+    "coverage_curve",
+    "error_vs_sd",
+    "frame_strip",
+    "residual_figure",
+    "scenario_bars",
+    "spec_posteriors",
+    "time_curve",
+    "uncertainty_overlay",
+]
