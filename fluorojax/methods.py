@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from fluorojax.calibration.chain import ChainPosterior
-from fluorojax.engines.map import find_mode, solve_map
+from fluorojax.engines.map import find_mode, respond_to_chain, solve_map
 from fluorojax.engines.mgvi import chain_draws, solve_mgvi
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
 from fluorojax.reconstruction import ReconstructOptions, Status
@@ -32,6 +32,8 @@ class Summary(eqx.Module):
     """Variance of x from the uncertainty of each spec parameter, in the order of ``SPEC_NAMES``."""
     correlation: Float[Array, "3 *shape"]
     """Posterior correlation of each spec parameter with x."""
+    chain_information: Float[Array, "3 3"]
+    """Fisher information about the spec parameters at the mode, per posterior standard deviation."""
     converged: Bool[Array, ""]
     stalled: Bool[Array, ""]
     diverged: Bool[Array, ""]
@@ -71,6 +73,7 @@ def _solve_map(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], k
         noise_variance=found.noise_variance,
         chain_variance=chain_variance,
         correlation=response / jnp.sqrt(jnp.maximum(total, jnp.finfo(total.dtype).tiny)),
+        chain_information=found.chain_information,
         converged=minimum.converged,
         stalled=minimum.stalled,
         diverged=minimum.diverged,
@@ -83,11 +86,11 @@ def _solve_map(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], k
 
 
 def _mgvi_inputs(chain: ChainPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
-    return chain.spec, chain_draws(chain, ranges, options.samples, options.seed)
+    return chain.spec, chain.std.as_array(), chain_draws(chain, ranges, options.samples, options.seed)
 
 
-def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Any], key: Array) -> Summary:
-    spec, outer = inputs
+def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array, Any], key: Array) -> Summary:
+    spec, std, outer = inputs
     mode = find_mode(model, data, spec, key)
     # The chain is given by its draws; the prior's hyperparameters stay where the local scales were estimated.
     held = {name: value for name, value in mode.fixed.items() if name != SPEC_SITE}
@@ -97,6 +100,7 @@ def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Any], ke
         noise_variance=found.noise_variance,
         chain_variance=found.chain_variance,
         correlation=found.correlation,
+        chain_information=respond_to_chain(model, mode, spec, std).information,
         converged=found.converged & mode.minimum.converged,
         stalled=mode.minimum.stalled,
         diverged=found.diverged | mode.minimum.diverged,

@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from fluorojax.calibration.chain import ChainPosterior, Marginal
 from fluorojax.engines.draws import NutsOptions, NutsResult
-from fluorojax.engines.map import find_mode
+from fluorojax.engines.map import find_mode, respond_to_chain
 from fluorojax.engines.nuts import sample_nuts
+from fluorojax.identifiability import describe
 from fluorojax.protocol import SceneData, SceneModel, spec_to_base
 from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.scene import Scene
@@ -26,6 +27,7 @@ _TARGET_ACCEPT, _TARGET_ACCEPT_LARGE, _LARGE = 0.8, 0.65, 50_000
 _POINTS = 1025
 
 _find_mode = jax.jit(find_mode, static_argnums=0)
+_respond_to_chain = jax.jit(respond_to_chain, static_argnums=0)
 
 
 def nuts_options(options: ReconstructOptions, pixels: int) -> NutsOptions:
@@ -47,17 +49,20 @@ def sample_scene(
     *,
     state_file: Path | None = None,
     progress: Callable[[float, str], None] | None = None,
-) -> NutsResult:
-    """Posterior draws of one scene around its mode.
+) -> tuple[NutsResult, Float[np.ndarray, "3 3"]]:
+    """Posterior draws of one scene around its mode, and the Fisher information about the chain there.
 
     **Arguments:** ``chain`` the calibrated or known chain: the mode is found at its medians, and unless
     ``options.chain`` is "joint" the spec parameters are drawn from it; ``state_file`` as in
-    :func:`fluorojax.engines.nuts.sample_nuts`. Raises ``ValueError`` as that does.
+    :func:`fluorojax.engines.nuts.sample_nuts`. The information is per posterior sd of ``chain``. Raises ``ValueError``
+    as that does.
     """
     mode_key, key = jax.random.split(jax.random.key(options.seed))
     spec = Spec.from_array(jnp.asarray(chain.spec.as_array(), jnp.result_type(float)))
     mode = _find_mode(model, data, spec, mode_key)
-    return sample_nuts(
+    std = jnp.asarray(chain.std.as_array(), jnp.result_type(float))
+    information = _respond_to_chain(model, mode, spec, std).information
+    result = sample_nuts(
         model,
         mode.data,
         {**mode.fixed, **mode.latents},
@@ -67,6 +72,7 @@ def sample_scene(
         state_file=state_file,
         progress=progress,
     )
+    return result, np.asarray(information)
 
 
 def base_quantiles(chain: ChainPosterior, ranges: SpecRanges) -> Float[np.ndarray, "points 3"]:
@@ -83,17 +89,21 @@ def summarise_scene(
     model: SceneModel,
     chain: ChainPosterior,
     result: NutsResult,
+    information: Float[np.ndarray, "3 3"],
     options: ReconstructOptions,
     seconds: float,
 ) -> Reconstruction:
     """The result of one scene as every method reports it, with the draws that were kept."""
     bounds = scene.ranges.as_dict()
     draws = {name: result.spec_draws[..., i] for i, name in enumerate(SPEC_NAMES)}
-    sentences = chain.sentences()
+    about_chain = describe(chain, information, scene.ranges)
     spec, std, interval = chain.spec, chain.std, chain.interval
     if options.chain == "joint":
         joint = {name: Marginal.from_draws(draws[name], *bounds[name]) for name in SPEC_NAMES}
-        sentences = {name: _joint_sentence(name, joint[name], chain.marginals[name]) for name in SPEC_NAMES}
+        about_chain |= {
+            "identifiability": {n: _joint_sentence(n, joint[n], chain.marginals[n]) for n in SPEC_NAMES},
+            "contraction": {name: marginal.contraction for name, marginal in joint.items()},
+        }
         spec = Spec(**{name: float(np.median(draws[name])) for name in SPEC_NAMES})
         std = Spec(**{name: float(np.std(draws[name])) for name in SPEC_NAMES})
         interval = {n: (float(np.quantile(d, 0.05)), float(np.quantile(d, 0.95))) for n, d in draws.items()}
@@ -118,7 +128,7 @@ def summarise_scene(
         "variance_share_of_chain": {
             name: float(shares[i] / np.mean(result.x_variance)) for i, name in enumerate(SPEC_NAMES)
         },
-        "identifiability": sentences,
+        **about_chain,
     }
     return Reconstruction(
         name=scene.name,

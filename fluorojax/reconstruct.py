@@ -20,6 +20,7 @@ from jaxtyping import Array
 
 from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
 from fluorojax.choices import CHAINS, METHODS
+from fluorojax.identifiability import describe
 from fluorojax.methods import BATCH_METHODS, BatchMethod, Summary, scalar_facts
 from fluorojax.models import load_model, model_for
 from fluorojax.nuts_method import nuts_options, sample_scene, summarise_scene
@@ -60,7 +61,7 @@ def reconstruct_scenes(
         groups.setdefault(scene.y.shape, []).append(scene)
     models = {shape: _model_for(shape, options) for shape in groups}
     for shape, group in groups.items():
-        models[shape].latent_shapes(_data(group[0]))
+        models[shape].latent_shapes(scene_data(group[0]))
     return _run(groups, models, options, state_file, progress)
 
 
@@ -116,15 +117,15 @@ def _sample(
             # The scene counts as done once it has its result.
             progress.update(done + 0.99 * fraction, f"{scene.name}: {note}")
 
-    result = sample_scene(
+    result, information = sample_scene(
         model,
-        _data(scene, chain.spec),
+        scene_data(scene, chain.spec),
         chain,
         options,
         state_file=None if state_file is None else state_file(scene.name),
         progress=report,
     )
-    found = summarise_scene(scene, model, chain, result, options, time.perf_counter() - begin)
+    found = summarise_scene(scene, model, chain, result, information, options, time.perf_counter() - begin)
     if progress is not None:
         progress.update(done + 1, f"{scene.name}: {result.verdict}")
     return found
@@ -168,7 +169,7 @@ def _model_for(shape: tuple[int, ...], options: ReconstructOptions) -> SceneMode
     return load_model(model_for(options.model, len(shape)))
 
 
-def _data(scene: Scene, spec: Spec | None = None) -> SceneData:
+def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
     """What a model sees of a scene. A chain taken as known may lie outside the spec ranges: they then stretch to it."""
 
     def to_array(value: object) -> Array:
@@ -206,7 +207,7 @@ def _solve_chunk(
     options: ReconstructOptions,
 ) -> Summary:
     method = BATCH_METHODS[options.method]
-    scenes = [_data(scene, chain.spec) for scene, chain in zip(chunk, chains, strict=True)]
+    scenes = [scene_data(scene, chain.spec) for scene, chain in zip(chunk, chains, strict=True)]
     inputs = [method.inputs(chain, data.ranges, options) for chain, data in zip(chains, scenes, strict=True)]
     order = [*range(len(chunk)), *[0] * (size - len(chunk))]
     mesh = Mesh(np.array(jax.local_devices()), ("scene",))
@@ -263,6 +264,6 @@ def _reconstruction(
             **facts,
             "energy_per_pixel": facts["energy"] / scene.y.size,
             "variance_share_of_chain": shares,
-            "identifiability": chain.sentences(),
+            **describe(chain, np.asarray(result.chain_information), scene.ranges),
         },
     )

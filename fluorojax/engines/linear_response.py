@@ -219,17 +219,32 @@ def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, 
     return jnp.mean(jax.lax.map(square, jax.random.split(key, samples)), axis=0)
 
 
+class ChainResponse(NamedTuple):
+    """What changes of the chain do to the mode, and what of them the data can see."""
+
+    x: Float[Array, "params *shape"]
+    """Change of the mode of x."""
+    information: Float[Array, "params params"]
+    """Fisher information about the changes with the scene integrated out (the Schur complement of the metric)."""
+
+
 def chain_response(
     target: Posterior, at: Latents, scale: Latents, rate_change: Float[Array, "params *shape"]
-) -> Float[Array, "params *shape"]:
-    """Change of the mode of x when the chain changes the rate by ``rate_change`` at fixed latents.
+) -> ChainResponse:
+    """Response of the scene when the chain changes the rate by ``rate_change`` at fixed latents.
 
     ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the chain did to the rate, as far as their prior lets them.
+    What remains of the rate, ``r = δλ + J δξ``, and the prior's cost of the move are what informs about the chain:
+    ``I = rᵀFr + δξᵀδξ``, with an error of second order in that of the solves.
     """
     linear = metric(target, at, scale)
     _, push_x = jax.linearize(target.x, at)
+    _, push = jax.linearize(target.rate, at)
 
-    def respond(change: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        return push_x(linear.solve(linear.pull(-linear.information * change)).solution)
+    def respond(change: Float[Array, "*shape"]) -> tuple[Latents, Array, Array]:
+        move = linear.solve(linear.pull(-linear.information * change)).solution
+        return move, push_x(move), jnp.sqrt(linear.information) * (change + push(move))
 
-    return jax.lax.map(respond, rate_change)
+    moves, x, remains = jax.lax.map(respond, rate_change)
+    rows = [leaf.reshape(leaf.shape[0], -1) for leaf in (remains, *jax.tree.leaves(moves))]
+    return ChainResponse(x, sum((row @ row.T for row in rows), jnp.zeros((rate_change.shape[0],) * 2, x.dtype)))

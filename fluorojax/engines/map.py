@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
 from fluorojax.engines.lbfgs import Minimum, minimise
-from fluorojax.engines.linear_response import chain_response, sample_variance
+from fluorojax.engines.linear_response import ChainResponse, chain_response, sample_variance
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 from fluorojax.spec import Spec
 
@@ -47,6 +47,8 @@ class MapResult(eqx.Module):
     """Posterior variance of x at fixed chain: photon noise and prior."""
     chain_response: Float[Array, "3 *shape"]
     """Change of x per posterior standard deviation of each spec parameter, in the order of ``SPEC_NAMES``."""
+    chain_information: Float[Array, "3 3"]
+    """Fisher information about the spec parameters with the scene integrated out, per posterior standard deviation."""
     minimum: Minimum
 
 
@@ -80,10 +82,17 @@ def solve_map(
     mode = find_mode(model, data, spec, key, max_iterations=max_iterations, tolerance=tolerance)
     data, latents, fixed = mode.data, mode.latents, mode.fixed
     target = posterior(model, data, fixed)
+    response = respond_to_chain(model, mode, spec, spec_std)
     if model.pixel_variance is not None:
         noise = model.pixel_variance(data, model.sites(data, {**fixed, **latents}))
     else:
         noise = sample_variance(target, latents, mode.scale, key, samples)
+    return MapResult(target.x(latents), noise, response.x, response.information, mode.minimum)
+
+
+def respond_to_chain(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "3"]) -> ChainResponse:
+    """Response of the mode to one posterior standard deviation of each spec parameter. Pure and traceable."""
+    data, latents, fixed = mode.data, mode.latents, mode.fixed
 
     def rate_of_spec(values: Float[Array, "3"]) -> Float[Array, "*shape"]:
         base = spec_to_base(Spec.from_array(values), data.ranges)
@@ -96,8 +105,7 @@ def solve_map(
     up = jnp.clip(centre + steps, low, high)
     down = jnp.clip(centre - steps, low, high)
     change = 0.5 * (jax.lax.map(rate_of_spec, up) - jax.lax.map(rate_of_spec, down))
-    response = chain_response(target, latents, mode.scale, change)
-    return MapResult(target.x(latents), noise, response, mode.minimum)
+    return chain_response(posterior(model, data, fixed), latents, mode.scale, change)
 
 
 def find_mode(

@@ -128,21 +128,27 @@ def test_the_key_fixes_the_variance(variance_of):
 
 def test_the_mode_moves_as_the_chain_makes_it(linear):
     changes = np.random.default_rng(3).normal(size=(3, *linear.shape))
-    response = chain_response(linear.target, linear.at, linear.scale, jnp.asarray(changes, jnp.float32))
+    response, information = chain_response(linear.target, linear.at, linear.scale, jnp.asarray(changes, jnp.float32))
     moved = -np.linalg.solve(linear.metric, linear.jacobian.T @ changes.reshape(3, -1).T / linear.sigma**2)
     exact = (linear.to_x @ moved).T.reshape(3, *linear.shape)
     # Conjugate gradients stop at a relative residual of one per cent.
     assert np.abs(np.asarray(response) - exact).max() < 0.03 * np.abs(exact).max()
+    # The Schur complement of the joint metric, where the closed form cancels and the sum of squares does not.
+    seen = changes.reshape(3, -1) @ changes.reshape(3, -1).T / linear.sigma**2
+    pulled = linear.jacobian.T @ changes.reshape(3, -1).T / linear.sigma**2
+    schur = seen - pulled.T @ np.linalg.solve(linear.metric, pulled)
+    np.testing.assert_allclose(information, schur, rtol=2e-3, atol=2e-3 * np.abs(schur).max())
 
 
 def test_a_chain_that_does_not_change_the_rate_does_not_move_the_mode(linear):
     response = chain_response(linear.target, linear.at, linear.scale, jnp.zeros((1, *linear.shape)))
-    np.testing.assert_array_equal(response, np.zeros((1, *linear.shape)))
+    np.testing.assert_array_equal(response.information, np.zeros((1, 1)))
+    np.testing.assert_array_equal(response.x, np.zeros((1, *linear.shape)))
 
 
 def test_the_preconditioner_does_not_change_the_answer(linear):
     change = jnp.asarray(np.random.default_rng(4).normal(size=(1, *linear.shape)), jnp.float32)
     other = {"first": jnp.array([0.07, 0.1, 0.15]), "second": jnp.full((2, 2), 0.12)}
-    first = np.asarray(chain_response(linear.target, linear.at, linear.scale, change))
-    second = np.asarray(chain_response(linear.target, linear.at, other, change))
+    first = np.asarray(chain_response(linear.target, linear.at, linear.scale, change).x)
+    second = np.asarray(chain_response(linear.target, linear.at, other, change).x)
     assert np.abs(first - second).max() < 0.1 * np.abs(first).max()
