@@ -138,6 +138,45 @@ class SceneModel:
             raise ValueError(f"model {self.name}: HYPERPARAMETERS names {', '.join(unknown)}; no such latent sites")
         return {name: site["fn"].shape() for name, site in latents.items()}
 
+    def check_hooks(self, data: SceneData) -> None:
+        """Trace the optional hooks on one scene and check what they return.
+
+        Raises ``ValueError`` naming the model, the hook and what was expected.
+        """
+
+        def result_of(hook: str, *arguments: Any) -> Any:
+            try:
+                return jax.eval_shape(getattr(self, hook), *arguments)
+            except Exception as error:  # the user's program, as in latent_shapes
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise ValueError(
+                    f"model {self.name}: {hook} cannot run on counts of shape {data.counts.shape}: {reason}"
+                ) from error
+
+        middle = Spec.from_array(jnp.asarray(data.ranges.mean(), data.counts.dtype))
+        aux = data.aux if self.initial_aux is None else result_of("initial_aux", data, middle)
+        now = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
+        latents = {name: jnp.zeros(shape, data.counts.dtype) for name, shape in self.latent_shapes(data).items()}
+        sites = jax.eval_shape(self.sites, now, latents)
+        if self.update_aux is not None:
+            updated = result_of("update_aux", now, sites)
+            if (found := _layout(updated)) != (expected := _layout(aux)):
+                raise ValueError(
+                    f"model {self.name}: update_aux returns {found}; expected the structure of initial_aux, {expected}"
+                )
+        if self.pixel_variance is not None:
+            shape = jnp.shape(result_of("pixel_variance", now, sites))
+            if shape != data.counts.shape:
+                raise ValueError(
+                    f"model {self.name}: pixel_variance has shape {shape}; expected that of the counts, "
+                    f"{data.counts.shape}"
+                )
+
+
+def _layout(tree: PyTree) -> str:
+    """Structure and shapes of a pytree in one line."""
+    return str(jax.tree.map(lambda leaf: "×".join(map(str, jnp.shape(leaf))) or "scalar", tree))
+
 
 def _base(distribution: Distribution) -> Distribution:
     """The distribution inside ``to_event`` and ``expand``."""

@@ -62,6 +62,7 @@ def reconstruct_scenes(
     models = {shape: _model_for(shape, options) for shape in groups}
     for shape, group in groups.items():
         models[shape].latent_shapes(scene_data(group[0]))
+        models[shape].check_hooks(scene_data(group[0]))
     return _run(groups, models, options, state_file, progress)
 
 

@@ -88,6 +88,42 @@ def test_a_latent_scaled_by_the_data_is_not_standard():
         check(model)
 
 
+def hooked(**hooks):
+    """A model inside the protocol with the given hooks."""
+    sound = {
+        "initial_aux": lambda data, spec: {"scale": jnp.ones((2, 3))},
+        "update_aux": lambda data, sites: {"scale": data.aux["scale"] * jnp.mean(sites["x"])},
+        "pixel_variance": lambda data, sites: sites["x"] ** 2,
+    }
+    return SceneModel("mine", good, (), 2, **(sound | hooks))
+
+
+def broken_hook(*arguments):
+    raise KeyError("statik")
+
+
+HOOK_VIOLATIONS = {
+    "initial": ({"initial_aux": broken_hook}, r"initial_aux cannot run on counts of shape \(3, 4, 5\): 'statik'"),
+    "update": ({"update_aux": broken_hook}, r"update_aux cannot run .*: 'statik'"),
+    "structure": ({"update_aux": lambda data, sites: jnp.ones(2)}, r"update_aux returns 2; .* \{'scale': '2×3'\}"),
+    "shape": ({"update_aux": lambda data, sites: {"scale": jnp.ones(6)}}, r"update_aux returns \{'scale': '6'\}"),
+    "variance": ({"pixel_variance": lambda data, sites: jnp.ones((4, 5))}, r"pixel_variance has shape \(4, 5\); exp"),
+}
+
+
+@pytest.mark.parametrize("case", HOOK_VIOLATIONS)
+def test_a_hook_that_fails_is_one_line_that_names_it(case):
+    hooks, message = HOOK_VIOLATIONS[case]
+    with pytest.raises(ValueError, match=rf"^model mine: {message}"):
+        hooked(**hooks).check_hooks(DATA)
+
+
+def test_sound_hooks_and_none_pass():
+    hooked().check_hooks(DATA)
+    hooked(update_aux=None, pixel_variance=None).check_hooks(DATA)
+    SceneModel("mine", good).check_hooks(DATA)
+
+
 def test_x_must_be_deterministic():
     def model(data):
         good(data, x=None)
