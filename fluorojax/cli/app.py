@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from fluorojax.cli.benchmark import benchmark
 from fluorojax.cli.calibrate_check import calibrate_check
 from fluorojax.cli.demo import demo
 from fluorojax.cli.models import models
@@ -19,6 +20,7 @@ from fluorojax.cli.report import report
 from fluorojax.cli.scenarios import scenarios
 from fluorojax.cli.score import score
 from fluorojax.cli.simulate import simulate
+from fluorojax.cli.subtract import subtract
 
 app = typer.Typer(
     name="fluorojax",
@@ -26,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (simulate, reconstruct, score, scenarios, report, calibrate_check, demo, models):
+for _command in (simulate, reconstruct, score, scenarios, benchmark, report, subtract, calibrate_check, demo, models):
     app.command()(_command)
 
 

@@ -1,0 +1,44 @@
+"""The interface of the classical methods: counts and protocol in, attenuation out."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from fluorojax.acquisition import Acquisition
+from fluorojax.spec import Spec
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a method says about one scene."""
+
+    x_hat: Float[np.ndarray, "*shape"]
+    """Normalised attenuation, float32, shape of the counts."""
+    x_std: Float[np.ndarray, "*shape"] | None = None
+    """Standard deviation of its noise, float32; None where the method gives none."""
+
+
+@dataclass(frozen=True)
+class ClassicalMethod(ABC):
+    """A method; its fields are its parameters, their defaults the values frozen by ``benchmarks/tune_classical.py``.
+
+    The defaults were chosen on simulated scenes of seed 9000, which no benchmark uses.
+    """
+
+    @abstractmethod
+    def __call__(self, y: Float[np.ndarray, "T H W"], acquisition: Acquisition, spec: Spec | None = None) -> Estimate:
+        """Estimate the attenuation from counts.
+
+        **Arguments:** ``y`` counts, quanta per pixel and frame; ``acquisition`` the nominal protocol; ``spec`` the
+        offsets of the chain to assume, None for the nominal chain. **Raises** ``ValueError`` for counts of another
+        rank, ``ModuleNotFoundError`` where the package that does the work is not installed.
+        """
+
+
+def as_stack(y: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "T H W"]:
+    """The counts in float32, checked to be a sequence."""
+    if y.ndim != 3:
+        raise ValueError(f"y has shape {y.shape}; expected a sequence (T, H, W)")
+    return np.asarray(y, np.float32)
