@@ -38,6 +38,7 @@ from fluorojax.acquisition import Acquisition
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 
 SPEC_SITE = "spec_base"
+"""Name of the latent site that :func:`spec_prior` samples."""
 # Keeps the inverse of the uniform-to-normal map finite at the edges of a range.
 _EDGE = 1e-6
 

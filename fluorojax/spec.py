@@ -19,13 +19,16 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 SPEC_NAMES = ("motion_blur", "lag", "gain_drift")
+"""The parameters, in the order of every array of them."""
 SPEC_UNITS = {"motion_blur": "ms", "lag": "ms", "gain_drift": "%/frame"}
+"""Their units."""
 
 TIERS: dict[str, dict[str, tuple[float, float]]] = {
     "public": {"motion_blur": (-5.0, 10.0), "lag": (-3.0, 6.0), "gain_drift": (-0.5, 1.0)},
     "dev": {"motion_blur": (-6.0, 9.0), "lag": (-3.6, 5.4), "gain_drift": (-0.6, 0.9)},
     "hidden": {"motion_blur": (-3.5, 11.5), "lag": (-2.1, 6.9), "gain_drift": (-0.35, 1.15)},
 }
+"""Published ranges, (min, max) by tier and parameter."""
 
 
 class Spec(eqx.Module):

@@ -65,7 +65,7 @@ class Coordinates(eqx.Module):
     origin: Latents
     scale: Latents
     response: Latents
-    """R: change of each field per unit of each bent shared latent, shape (shared, *site shape)."""
+    """R: change of each field per unit of each bent shared latent, shape ``(shared, *site shape)``."""
     centring: Latents
     """C: relative change of each field per unit of each shared latent, same shapes."""
     held: Latents

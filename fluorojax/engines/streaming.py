@@ -89,7 +89,7 @@ class CoMoments(eqx.Module):
     image_mean: Float[Array, "..."]
     image_squares: Float[Array, "..."]
     products: Float[Array, "..."]
-    """Sums of products of deviations, shape (numbers, *shape)."""
+    """Sums of products of deviations, shape ``(numbers, *shape)``."""
 
     @classmethod
     def zero(cls, numbers: int, shape: Sequence[int]) -> "CoMoments":

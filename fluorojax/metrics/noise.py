@@ -42,7 +42,7 @@ class NoisePower:
         return self.power.sum(axis=(1, 2)) * self.steps[1] * self.steps[2]
 
     def radial(self, bins: int = 16) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
-        """Frequency and mean of :meth:`spatial` in ``bins`` rings |f| up to the Nyquist frequency.
+        """Frequency and mean of :meth:`spatial` in ``bins`` rings ``|f|`` up to the Nyquist frequency.
 
         The zero frequency, which detrending removes, is left out; empty rings hold NaN.
         """

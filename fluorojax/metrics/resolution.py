@@ -22,7 +22,7 @@ class EdgeTransfer:
 
     frequency: Float[np.ndarray, " f"]
     transfer: Float[np.ndarray, " f"]
-    """|MTF|, one at zero frequency."""
+    """``|MTF|``, one at zero frequency."""
     distance: Float[np.ndarray, " q"]
     """From the edge, positive on the brighter side."""
     edge_spread: Float[np.ndarray, " q"]

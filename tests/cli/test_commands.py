@@ -42,7 +42,17 @@ def test_help_needs_no_jax():
     code = "import sys; from fluorojax.cli import main; code = main(['--help']); sys.exit(code or 'jax' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert process.returncode == 0
-    for command in ("simulate", "reconstruct", "score", "scenarios", "report", "demo", "models", "subtract", "benchmark"):
+    for command in (
+        "simulate",
+        "reconstruct",
+        "score",
+        "scenarios",
+        "report",
+        "demo",
+        "models",
+        "subtract",
+        "benchmark",
+    ):
         assert command in process.stdout
 
 
