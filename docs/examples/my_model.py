@@ -1,0 +1,27 @@
+"""A model of one's own: a stationary image at rest behind a detector with veiling glare."""
+
+import jax.numpy as jnp
+import numpyro
+from numpyro.distributions import Normal, Poisson
+
+from fluorojax.physics import FluoroscopyOperator, VeilingGlare
+from fluorojax.priors import Bands, LocalScales, static_field, static_spectrum
+from fluorojax.protocol import spec_prior
+
+# The chain of the published task, with one more stage.
+OPERATOR = FluoroscopyOperator(psf=VeilingGlare(share=0.079, radius=20.0))
+
+
+def model(data):
+    frames, height, width = data.counts.shape
+    bands = Bands(frames, height, width)
+    spec = spec_prior(data.ranges)
+
+    white = numpyro.sample("static", Normal(0.0, 1.0).expand((height, width)).to_event(2))
+    level = numpyro.sample("level", Normal(0.0, 1.0))
+    power = static_spectrum(bands, 0.1, 3.0)
+    image = 0.5 + 0.25 * level + static_field(bands, LocalScales.ones(bands), jnp.sqrt(power) * white)
+
+    x = numpyro.deterministic("x", jnp.broadcast_to(image, data.counts.shape))
+    rate = numpyro.deterministic("rate", OPERATOR(x, spec, data.acquisition))
+    numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
