@@ -125,8 +125,18 @@ def cost_document(found: Sequence[tuple[CostPoint, dict[str, Any]]], facts: dict
             "against": meaning,
             "points": [{**asdict(point), **row} for point, row in rows],
             "exponents": exponents,
+            "bytes_per_value": _bytes_per_value(good),
         }
     return document
+
+
+def _bytes_per_value(good: Sequence[tuple[CostPoint, dict[str, Any]]]) -> float | None:
+    """Growth of the peak from the smallest to the largest point, bytes per frame and pixel of all scenes."""
+    sizes = [(point.frames * point.size**2 * point.batch, row["peak_mb"]) for point, row in good]
+    if len(sizes) < 2:
+        return None
+    (small, low), (large, high) = min(sizes), max(sizes)
+    return (high - low) * 1024**2 / (large - small)
 
 
 def cost_markdown(document: dict[str, Any]) -> str:
@@ -151,6 +161,8 @@ def cost_markdown(document: dict[str, Any]) -> str:
             for name, fit in content["exponents"].items()
             if fit is not None
         ]
+        if content["bytes_per_value"] is not None:
+            fits.append(f"memory grows by {content['bytes_per_value']:.0f} bytes per frame and pixel")
         lines += ["", f"Fitted: {'; '.join(fits)}." if fits else "Too few points for a fit.", ""]
     return "\n".join(lines)
 
@@ -158,7 +170,7 @@ def cost_markdown(document: dict[str, Any]) -> str:
 _COST_LEGEND = (
     "The first call includes the compilation, the second is the measurement; calibration and uncertainty map are "
     "included. Memory: peak of the process over both calls, and how much of it was added to interpreter, libraries and "
-    "scenes."
+    "scenes; most of that is the compiler's, whatever the size, so that its exponent is small."
 )
 
 
@@ -174,22 +186,23 @@ def draw_costs(document: dict[str, Any], path: Path) -> None:
     for column, (name, content) in enumerate(curves.items()):
         good = [point for point in content["points"] if point["status"] == "ok"]
         numbers = np.array([point["value"] for point in good], float)
-        for row, measure in enumerate(("CPU s", "added memory, MB")):
-            axis, fit = axes[row, column], content["exponents"][measure]
-            values = np.array([_MEASURES[measure](point) for point in good], float)
-            axis.loglog(numbers, values, "o", color="#1f4e8c")
-            if fit is not None:
-                middle = np.exp(np.mean(np.log(values[values > 0])))
-                line = middle * (numbers / np.exp(np.mean(np.log(numbers[values > 0])))) ** fit["slope"]
-                axis.loglog(numbers, line, color="#c2571a", label=f"exponent {fit['slope']:.2f}")
-                axis.legend(frameon=False, fontsize=9)
+        seconds, fit = np.array([point["cpu_seconds"] for point in good], float), content["exponents"]["CPU s"]
+        axes[0, column].loglog(numbers, seconds, "o", color="#1f4e8c")
+        if fit is not None:
+            centre = np.exp(np.mean(np.log(numbers))), np.exp(np.mean(np.log(seconds)))
+            line = centre[1] * (numbers / centre[0]) ** fit["slope"]
+            axes[0, column].loglog(numbers, line, color="#c2571a", label=f"exponent {fit['slope']:.2f}")
+            axes[0, column].legend(frameon=False, fontsize=9)
+        axes[1, column].semilogx(numbers, [point["peak_mb"] for point in good], "o-", color="#1f4e8c")
+        for axis in axes[:, column]:
             axis.set_xticks(numbers, [f"{n:g}" for n in numbers])
-            axis.minorticks_off()
+            axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             axis.grid(color="#ececec")
             axis.spines[["top", "right"]].set_visible(False)
         axes[0, column].set_title(content["against"], fontsize=9)
         axes[1, column].set_xlabel(name)
+    axes[1, 0].set_ylim(0, 1.1 * axes[1, 0].get_ylim()[1])
     axes[0, 0].set_ylabel("processor seconds")
-    axes[1, 0].set_ylabel("added memory, MB")
+    axes[1, 0].set_ylabel("peak memory, MB")
     with atomic_output(path, overwrite=True) as temporary, writing(path):
         figure.savefig(temporary, dpi=130, format="png")

@@ -13,6 +13,7 @@ as the coordinates then make fields and chain independent.
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,7 @@ def sample_nuts(
             state |= begin(coordinates, state["aux"], chain_key) | {"records": state["records"]}
         elif done == warm:
             state["grid"] = jax.jit(lambda pilot: Grid.around(pool(pilot)))(chains.stream.pilot)
+            state["chains"] = _share_step_size(chains)
         if state_file is not None:
             save_state(state_file, state, marks, done)
         if progress is not None:
@@ -288,6 +290,13 @@ def _keep_field_mass(state: HMCState) -> HMCState:
 
     masses = {n: unit(getattr(adapt, n)) for n in ("inverse_mass_matrix", "mass_matrix_sqrt", "mass_matrix_sqrt_inv")}
     return state._replace(adapt_state=adapt._replace(**masses))
+
+
+def _share_step_size(chains: _Chain) -> _Chain:
+    """Every chain with the median step of all: each alone is a noisy estimate, and a small one doubles trajectories."""
+    steps = chains.hmc.adapt_state.step_size
+    adapted = chains.hmc.adapt_state._replace(step_size=jnp.full_like(steps, jnp.median(steps)))
+    return replace(chains, hmc=chains.hmc._replace(adapt_state=adapted))
 
 
 def _checked_chain(chain: np.ndarray) -> Float[Array, "points 3"]:

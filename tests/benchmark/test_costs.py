@@ -5,7 +5,15 @@ import sys
 import numpy as np
 import pytest
 
-from fluorojax.benchmark.costs import CostPoint, cost_document, cost_markdown, cost_points, fit_exponent, run_costs
+from fluorojax.benchmark.costs import (
+    CostPoint,
+    cost_document,
+    cost_markdown,
+    cost_points,
+    draw_costs,
+    fit_exponent,
+    run_costs,
+)
 from fluorojax.benchmark.rows import RowStore
 from fluorojax.progress import ProgressDisplay
 
@@ -61,9 +69,12 @@ def test_points_are_measured_once_and_fitted(tmp_path):
     exponents = document["curves"]["frames"]["exponents"]
     assert exponents["wall s"]["slope"] == pytest.approx(1.0)
     assert exponents["added memory, MB"]["slope"] == pytest.approx(1.0)
+    draw_costs(document, tmp_path / "costs.png")
+    assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
     text = cost_markdown(document)
     assert "| 8 | 9.00 | 0.80 | 1.60 | 102 | 2 | |" in text
     assert "wall s ∝ n^1.00 ± 0.00" in text
+    assert document["curves"]["frames"]["bytes_per_value"] == pytest.approx(1024**2 / 1e3)
 
 
 def test_a_failed_point_is_a_row_with_its_reason(tmp_path):

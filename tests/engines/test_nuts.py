@@ -150,6 +150,8 @@ def test_a_run_reports_its_effort_and_that_it_converged(run):
     assert run.divergences == 0
     assert 0.6 < run.acceptance < 0.99
     assert run.step_size.shape == (2,)
+    assert run.step_size[0] == run.step_size[1]  # the chains pool what they learnt in the warm-up
+    assert np.ptp(run.sample_stats["step_size"]) == 0
     assert run.leapfrog_steps == run.sample_stats["n_steps"].sum() >= 1600
     assert run.warmup_steps >= 400
     assert run.at_limit == 0
