@@ -154,6 +154,8 @@ class SceneModel:
                     f"model {self.name}: {hook} cannot run on counts of shape {data.counts.shape}: {reason}"
                 ) from error
 
+        if self.initial_aux is self.update_aux is self.pixel_variance is None:
+            return
         middle = Spec.from_array(jnp.asarray(data.ranges.mean(), data.counts.dtype))
         aux = data.aux if self.initial_aux is None else result_of("initial_aux", data, middle)
         now = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)

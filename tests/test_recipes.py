@@ -90,7 +90,7 @@ class StubEngine:
     def __init__(self):
         self.diverging, self.failing, self.seen = set(), set(), []
 
-    def __call__(self, scenes, options, *, progress=None):
+    def __call__(self, scenes, options, *, state_file=None, progress=None):
         for scene in list(scenes):
             if scene.name in self.failing:
                 raise KeyboardInterrupt

@@ -328,7 +328,7 @@ def test_a_single_frame_keeps_the_priors_of_its_chain():
     [
         ({"method": "gibbs"}, "method is 'gibbs'; expected one of map, mgvi"),
         ({"samples": 0}, "samples is 0; expected a positive number of mirrored pairs"),
-        ({"chain": "guessed"}, "chain is 'guessed'; expected one of calibrated, nominal, true"),
+        ({"chain": "guessed"}, "chain is 'guessed'; expected one of calibrated, joint, nominal, true"),
         ({"batch": 0}, "batch is 0; expected a positive number of scenes"),
         ({"batch": -2}, "batch is -2; expected a positive number of scenes"),
         ({"model": "nothing"}, "model is 'nothing'; expected one of"),
