@@ -279,7 +279,10 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
         if handle.attrs.get("format") != "fluorojax NUTS state 1":
             raise ValueError(f"resume is {path}: not a NUTS state file of this version; expected one")
         if other := [name for name, digest in marks.items() if handle.attrs.get(f"sha256 of {name}") != digest]:
-            raise ValueError(f"resume is {path}: state of a run with other {', '.join(other)}; expected the same run")
+            raise ValueError(
+                f"resume is {path}: state of a run with other {', '.join(other)}; expected the same run "
+                "(delete it to start afresh)"
+            )
         leaves = []
         for name, leaf in _named(like):
             wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf

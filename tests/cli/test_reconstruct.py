@@ -58,6 +58,17 @@ def test_an_interrupted_run_is_continued(run, engine, challenge, out, failure, c
     assert list_reconstructions(out) == ["sample_00", "sample_01", "sample_02"]
 
 
+def test_an_interrupted_run_tells_where_its_chains_are(run, engine, challenge, out):
+    state = out.with_name("out.h5.sample_01.state")
+    state.write_bytes(b"as the sampler left it")
+    engine.failing = {"sample_01": KeyboardInterrupt()}
+    code, _, stderr = run("reconstruct", challenge, "-o", out, "--method", "nuts")
+    assert code == 130
+    assert f"the chains so far are kept in {state}; the same command continues them" in stderr
+    assert "sample_00.state" not in stderr
+    assert state.exists()
+
+
 def test_an_interrupted_overwrite_keeps_its_finished_scenes(run, engine, challenge, out):
     out.write_text("an older result")
     command = ("reconstruct", challenge, "-o", out, "--overwrite")
