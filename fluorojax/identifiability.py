@@ -40,6 +40,10 @@ class FisherInformation:
 
     def sentences(self) -> list[str]:
         """Best and worst determined combination, and which parameters trade against each other."""
+        if self.std[0] > _UNDETERMINED:
+            return [
+                f"under the scene prior the data determine none of the three: {self.std[0]:.2g} of a prior sd remains"
+            ]
         best, worst = self._name(0), self._name(2)
         lines = [f"under the scene prior the data determine {best} best, to {self.std[0]:.2g} of its prior sd"]
         if self.std[2] > _UNDETERMINED:

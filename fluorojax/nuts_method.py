@@ -12,7 +12,7 @@ from jaxtyping import Float
 from fluorojax.calibration.chain import ChainPosterior, Marginal
 from fluorojax.engines.draws import NutsOptions, NutsResult
 from fluorojax.engines.map import find_mode, respond_to_chain
-from fluorojax.engines.nuts import sample_nuts
+from fluorojax.engines.nuts import chain_levels, sample_nuts
 from fluorojax.identifiability import describe
 from fluorojax.protocol import SceneData, SceneModel, spec_to_base
 from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
@@ -25,6 +25,11 @@ _SETTLE = 60
 # that gives it is close to the largest stable one, and a smaller step is safer.
 _TARGET_ACCEPT, _TARGET_ACCEPT_LARGE, _LARGE = 0.8, 0.65, 50_000
 _POINTS = 1025
+
+
+class ModeDivergedError(ValueError):
+    """The mode that the sampler starts from could not be found."""
+
 
 _find_mode = jax.jit(find_mode, static_argnums=0)
 _respond_to_chain = jax.jit(respond_to_chain, static_argnums=0)
@@ -55,11 +60,13 @@ def sample_scene(
     **Arguments:** ``chain`` the calibrated or known chain: the mode is found at its medians, and unless
     ``options.chain`` is "joint" the spec parameters are drawn from it; ``state_file`` as in
     :func:`fluorojax.engines.nuts.sample_nuts`. The information is per posterior sd of ``chain``. Raises ``ValueError``
-    as that does.
+    as that does, and :class:`ModeDivergedError` where there is no mode to start from.
     """
     mode_key, key = jax.random.split(jax.random.key(options.seed))
     spec = Spec.from_array(jnp.asarray(chain.spec.as_array(), jnp.result_type(float)))
     mode = _find_mode(model, data, spec, mode_key)
+    if bool(mode.minimum.diverged):
+        raise ModeDivergedError("the energy or its gradient was not finite at the start")
     std = jnp.asarray(chain.std.as_array(), jnp.result_type(float))
     information = _respond_to_chain(model, mode, spec, std).information
     result = sample_nuts(
@@ -76,8 +83,8 @@ def sample_scene(
 
 
 def base_quantiles(chain: ChainPosterior, ranges: SpecRanges) -> Float[np.ndarray, "points 3"]:
-    """Quantiles of the standard-normal latents of the spec parameters at evenly spaced probabilities."""
-    levels = np.linspace(0.0, 1.0, _POINTS)
+    """Quantiles of the latents of the spec parameters, at :func:`fluorojax.engines.nuts.chain_levels`."""
+    levels = chain_levels(_POINTS)
     values = [[chain.marginals[name].quantile(level) for name in SPEC_NAMES] for level in levels]
     base = np.asarray(spec_to_base(Spec.from_array(jnp.asarray(values, jnp.result_type(float))), ranges))
     # Rounding must not make them descend.

@@ -146,6 +146,7 @@ class SceneModel:
         """
 
         def result_of(hook: str, *arguments: Any) -> Any:
+            # `sites` is the model itself: it has to run with what initial_aux returned.
             try:
                 return jax.eval_shape(getattr(self, hook), *arguments)
             except Exception as error:  # the user's program, as in latent_shapes
@@ -160,7 +161,7 @@ class SceneModel:
         aux = data.aux if self.initial_aux is None else result_of("initial_aux", data, middle)
         now = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
         latents = {name: jnp.zeros(shape, data.counts.dtype) for name, shape in self.latent_shapes(data).items()}
-        sites = jax.eval_shape(self.sites, now, latents)
+        sites = result_of("sites", now, latents)
         if self.update_aux is not None:
             updated = result_of("update_aux", now, sites)
             if (found := _layout(updated)) != (expected := _layout(aux)):
@@ -177,8 +178,12 @@ class SceneModel:
 
 
 def _layout(tree: PyTree) -> str:
-    """Structure and shapes of a pytree in one line."""
-    return str(jax.tree.map(lambda leaf: "×".join(map(str, jnp.shape(leaf))) or "scalar", tree))
+    """Structure, shapes and types of a pytree in one line."""
+
+    def of(leaf: Any) -> str:
+        return f"{'×'.join(map(str, jnp.shape(leaf))) or 'scalar'} {jnp.result_type(leaf)}"
+
+    return str(jax.tree.map(of, tree))
 
 
 def _base(distribution: Distribution) -> Distribution:

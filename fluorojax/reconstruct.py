@@ -23,10 +23,10 @@ from fluorojax.choices import CHAINS, METHODS
 from fluorojax.identifiability import describe
 from fluorojax.methods import BATCH_METHODS, BatchMethod, Summary, scalar_facts
 from fluorojax.models import load_model, model_for
-from fluorojax.nuts_method import nuts_options, sample_scene, summarise_scene
+from fluorojax.nuts_method import ModeDivergedError, nuts_options, sample_scene, summarise_scene
 from fluorojax.progress import Progress
 from fluorojax.protocol import SceneData, SceneModel
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions
+from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 
@@ -118,14 +118,20 @@ def _sample(
             # The scene counts as done once it has its result.
             progress.update(done + 0.99 * fraction, f"{scene.name}: {note}")
 
-    result, information = sample_scene(
-        model,
-        scene_data(scene, chain.spec),
-        chain,
-        options,
-        state_file=None if state_file is None else state_file(scene.name),
-        progress=report,
-    )
+    try:
+        result, information = sample_scene(
+            model,
+            scene_data(scene, chain.spec),
+            chain,
+            options,
+            state_file=None if state_file is None else state_file(scene.name),
+            progress=report,
+        )
+    except ModeDivergedError as error:
+        seconds, nothing = time.perf_counter() - begin, np.zeros(scene.y.shape, np.float32)
+        facts = {"model": model.name, "verdict": f"diverged: {error}", "identifiability": chain.sentences()}
+        where = (scene.name, nothing, nothing, chain.spec, chain.std, chain.interval)
+        return Reconstruction(*where, Status.DIVERGED, seconds, facts)
     found = summarise_scene(scene, model, chain, result, information, options, time.perf_counter() - begin)
     if progress is not None:
         progress.update(done + 1, f"{scene.name}: {result.verdict}")

@@ -97,7 +97,7 @@ def reconstruct_file(
             if writer.finished:
                 finished = f"{len(writer.finished)} of {len(names)} finished scenes are kept in {writer.partial}"
                 notify(f"{finished}; the same command continues the run")
-            for state in (sampler_state(output, name) for name in pending):
+            for state in (sampler_state(output, name) for name in pending if name not in writer.finished):
                 if state.exists():
                     notify(f"the chains so far are kept in {state}; the same command continues them")
             raise

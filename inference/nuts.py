@@ -12,12 +12,13 @@ a scene has not converged or diverged, 2 bad input, 130 interrupted.
 """
 
 import argparse
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from fluorojax.engines.draws import write_netcdf
-from fluorojax.io import InputError, check_output
+from fluorojax.io import InputError, check_output, iter_reconstructions
 from fluorojax.progress import make_progress
 from fluorojax.reconstruct_file import reconstruct_file
 from fluorojax.reconstruction import Reconstruction, ReconstructOptions
@@ -51,15 +52,13 @@ def main() -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     arguments = parser.parse_args()
 
-    def finish(result: Reconstruction) -> None:
-        show(result)
-        if arguments.netcdf is not None:
-            write_netcdf(arguments.netcdf / f"{result.name}.nc", result, overwrite=True)
-
     settings = ("model", "seed", "chain", "chains", "warmup", "draws")
     try:
         options = ReconstructOptions(method="nuts", **{name: getattr(arguments, name) for name in settings})
         if arguments.netcdf is not None:
+            for package in ("xarray", "h5netcdf"):
+                importlib.import_module(package)  # before hours of sampling rather than after
+            arguments.netcdf.mkdir(parents=True, exist_ok=True)
             check_output(arguments.netcdf / "scene.nc", inputs=[arguments.source], overwrite=True)
         with make_progress("nuts") as progress:
             outcome = reconstruct_file(
@@ -67,10 +66,14 @@ def main() -> int:
                 arguments.output,
                 options,
                 overwrite=arguments.overwrite,
-                on_result=finish,
+                on_result=show,
                 progress=progress,
                 notify=tell,
             )
+        if arguments.netcdf is not None:
+            for result in iter_reconstructions(arguments.output):
+                if result.draws:
+                    write_netcdf(arguments.netcdf / f"{result.name}.nc", result, overwrite=True)
     except (InputError, ValueError, ImportError) as error:
         tell(error)
         return 2

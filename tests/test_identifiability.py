@@ -53,6 +53,11 @@ def test_parameters_that_trade_against_each_other_are_named():
     assert fisher.sentences()[2].startswith("motion_blur and lag trade against each other")
 
 
+def test_where_nothing_is_determined_nothing_is_named():
+    (only,) = fisher_information(np.zeros((3, 3)), chain_of(1, 1, 1), RANGES).sentences()
+    assert only == "under the scene prior the data determine none of the three: 1 of a prior sd remains"
+
+
 def test_rounding_below_zero_counts_as_no_information():
     fisher = fisher_information(np.diag([-1e-6, 1.0, 2.0]), chain_of(1, 1, 1), RANGES)
     assert fisher.eigenvalues[-1] == 0

@@ -15,6 +15,7 @@ from scipy.stats import norm
 from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
 from fluorojax.cli import main as fluorojax
 from fluorojax.engines.draws import to_datatree
+from fluorojax.engines.nuts import chain_levels
 from fluorojax.io import read_reconstruction, read_scene, write_challenge
 from fluorojax.nuts_method import base_quantiles
 from fluorojax.reconstruct import reconstruct_scenes
@@ -81,7 +82,7 @@ def test_a_run_goes_on_where_it_was_left_unconverged(files, tmp_path, capsys):
     assert run(files, out, 10) == 1
     captured = capsys.readouterr()
     assert "not converged" in captured.out
-    assert re.search(r"out\.h5: sample_01: not converged: .*the effective sample size of \w+ is", captured.err)
+    assert re.search(r"out\.h5: sample_01: not converged: .*the effective sample size of .+ is", captured.err)
     assert all(state.exists() for state in states)
     short = read_reconstruction(out, "sample_00")
     assert short.status is Status.NOT_CONVERGED
@@ -198,7 +199,7 @@ def test_the_table_of_quantiles_reproduces_a_marginal():
     assert np.all(np.diff(table, axis=0) >= 0)
     low, high = np.asarray(ranges.low), np.asarray(ranges.high)
     values = low + (high - low) * norm.cdf(table)
-    levels = np.linspace(0, 1, len(table))
+    levels = chain_levels(len(table))
     for i, name in enumerate(SPEC_NAMES):
         expected = [chain.marginals[name].quantile(level) for level in levels]
         np.testing.assert_allclose(values[:, i], expected, atol=2e-3)
@@ -250,7 +251,6 @@ def test_the_recipe_writes_draws_for_arviz(files, tmp_path, monkeypatch, capsys)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     out, folder = tmp_path / "out.h5", tmp_path / "draws"
-    folder.mkdir()
     source, model = map(str, files)
     arguments = ["-o", str(out), "--model", model, "--chains", "2", "--draws", "40", "--netcdf", str(folder)]
     monkeypatch.setattr(sys, "argv", ["nuts.py", source, *arguments, "--allow-unconverged"])

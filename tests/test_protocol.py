@@ -105,8 +105,15 @@ def broken_hook(*arguments):
 HOOK_VIOLATIONS = {
     "initial": ({"initial_aux": broken_hook}, r"initial_aux cannot run on counts of shape \(3, 4, 5\): 'statik'"),
     "update": ({"update_aux": broken_hook}, r"update_aux cannot run .*: 'statik'"),
-    "structure": ({"update_aux": lambda data, sites: jnp.ones(2)}, r"update_aux returns 2; .* \{'scale': '2×3'\}"),
-    "shape": ({"update_aux": lambda data, sites: {"scale": jnp.ones(6)}}, r"update_aux returns \{'scale': '6'\}"),
+    "structure": (
+        {"update_aux": lambda data, sites: jnp.ones(2)},
+        r"update_aux returns 2 float32; .* \{'scale': '2×3 float32'\}",
+    ),
+    "shape": (
+        {"update_aux": lambda data, sites: {"scale": jnp.ones(6)}},
+        r"update_aux returns \{'scale': '6 float32'\}",
+    ),
+    "type": ({"update_aux": lambda data, sites: {"scale": jnp.ones((2, 3), int)}}, r"update_aux returns .*2×3 int32"),
     "variance": ({"pixel_variance": lambda data, sites: jnp.ones((4, 5))}, r"pixel_variance has shape \(4, 5\); exp"),
 }
 

@@ -61,7 +61,7 @@ class NutsOptions:
     max_rhat_places: float = 1.05
     """Largest R-hat of a watched value: the worst of many is above that of one even where all have mixed."""
     min_ess: float = 100.0
-    """Smallest bulk or tail effective sample size of a spec parameter in a converged run."""
+    """Smallest bulk or tail effective sample size of a spec parameter or watched value in a converged run."""
 
     def __post_init__(self) -> None:
         lowest = {"settle": 0, "warmup": 20, "draws": 4, "chains": 1, "max_tree_depth": 1, "thin": 1, "block": 1}
@@ -159,7 +159,7 @@ def summarise(
     free = tuple(name for name, draws in spec.items() if np.ptp(draws) > 0)
     limits = {**dict.fromkeys(free, max_rhat), **dict.fromkeys(places, options.max_rhat_places)}
     judged = {name: convergence[name] for name in limits}
-    sizes = {name: min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in free or places}
+    sizes = {name: min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in judged}
     reasons = _reasons(judged, limits, sizes, divergences / stats["diverging"].size, options.min_ess)
     verdict = _sentence(reasons, judged, sizes, divergences)
     prior = {name: convergence[name] for name in _elements(hyper)}

@@ -25,6 +25,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 from numpyro.infer.hmc import HMCState, hmc
+from scipy.stats import norm
 
 from fluorojax.engines.draws import NutsOptions, NutsResult, summarise
 from fluorojax.engines.energy import Latents, posterior
@@ -41,6 +42,8 @@ from fluorojax.engines.streaming import BINS, Grid, Moments, Stream, Watch, devi
 from fluorojax.protocol import SceneData, SceneModel
 from fluorojax.spec import SPEC_NAMES
 
+# Normal score of the outermost quantile of a given chain; beyond it lie seven draws in a million.
+_LAST_SCORE = 4.5
 # Options that change the draws; with others a run may be continued.
 _DECISIVE = ("settle", "warmup", "chains", "max_tree_depth", "target_accept", "thin")
 # Float32 arrays of the size of the latents: those of a chain (the tree's ends and proposals, mass matrix, gradient),
@@ -58,14 +61,23 @@ class _Problem(eqx.Module):
     grid: Grid
     watch: Watch
     chain: Float[Array, "points 3"] | None
-    """Quantiles of the chain's latents at evenly spaced probabilities, where they come from elsewhere."""
+    """Quantiles of the chain's latents at :func:`chain_levels`, where they come from elsewhere."""
 
-    def draw_chain(self, key: Key[Array, ""]) -> Float[Array, "3"]:
-        """Independent draws of the chain's latents, by inverse transform."""
-        assert self.chain is not None
-        place = (self.chain.shape[0] - 1) * jax.random.uniform(key, (self.chain.shape[1],), self.chain.dtype)
-        index = jnp.arange(self.chain.shape[0], dtype=self.chain.dtype)
-        return jax.vmap(lambda at, values: jnp.interp(at, index, values), in_axes=(0, 1))(place, self.chain)
+
+def chain_levels(points: int) -> Float[np.ndarray, "points"]:
+    """Probabilities at which the quantiles of a given chain are tabulated: Φ(s), scores s even from −4.5 to 4.5."""
+    return norm.cdf(np.linspace(-_LAST_SCORE, _LAST_SCORE, points))
+
+
+def draw_from_quantiles(quantiles: Float[Array, "points n"], key: Key[Array, ""]) -> Float[Array, "n"]:
+    """An independent draw from each column of quantiles at :func:`chain_levels`, by inverse transform.
+
+    Linear in the normal score and not in the probability, which would spread the tails of a narrow posterior over the
+    whole range.
+    """
+    scores = jnp.linspace(-_LAST_SCORE, _LAST_SCORE, quantiles.shape[0])
+    place = jax.random.normal(key, (quantiles.shape[1],), quantiles.dtype)
+    return jax.vmap(lambda at, values: jnp.interp(at, scores, values), in_axes=(0, 1))(place, quantiles)
 
 
 class _Chain(eqx.Module):
@@ -95,8 +107,8 @@ def sample_nuts(
 
     **Arguments:** ``data`` with the ``aux`` of the model's hooks filled in, which stays fixed; ``start`` the latents to
     lay out the coordinates around, such as those of a MAP solve (missing ones stand at zero); ``chain`` quantiles of
-    the latents of the spec parameters (site ``spec_base``) at evenly spaced probabilities from 0 to 1, to draw them
-    from instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch`` names pixels
+    the latents of the spec parameters (site ``spec_base``) at the probabilities :func:`chain_levels`, to draw them from
+    instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch`` names pixels
     (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by default
     a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the run
     continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; ``progress`` is called
@@ -204,7 +216,7 @@ class _Sampler:
         position = problem.coordinates.draw(position_key)
         shared = None
         if problem.chain is not None:
-            position, shared = {"fields": position["fields"]}, problem.draw_chain(chain_key)
+            position, shared = {"fields": position["fields"]}, draw_from_quantiles(problem.chain, chain_key)
         size = sum(leaf.size for leaf in position.values())
         state = self._start(
             position,
@@ -257,7 +269,8 @@ class _Sampler:
     def _refresh(self, problem: _Problem, state: HMCState) -> tuple[HMCState, Float[Array, "3"]]:
         """A fresh draw of the chain, and the state's energy and gradient there."""
         key, chain_key = jax.random.split(state.rng_key)
-        shared = problem.draw_chain(chain_key)
+        assert problem.chain is not None
+        shared = draw_from_quantiles(problem.chain, chain_key)
         energy, gradient = jax.value_and_grad(self._potential(problem, shared))(state.z)
         return state._replace(rng_key=key, potential_energy=energy, z_grad=gradient), shared
 
@@ -304,9 +317,7 @@ def _checked_chain(chain: np.ndarray) -> Float[Array, "points 3"]:
     values = np.asarray(chain)
     ordered = values.ndim == 2 and values.shape[0] > 1 and values.shape[1] == len(SPEC_NAMES)
     if not ordered or not np.all(np.isfinite(values)) or np.any(np.diff(values, axis=0) < 0):
-        raise ValueError(
-            f"chain has shape {values.shape}; expected finite quantiles (points, 3), each column ascending"
-        )
+        raise ValueError(f"chain has shape {values.shape}; expected finite quantiles (points, 3), ascending")
     return jnp.asarray(values, jnp.result_type(float))
 
 

@@ -192,8 +192,9 @@ def test_only_as_many_hyperparameters_move_with_the_chain_as_stay_cheap():
 def test_a_given_chain_is_drawn_from_and_the_fields_follow():
     """The cut distribution of a linear model: fields given the chain, averaged over the chain as it was given."""
     # Drift mostly in the upper part of its range, whatever the data say; window and lag as good as known.
-    base = norm.ppf(np.linspace(0.55, 0.95, 65))
-    chain = np.stack([np.full(65, 0.3), np.linspace(-0.01, 0.01, 65), base], axis=-1)
+    levels = nuts.chain_levels(201)
+    base = norm.ppf(0.55 + 0.4 * levels)
+    chain = np.stack([np.full(201, 0.3), 0.01 * levels, base], axis=-1)
     options = replace(SMALL, settle=0, draws=400)
     run = sample_nuts(MODEL, DATA, START, jax.random.key(0), options, chain=chain, watch=EVERYWHERE)
     assert run.converged, run.verdict
@@ -218,6 +219,24 @@ def test_a_given_chain_is_drawn_from_and_the_fields_follow():
     expected = (slope * drift.std() / np.sqrt(variance)).reshape(SHAPE)
     np.testing.assert_allclose(run.spec_correlation[2], expected, atol=0.15)
     assert np.abs(expected).max() > 0.4
+
+
+@pytest.mark.parametrize("relative", [0.3, 0.01])
+def test_draws_from_quantiles_have_the_width_of_a_narrow_posterior(relative):
+    """Also where the range is a hundred times wider: none of the tail ends at its edges."""
+    grid = np.linspace(-1.0, 1.0, 20_001)
+    density = norm.pdf(grid, 0.2, relative)
+    cumulative = np.cumsum(density) / density.sum()
+    table = np.interp(nuts.chain_levels(1025), cumulative, grid)[:, None]
+    keys = jax.random.split(jax.random.key(0), 40_000)
+    drawn = np.asarray(jax.vmap(lambda key: nuts.draw_from_quantiles(jnp.asarray(table), key))(keys))
+    inside = norm(0.2, relative)
+    assert drawn.std() == pytest.approx(
+        np.sqrt(density @ (grid - density @ grid / density.sum()) ** 2 / density.sum()), rel=0.02
+    )
+    np.testing.assert_allclose(
+        np.quantile(drawn, [0.05, 0.5, 0.95]), inside.ppf([0.05, 0.5, 0.95]), atol=0.06 * relative
+    )
 
 
 @pytest.mark.parametrize("chain", [np.zeros((5, 2)), np.zeros(3), np.eye(3)[:, ::-1], np.full((4, 3), np.nan)])
