@@ -92,13 +92,38 @@ def fisher_information(
     return FisherInformation(matrix, values, vectors * np.sign(largest)[:, None])
 
 
-def describe(chain: ChainPosterior, information: Float[np.ndarray, "3 3"] | None, ranges: SpecRanges) -> dict[str, Any]:
-    """The part of a result's diagnostics about the chain: sentences, contraction and Fisher information."""
+def describe(
+    chain: ChainPosterior,
+    information: Float[np.ndarray, "3 3"] | None,
+    ranges: SpecRanges,
+    *,
+    joint: ChainPosterior | None = None,
+) -> dict[str, Any]:
+    """The part of a result's diagnostics about the chain: sentences, contraction and Fisher information.
+
+    ``information`` is per posterior standard deviation of ``chain``. Where the parameters were inferred together with
+    the scene, ``joint`` is their posterior: sentences and contraction are then its own, and say where the calibration
+    in ``chain`` does not agree.
+    """
+    stated = chain if joint is None else joint
     facts: dict[str, Any] = {
-        "identifiability": chain.sentences(),
-        "contraction": {name: marginal.contraction for name, marginal in chain.marginals.items()},
+        "identifiability": chain.sentences() if joint is None else _joint_sentences(joint, chain),
+        "contraction": {name: marginal.contraction for name, marginal in stated.marginals.items()},
     }
     fisher = None if information is None else fisher_information(information, chain, ranges)
     if fisher is not None:
         facts["fisher_information"] = fisher.as_dict()
     return facts
+
+
+def _joint_sentences(joint: ChainPosterior, calibrated: ChainPosterior) -> dict[str, str]:
+    """What model and data say of each parameter, and where the calibration, which trusts the prior less, disagrees."""
+    sentences = joint.sentences()
+    for name, mine in joint.marginals.items():
+        other = calibrated.marginals[name]
+        if abs(mine.mean - other.mean) > 2.0 * float(np.hypot(mine.std, other.std)):
+            sentences[name] += (
+                f"; the calibration has {other.mean:+.3g} ± {other.std:.2g}, which does not agree: "
+                "the scene prior may not fit this scene"
+            )
+    return sentences

@@ -5,17 +5,21 @@ into a :class:`Summary` on the device (:attr:`BatchMethod.solve`), which is pure
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from fluorojax.calibration.chain import ChainPosterior
-from fluorojax.engines.map import find_mode, respond_to_chain, solve_map
-from fluorojax.engines.mgvi import chain_draws, solve_mgvi
+from fluorojax.engines.energy import Latents
+from fluorojax.engines.map import Mode, find_mode, respond_to_chain, solve_map
+from fluorojax.engines.marginal import LaplaceMarginal, laplace_marginal
+from fluorojax.engines.mgvi import OuterDraws, chain_draws, marginal_draws, solve_mgvi
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
 from fluorojax.reconstruction import ReconstructOptions, Status
 from fluorojax.spec import Spec, SpecRanges
@@ -39,6 +43,8 @@ class Summary(eqx.Module):
     diverged: Bool[Array, ""]
     facts: dict[str, Array]
     """Scalars for the diagnostics of the result."""
+    spec_posterior: LaplaceMarginal | None = None
+    """Of the spec parameters alone, where the method infers them itself; None where the chain was given."""
 
     @property
     def status(self) -> Status:
@@ -58,7 +64,7 @@ class BatchMethod:
     solve: Callable[[SceneModel, SceneData, Any, Array], Summary]
 
 
-def _map_inputs(chain: ChainPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
+def _moments(chain: ChainPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
     return chain.spec, chain.std.as_array()
 
 
@@ -89,12 +95,45 @@ def _mgvi_inputs(chain: ChainPosterior, ranges: SpecRanges, options: Reconstruct
     return chain.spec, chain.std.as_array(), chain_draws(chain, ranges, options.samples, options.seed)
 
 
-def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array, Any], key: Array) -> Summary:
+def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array, OuterDraws], key: Array) -> Summary:
     spec, std, outer = inputs
     mode = find_mode(model, data, spec, key)
-    # The chain is given by its draws; the prior's hyperparameters stay where the local scales were estimated.
-    held = {name: value for name, value in mode.fixed.items() if name != SPEC_SITE}
-    found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=held)
+    return _mgvi_around(model, mode, spec, std, outer, key)
+
+
+def _solve_joint_mgvi(
+    samples: int, model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], key: Array
+) -> Summary:
+    """The chain from the model's own Laplace marginal, which begins where the calibration ended."""
+    spec, std = inputs
+    mode = find_mode(model, data, spec, key)
+    marginal_key, outer_key = jax.random.split(key)
+    marginal = laplace_marginal(
+        model,
+        mode.data,
+        marginal_key,
+        outer=(SPEC_SITE,),
+        fixed=_hyperparameters(mode),
+        start={**mode.fixed, **mode.latents},
+        probes=samples,
+    )
+    outer = marginal_draws(marginal, outer_key, samples)
+    found = _mgvi_around(model, mode, spec, std, outer, key)
+    facts = {**found.facts, "newton_steps": marginal.hessians, "newton_step_left": marginal.step}
+    # The scene at the marginal's mode and its preconditioner are as large as an image and in ``found`` already.
+    small = eqx.tree_at(lambda m: (m.scene, m.scale), marginal, (None, None))
+    return replace(found, facts=facts, converged=found.converged & marginal.converged, spec_posterior=small)
+
+
+def _hyperparameters(mode: Mode) -> Latents:
+    """Those of the prior stay where the local scales were estimated."""
+    return {name: value for name, value in mode.fixed.items() if name != SPEC_SITE}
+
+
+def _mgvi_around(
+    model: SceneModel, mode: Mode, spec: Spec, std: Float[Array, "3"], outer: OuterDraws, key: Array
+) -> Summary:
+    found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=_hyperparameters(mode))
     return Summary(
         x=found.x,
         noise_variance=found.noise_variance,
@@ -115,7 +154,20 @@ def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array, A
     )
 
 
-BATCH_METHODS = {"map": BatchMethod(_map_inputs, _solve_map), "mgvi": BatchMethod(_mgvi_inputs, _solve_mgvi)}
+BATCH_METHODS = {"map": BatchMethod(_moments, _solve_map), "mgvi": BatchMethod(_mgvi_inputs, _solve_mgvi)}
+"""By name, for a chain that is given."""
+
+
+def batch_method(options: ReconstructOptions) -> BatchMethod:
+    """The method that the options ask for; equal options give the same object, so that it compiles once."""
+    if options.method == "mgvi" and options.chain == "joint":
+        return _joint_mgvi(options.samples)
+    return BATCH_METHODS[options.method]
+
+
+@cache
+def _joint_mgvi(samples: int) -> BatchMethod:
+    return BatchMethod(_moments, partial(_solve_joint_mgvi, samples))
 
 
 def scalar_facts(facts: Mapping[str, ArrayLike]) -> dict[str, float | int]:

@@ -53,14 +53,15 @@ def sample_scene(
     options: ReconstructOptions,
     *,
     state_file: Path | None = None,
+    on_foreign_state: Callable[[Path, str], None] | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> tuple[NutsResult, Float[np.ndarray, "3 3"]]:
     """Posterior draws of one scene around its mode, and the Fisher information about the chain there.
 
     **Arguments:** ``chain`` the calibrated or known chain: the mode is found at its medians, and unless
-    ``options.chain`` is "joint" the spec parameters are drawn from it; ``state_file`` as in
-    :func:`fluorojax.engines.nuts.sample_nuts`. The information is per posterior sd of ``chain``. Raises ``ValueError``
-    as that does, and :class:`ModeDivergedError` where there is no mode to start from.
+    ``options.chain`` is "joint" the spec parameters are drawn from it; ``state_file``, ``on_foreign_state`` and
+    ``progress`` as in :func:`fluorojax.engines.nuts.sample_nuts`. The information is per posterior sd of ``chain``.
+    Raises ``ValueError`` as that does, and :class:`ModeDivergedError` where there is no mode to start from.
     """
     mode_key, key = jax.random.split(jax.random.key(options.seed))
     spec = Spec.from_array(jnp.asarray(chain.spec.as_array(), jnp.result_type(float)))
@@ -77,6 +78,7 @@ def sample_scene(
         nuts_options(options, data.counts.size),
         chain=None if options.chain == "joint" else base_quantiles(chain, data.ranges),
         state_file=state_file,
+        on_foreign_state=on_foreign_state,
         progress=progress,
     )
     return result, np.asarray(information)
@@ -103,14 +105,9 @@ def summarise_scene(
     """The result of one scene as every method reports it, with the draws that were kept."""
     bounds = scene.ranges.as_dict()
     draws = {name: result.spec_draws[..., i] for i, name in enumerate(SPEC_NAMES)}
-    about_chain = describe(chain, information, scene.ranges)
-    spec, std, interval = chain.spec, chain.std, chain.interval
+    spec, std, interval, joint = chain.spec, chain.std, chain.interval, None
     if options.chain == "joint":
-        joint = {name: Marginal.from_draws(draws[name], *bounds[name]) for name in SPEC_NAMES}
-        about_chain |= {
-            "identifiability": {n: _joint_sentence(n, joint[n], chain.marginals[n]) for n in SPEC_NAMES},
-            "contraction": {name: marginal.contraction for name, marginal in joint.items()},
-        }
+        joint = ChainPosterior({name: Marginal.from_draws(draws[name], *bounds[name]) for name in SPEC_NAMES})
         spec = Spec(**{name: float(np.median(draws[name])) for name in SPEC_NAMES})
         std = Spec(**{name: float(np.std(draws[name])) for name in SPEC_NAMES})
         interval = {n: (float(np.quantile(d, 0.05)), float(np.quantile(d, 0.95))) for n, d in draws.items()}
@@ -135,7 +132,7 @@ def summarise_scene(
         "variance_share_of_chain": {
             name: float(shares[i] / np.mean(result.x_variance)) for i, name in enumerate(SPEC_NAMES)
         },
-        **about_chain,
+        **describe(chain, information, scene.ranges, joint=joint),
     }
     return Reconstruction(
         name=scene.name,
@@ -152,15 +149,3 @@ def summarise_scene(
         draws={**draws, **result.hyperparameter_draws, **result.watched_draws},
         sample_stats=result.sample_stats,
     )
-
-
-def _joint_sentence(name: str, joint: Marginal, calibrated: Marginal) -> str:
-    """What model and data say of a parameter, and whether the calibration, which trusts the prior less, disagrees."""
-    sentence = joint.sentence(name)
-    spread = float(np.hypot(joint.std, calibrated.std))
-    if abs(joint.mean - calibrated.mean) > 2.0 * spread:
-        sentence += (
-            f"; the calibration has {calibrated.mean:+.3g} ± {calibrated.std:.2g}, which does not agree: "
-            "the scene prior may not fit this scene"
-        )
-    return sentence

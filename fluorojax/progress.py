@@ -8,27 +8,37 @@ from typing import Protocol, TextIO
 
 
 class Progress(Protocol):
-    """What an engine reports to; the unit is scenes.
+    """What an engine reports to.
 
-    An engine calls ``start`` once and ``update`` as often as it likes; both are cheap.
+    An engine calls ``start`` once and the others as often as it likes; all are cheap.
     """
 
-    def start(self, total: int) -> None:
-        """Begin a run over ``total`` scenes."""
+    def start(self, total: int, unit: str = "scene") -> None:
+        """Begin a run over ``total`` pieces of work; ``unit`` is what one of them is called, in the singular."""
         ...
 
-    def update(self, done: float | int, note: str) -> None:
-        """``done`` of the total are finished (fractions count work inside a scene); ``note`` says what goes on."""
+    def skip(self, amount: float) -> None:
+        """``amount`` of the total was there before this run: rate and time left do not count it."""
+        ...
+
+    def update(self, done: float, note: str) -> None:
+        """``done`` of the total are finished, what was skipped included (fractions count work inside a piece).
+
+        ``note`` tells the quantity by which a user judges the run: the energy, R-hat so far.
+        """
         ...
 
 
 class ProgressDisplay:
     """A :class:`Progress` that shows nothing, and the base of those that do; a context manager."""
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, unit: str = "scene") -> None:
         """See :class:`Progress`."""
 
-    def update(self, done: float | int, note: str) -> None:
+    def skip(self, amount: float) -> None:
+        """See :class:`Progress`."""
+
+    def update(self, done: float, note: str) -> None:
         """See :class:`Progress`."""
 
     def __enter__(self) -> "ProgressDisplay":
@@ -40,8 +50,42 @@ class ProgressDisplay:
         """Nothing to tear down."""
 
 
+class _Pace:
+    """Rate and time left as text, from the mean over the run; the time left falls between two updates."""
+
+    def __init__(self, total: int, unit: str, clock: Callable[[], float]):
+        self.total, self._unit, self._clock = total, unit, clock
+        self._begin = self._last = clock()
+        self._skipped = self._done = 0.0
+
+    def skip(self, amount: float) -> None:
+        self._skipped += amount
+
+    def update(self, done: float) -> None:
+        self._done, self._last = done, self._clock()
+
+    def __str__(self) -> str:
+        elapsed, worked = self._last - self._begin, self._done - self._skipped
+        if elapsed <= 0 or worked <= 0:
+            return ""
+        rate = worked / elapsed
+        speed = f"{rate:.3g} {self._unit}s/s" if rate >= 1 else f"{_duration(1 / rate)}/{self._unit}"
+        if self._done >= self.total:
+            return f"{speed}, took {_duration(elapsed)}"
+        left = (self.total - self._done) / rate - (self._clock() - self._last)
+        return f"{speed}, {_duration(max(left, 0.0))} left"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves a number above one."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
 class LineProgress(ProgressDisplay):
-    """Plain lines for logs: ``label 3/8 (0.21 scenes/s, 24 s left): note``.
+    """Plain lines for logs: ``label 3/8 (4.8 s/scene, 24 s left): note``.
 
     At most one line per ``interval`` seconds, and always one at the end. ``clock`` counts seconds.
     """
@@ -50,65 +94,73 @@ class LineProgress(ProgressDisplay):
         self, label: str, stream: TextIO, *, interval: float = 5.0, clock: Callable[[], float] = time.monotonic
     ):
         self._label, self._stream, self._interval, self._clock = label, stream, interval, clock
-        self._total = 0
-        self._begin = self._last = clock()
+        self.start(0)
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, unit: str = "scene") -> None:
         """See :class:`Progress`."""
-        self._total = total
-        self._begin = self._last = self._clock()
+        self._pace = _Pace(total, unit, self._clock)
+        self._last = self._clock()
 
-    def update(self, done: float | int, note: str) -> None:
+    def skip(self, amount: float) -> None:
+        """See :class:`Progress`."""
+        self._pace.skip(amount)
+
+    def update(self, done: float, note: str) -> None:
         """See :class:`Progress`."""
         now = self._clock()
-        if done < self._total and now - self._last < self._interval:
+        self._pace.update(done)
+        if done < self._pace.total and now - self._last < self._interval:
             return
         self._last = now
-        elapsed = now - self._begin
-        rate = done / elapsed if elapsed > 0 else 0.0
-        timing = f" ({rate:.2g} scenes/s, {(self._total - done) / rate:.0f} s left)" if rate > 0 else ""
-        print(f"{self._label} {done:.4g}/{self._total}{timing}: {note}", file=self._stream, flush=True)
+        pace = str(self._pace)
+        timing = f" ({pace})" if pace else ""
+        print(f"{self._label} {done:.4g}/{self._pace.total}{timing}: {note}", file=self._stream, flush=True)
 
 
 class BarProgress(ProgressDisplay):
-    """A live bar with rate, time left and the latest note."""
+    """A live bar with rate and time left, and the latest note below it."""
 
     def __init__(self, label: str, stream: TextIO):
         # rich is only wanted on a terminal, and its import takes as long as the whole of `fluorojax --help`
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
+        from rich.text import Text
 
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=Console(file=stream),
-            transient=True,
+        # The pace becomes text whenever the bar is drawn; a column of rich shows none for pieces that take minutes.
+        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), "{task.fields[pace]}")
+        self._bar = RichProgress(*columns)
+        self._note = ""
+        self._live = Live(
+            get_renderable=lambda: Group(self._bar, Text(self._note)), console=Console(file=stream), transient=True
         )
-        self._task = self._bar.add_task(label, total=None, rate="", note="")
+        self._pace = _Pace(0, "scene", time.monotonic)
+        self._task = self._bar.add_task(label, total=None, pace=self._pace)
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, unit: str = "scene") -> None:
         """See :class:`Progress`."""
-        self._bar.reset(self._task, total=total, rate="", note="")
+        self._note, self._pace = "", _Pace(total, unit, time.monotonic)
+        self._bar.reset(self._task, total=total, pace=self._pace)
 
-    def update(self, done: float | int, note: str) -> None:
+    def skip(self, amount: float) -> None:
         """See :class:`Progress`."""
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        rate = f"{done / elapsed:.2g} scenes/s" if elapsed > 0 and done > 0 else ""
-        self._bar.update(self._task, completed=done, note=note, rate=rate)
+        self._pace.skip(amount)
+
+    def update(self, done: float, note: str) -> None:
+        """See :class:`Progress`."""
+        self._note = note
+        self._pace.update(done)
+        self._bar.update(self._task, completed=done)
 
     def __enter__(self) -> "BarProgress":
-        self._bar.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._live.stop()
 
 
 def make_progress(

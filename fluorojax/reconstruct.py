@@ -9,6 +9,7 @@ and a scene's answer must not depend on how many others share its chunk.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,22 @@ from jaxtyping import Array
 
 from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
 from fluorojax.choices import CHAINS, METHODS
+from fluorojax.engines.marginal import chain_posterior
 from fluorojax.identifiability import describe
-from fluorojax.methods import BATCH_METHODS, BatchMethod, Summary, scalar_facts
+from fluorojax.methods import BatchMethod, Summary, batch_method, scalar_facts
 from fluorojax.models import load_model, model_for
 from fluorojax.nuts_method import ModeDivergedError, nuts_options, sample_scene, summarise_scene
-from fluorojax.progress import Progress
+from fluorojax.progress import Progress, ProgressDisplay
 from fluorojax.protocol import SceneData, SceneModel
 from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.spec import SPEC_NAMES, SPEC_UNITS, Spec, SpecRanges
 
 # Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
 _ARRAYS_PER_SCENE = 160
 _LANE_BYTES = 2 * 1024**3
+# Of the progress of a scene: what its calibration counts, and the chains before the result is summarised.
+_CHAIN_SHARE, _SAMPLING_SHARE = 0.2, 0.99
 
 
 def reconstruct_scenes(
@@ -40,19 +44,23 @@ def reconstruct_scenes(
     options: ReconstructOptions,
     *,
     state_file: Callable[[str], Path] | None = None,
+    on_foreign_state: Callable[[Path, str], None] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Reconstruction]:
     """Reconstruct scenes of any shapes; results come as chunks finish, grouped by shape.
 
     The chain is the scene's marginal posterior (``options.chain`` "calibrated"), part of what is sampled ("joint"), all
     offsets zero ("nominal"), or the file's truth ("true"). NUTS takes the scenes one by one and, given ``state_file``,
-    a map from a scene's name to a path, keeps its state there and continues from it. A two-dimensional scene under the
-    default model is served by ``single_frame``.
+    a map from a scene's name to a path, keeps its state there and continues from it; what it finds there of another run
+    it deletes once ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional
+    scene under the default model is served by ``single_frame``. ``progress`` is told the energy of each scene, or how
+    well its chains agree so far.
 
     Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``chain="true"`` without a truth,
     before the first result.
     """
     _check(options)
+    progress = ProgressDisplay() if progress is None else progress
     scenes = list(scenes)
     if options.chain == "true" and (unknown := [s.name for s in scenes if s.true_spec is None]):
         raise ValueError(f"chain is 'true', but {', '.join(unknown)} has no true_spec")
@@ -63,41 +71,47 @@ def reconstruct_scenes(
     for shape, group in groups.items():
         models[shape].latent_shapes(scene_data(group[0]))
         models[shape].check_hooks(scene_data(group[0]))
-    return _run(groups, models, options, state_file, progress)
+    return _run(groups, models, options, _Keeping(state_file, on_foreign_state), progress)
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """Where the states of chains are kept; see :func:`reconstruct_scenes`."""
+
+    file: Callable[[str], Path] | None
+    on_foreign: Callable[[Path, str], None] | None
 
 
 def _run(
     groups: dict[tuple[int, ...], list[Scene]],
     models: dict[tuple[int, ...], SceneModel],
     options: ReconstructOptions,
-    state_file: Callable[[str], Path] | None,
-    progress: Progress | None,
+    states: _Keeping,
+    progress: Progress,
 ) -> Iterator[Reconstruction]:
-    total = sum(len(group) for group in groups.values())
     done = 0
-    if progress is not None:
-        progress.start(total)
+    progress.start(sum(len(group) for group in groups.values()))
     for shape, group in groups.items():
         if options.method == "nuts":
             for scene in group:
-                yield _sample(scene, models[shape], options, state_file, progress, done)
+                yield _sample(scene, models[shape], options, states, progress, done)
                 done += 1
             continue
         size = chunk_size(shape, len(group), options.batch)
         for first in range(0, len(group), size):
             chunk = group[first : first + size]
             begin = time.perf_counter()
-            chains = [_chain(scene, options) for scene in chunk]
-            if progress is not None:
-                progress.update(done + 0.2, f"{chunk[0].name}: chain calibrated")
+            chains = []
+            for i, scene in enumerate(chunk, 1):
+                chains.append(_chain(scene, options))
+                progress.update(done + _CHAIN_SHARE * i, f"{scene.name}: {_chain_note(chains[-1], options)}")
             results = _solve_chunk(models[shape], chunk, chains, size, options)
             seconds = (time.perf_counter() - begin) / len(chunk)
             for i, (scene, chain) in enumerate(zip(chunk, chains, strict=True)):
                 one = jax.tree.map(lambda leaf, i=i: leaf[i], results)
                 done += 1
                 result = _reconstruction(scene, chain, models[shape], one, seconds)
-                if progress is not None:
-                    progress.update(done, f"{scene.name}: {result.status.name.lower().replace('_', ' ')}")
+                progress.update(done, f"{scene.name}: {_standing(result)}")
                 yield result
 
 
@@ -105,18 +119,23 @@ def _sample(
     scene: Scene,
     model: SceneModel,
     options: ReconstructOptions,
-    state_file: Callable[[str], Path] | None,
-    progress: Progress | None,
+    states: _Keeping,
+    progress: Progress,
     done: int,
 ) -> Reconstruction:
     """One scene by NUTS, which is not batched: its chains fill the devices, and its state goes to disk."""
     begin = time.perf_counter()
     chain = _chain(scene, options)
+    progress.update(done, f"{scene.name}: {_chain_note(chain, options)}")
+    begun = False
 
     def report(fraction: float, note: str) -> None:
-        if progress is not None:
-            # The scene counts as done once it has its result.
-            progress.update(done + 0.99 * fraction, f"{scene.name}: {note}")
+        nonlocal begun
+        share = _SAMPLING_SHARE * fraction
+        if not begun:  # the first report is of what the state on disk holds
+            progress.skip(share)
+        begun = True
+        progress.update(done + share, f"{scene.name}: {note}")
 
     try:
         result, information = sample_scene(
@@ -124,18 +143,36 @@ def _sample(
             scene_data(scene, chain.spec),
             chain,
             options,
-            state_file=None if state_file is None else state_file(scene.name),
+            state_file=None if states.file is None else states.file(scene.name),
+            on_foreign_state=states.on_foreign,
             progress=report,
         )
     except ModeDivergedError as error:
         seconds, nothing = time.perf_counter() - begin, np.zeros(scene.y.shape, np.float32)
         facts = {"model": model.name, "verdict": f"diverged: {error}", "identifiability": chain.sentences()}
         where = (scene.name, nothing, nothing, chain.spec, chain.std, chain.interval)
+        progress.update(done + 1, f"{scene.name}: {facts['verdict']}")
         return Reconstruction(*where, Status.DIVERGED, seconds, facts)
     found = summarise_scene(scene, model, chain, result, information, options, time.perf_counter() - begin)
-    if progress is not None:
-        progress.update(done + 1, f"{scene.name}: {result.verdict}")
+    progress.update(done + 1, f"{scene.name}: {result.verdict}")
     return found
+
+
+def _chain_note(chain: ChainPosterior, options: ReconstructOptions) -> str:
+    """The chain a scene is reconstructed with, and where it comes from."""
+    if options.chain not in ("calibrated", "joint"):
+        return f"{options.chain} chain"
+    found = ((name, marginal.quantile(0.5), marginal.std) for name, marginal in chain.marginals.items())
+    return "calibrated, " + ", ".join(f"{n} {m:+.2g} ± {s:.2g} {SPEC_UNITS[n]}" for n, m, s in found)
+
+
+def _standing(result: Reconstruction) -> str:
+    """Energy, effort and end of a batch solve."""
+    facts = result.diagnostics
+    parts = [f"energy {facts['energy_per_pixel']:.4g} per pixel", f"{facts['iterations']} iterations"]
+    if "change_of_mean" in facts:
+        parts.append(f"mean moved by {facts['change_of_mean']:.2g} sd in the last of {facts['rounds']} rounds")
+    return ", ".join([*parts, result.status.name.lower().replace("_", " ")])
 
 
 def lanes(shape: tuple[int, ...]) -> int:
@@ -164,8 +201,8 @@ def _check(options: ReconstructOptions) -> None:
         raise ValueError(f"chain is {options.chain!r}; expected one of {', '.join(CHAINS)}")
     if options.samples < 1:
         raise ValueError(f"samples is {options.samples}; expected a positive number of mirrored pairs")
-    if options.chain == "joint" and options.method != "nuts":
-        raise ValueError(f"chain is 'joint' with method {options.method!r}; expected method 'nuts', which samples it")
+    if options.chain == "joint" and options.method == "map":
+        raise ValueError("chain is 'joint' with method 'map'; expected method 'mgvi' or 'nuts': a joint mode is biased")
     if options.method == "nuts":
         nuts_options(options, 1)  # refuses what it cannot use
     if options.batch is not None and options.batch < 1:
@@ -213,7 +250,7 @@ def _solve_chunk(
     size: int,
     options: ReconstructOptions,
 ) -> Summary:
-    method = BATCH_METHODS[options.method]
+    method = batch_method(options)
     scenes = [scene_data(scene, chain.spec) for scene, chain in zip(chunk, chains, strict=True)]
     inputs = [method.inputs(chain, data.ranges, options) for chain, data in zip(chains, scenes, strict=True)]
     order = [*range(len(chunk)), *[0] * (size - len(chunk))]
@@ -256,14 +293,16 @@ def _reconstruction(
     variance = result.noise_variance + np.sum(result.chain_variance, axis=0)
     shares = {name: float(np.mean(result.chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
     facts = scalar_facts(result.facts)
+    joint = None if result.spec_posterior is None else chain_posterior(result.spec_posterior, scene.ranges)
+    stated = chain if joint is None else joint
     return Reconstruction(
         name=scene.name,
         x_hat=np.asarray(result.x, np.float32),
         x_std=np.asarray(np.sqrt(variance), np.float32),
         spec_correlation=np.asarray(result.correlation, np.float32),
-        spec=chain.spec,
-        spec_std=chain.std,
-        spec_interval=chain.interval,
+        spec=stated.spec,
+        spec_std=stated.std,
+        spec_interval=stated.interval,
         status=result.status,
         seconds=seconds,
         diagnostics={
@@ -271,6 +310,6 @@ def _reconstruction(
             **facts,
             "energy_per_pixel": facts["energy"] / scene.y.size,
             "variance_share_of_chain": shares,
-            **describe(chain, np.asarray(result.chain_information), scene.ranges),
+            **describe(chain, np.asarray(result.chain_information), scene.ranges, joint=joint),
         },
     )

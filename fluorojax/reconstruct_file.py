@@ -71,12 +71,16 @@ def reconstruct_file(
     ``on_error`` is given: then it is called with the error, and the scene is left out and recorded as skipped.
     ``on_result`` is called with each result once it is on disk; ``notify`` receives remarks for the user. NUTS keeps
     the state of a scene beside ``output`` until the scene is written, and beyond where it has not converged: the same
-    command with more draws and ``overwrite`` goes on from there. Also raises
-    ``ValueError`` for settings or a model that cannot be used.
+    command with more draws and ``overwrite`` goes on from there. A state of another run is refused, and with
+    ``overwrite`` discarded. Also raises ``ValueError`` for settings or a model that cannot be used.
     """
     check_output(output, inputs=[source], overwrite=overwrite)
     names, skipped = _check_scenes(source, options, on_error, notify)
     provenance = Provenance.of_run(source, options)
+
+    def discard(state: Path, what: str) -> None:
+        notify(f"discarding {state}: {what}")
+
     from fluorojax.reconstruct import reconstruct_scenes  # slow to import: bad input is reported before
 
     with ReconstructionWriter(output, provenance, source=source, overwrite=overwrite) as writer:
@@ -86,8 +90,14 @@ def reconstruct_file(
         try:
             if pending:
                 scenes = iter_scenes(source, pending)
-                states = partial(sampler_state, output)
-                for result in reconstruct_scenes(scenes, options, state_file=states, progress=progress):
+                results = reconstruct_scenes(
+                    scenes,
+                    options,
+                    state_file=partial(sampler_state, output),
+                    on_foreign_state=discard if overwrite else None,
+                    progress=progress,
+                )
+                for result in results:
                     writer.write(result)
                     if result.status is not Status.NOT_CONVERGED:
                         sampler_state(output, result.name).unlink(missing_ok=True)

@@ -81,7 +81,7 @@ class ReconstructOptions:
     seed: int = 0
     """0 ≤ seed < 2⁶³."""
     samples: int = 16
-    """Mirrored pairs of posterior draws (mgvi)."""
+    """Mirrored pairs of posterior draws (mgvi), and probes of its chain where that is joint."""
     chains: int = 4
     """Markov chains (nuts)."""
     warmup: int = 150
@@ -90,7 +90,7 @@ class ReconstructOptions:
     """Draws of each chain (nuts)."""
     chain: str = "calibrated"
     """``calibrated`` (spec parameters inferred from reduced models), ``joint`` (inferred together with scene and
-    prior under the model alone; nuts), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
+    prior under the model alone; mgvi, nuts), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:

@@ -105,7 +105,7 @@ def subtract_file(
         for done, name in enumerate(names, start=1):
             run = _read_run(source, name, kind)
             if isinstance(run, str):
-                skipped[name] = run
+                skipped[name] = note = run
             else:
                 try:
                     result = _process(run, settings, options)
@@ -114,7 +114,9 @@ def subtract_file(
                 # The file is closed while the next scene is computed, so that a failure there is not one of writing.
                 with writing(output, name), h5py.File(temporary, "r+") as handle:
                     _write(handle.create_group(name), result, settings)
-            progress.update(done, name)
+                live = result.live if isinstance(result, RoadMap) else result
+                note = f"mask shifted by up to {np.abs(live.shift).max():.2f} pixels"
+            progress.update(done, f"{name}: {note}")
         with writing(output), h5py.File(temporary, "r+") as handle:
             write_json(handle, "skipped", skipped)
         if len(skipped) == len(names):

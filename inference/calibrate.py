@@ -14,7 +14,8 @@ from pathlib import Path
 
 from fluorojax.calibration.chain import ChainPosterior, calibrate
 from fluorojax.cli.tables import print_table
-from fluorojax.io import InputError, atomic_output, check_output, iter_scenes, writing
+from fluorojax.io import InputError, atomic_output, check_output, iter_scenes, list_scenes, writing
+from fluorojax.progress import make_progress
 from fluorojax.scene import Scene
 from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
 
@@ -37,6 +38,12 @@ def rows(scene: Scene, posterior: ChainPosterior) -> list[list[str]]:
         ]
         for name in SPEC_NAMES
     ]
+
+
+def summary(posterior: ChainPosterior) -> str:
+    """Median and standard deviation of every parameter in a line."""
+    median, std = posterior.spec.as_dict(), posterior.std.as_dict()
+    return ", ".join(f"{name} {median[name]:+.2g} ± {std[name]:.2g} {SPEC_UNITS[name]}" for name in SPEC_NAMES)
 
 
 def plot(path: Path, found: list[tuple[Scene, ChainPosterior]], *, overwrite: bool) -> None:
@@ -69,9 +76,11 @@ def main() -> int:
         if arguments.plot is not None:
             check_output(arguments.plot, inputs=[arguments.source], overwrite=arguments.overwrite)
         found = []
-        for scene in iter_scenes(arguments.source):
-            found.append((scene, calibrate(scene)))
-            print(f"calibrate: {scene.name} done", file=sys.stderr)
+        with make_progress("calibrate") as progress:
+            progress.start(len(list_scenes(arguments.source)))
+            for done, scene in enumerate(iter_scenes(arguments.source), 1):
+                found.append((scene, calibrate(scene)))
+                progress.update(done, f"{scene.name}: {summary(found[-1][1])}")
         if arguments.plot is not None:
             plot(arguments.plot, found, overwrite=arguments.overwrite)
     except (InputError, ValueError) as error:

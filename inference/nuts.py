@@ -6,9 +6,10 @@
 
 ``calibrated`` draws the spec parameters from their calibration and lets the image follow; ``joint`` samples them with
 image and hyperparameters under the model alone. OUT.h5.SCENE.state keeps the chains of an interrupted or unconverged
-scene; the same command, with more draws and --overwrite once OUT.h5 exists, goes on from there. ``--netcdf`` writes
-FOLDER/SCENE.nc with the kept draws and their diagnostics (needs fluorojax[arviz]). Exit codes: 0 every scene usable, 1
-a scene has not converged or diverged, 2 bad input, 130 interrupted.
+scene; the same command, with more draws and --overwrite once OUT.h5 exists, goes on from there (a state of other
+settings is refused, and discarded with --overwrite). ``--netcdf`` writes FOLDER/SCENE.nc with the kept draws and their
+diagnostics (needs fluorojax[arviz]). Exit codes: 0 every scene usable, 1 a scene has not converged or diverged, 2 bad
+input, 130 interrupted.
 """
 
 import argparse

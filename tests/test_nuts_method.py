@@ -16,7 +16,7 @@ from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
 from fluorojax.cli import main as fluorojax
 from fluorojax.engines.draws import to_datatree
 from fluorojax.engines.nuts import chain_levels
-from fluorojax.io import read_reconstruction, read_scene, write_challenge
+from fluorojax.io import read_provenance, read_reconstruction, read_scene, write_challenge
 from fluorojax.nuts_method import base_quantiles
 from fluorojax.reconstruct import reconstruct_scenes
 from fluorojax.reconstruction import QUANTILES, Reconstruction, ReconstructOptions, Status
@@ -79,16 +79,24 @@ def joint(files):
 def test_a_run_goes_on_where_it_was_left_unconverged(files, tmp_path, capsys):
     out = tmp_path / "out.h5"
     states = [tmp_path / f"out.h5.sample_0{i}.state" for i in range(2)]
-    assert run(files, out, 10) == 1
+    assert run(files, out, 10, "--verbose") == 1
     captured = capsys.readouterr()
     assert "not converged" in captured.out
+    told = r"^reconstruct 0\.99/2 \(.+ left\): sample_00: draw 10/10, R-hat so far \d\.\d+ \(.+\), .* \d+ divergent, "
+    assert re.search(told, captured.err, re.MULTILINE)
+    assert re.search(r"sample_00: warm-up 25/150, energy \d+\.\d+ per pixel, ", captured.err)
     assert re.search(r"out\.h5: sample_01: not converged: .*the effective sample size of .+ is", captured.err)
     assert all(state.exists() for state in states)
     short = read_reconstruction(out, "sample_00")
     assert short.status is Status.NOT_CONVERGED
     assert run(files, out, 10, "--overwrite", "--allow-unconverged", "-q") == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "R-hat so far" not in captured.err
 
-    assert run(files, out, 400, "--overwrite") == 0
+    assert run(files, out, 400, "--overwrite", "--verbose") == 0
+    # What was there before is no work of this run: no pace can be told yet.
+    assert re.search(r"^reconstruct 0\.\d+/2: sample_00: 2 chains go on, draw 10/400$", capsys.readouterr().err, re.M)
     assert not any(state.exists() for state in states)
     result = read_reconstruction(out, "sample_00")
     assert result.status is Status.CONVERGED
@@ -218,11 +226,36 @@ def test_a_density_of_draws_has_their_shape():
     assert (inside.mean, inside.std) == pytest.approx((1, 0.7), rel=0.05)
 
 
-def test_only_nuts_samples_the_chain_jointly(files, tmp_path, capsys):
+def test_mgvi_takes_the_joint_chain_from_the_laplace_marginal(files, joint, monkeypatch):
+    scenes, sampled = joint
+    options = ReconstructOptions(model=str(files[1]), method="mgvi", chain="joint", samples=32, seed=1)
+    results = list(reconstruct_scenes(scenes, options))
+    bounds = SpecRanges.for_tier("public").as_dict()
+    for scene, result, other in zip(scenes, results, sampled, strict=True):
+        assert result.status is Status.CONVERGED
+        mean, sd = exact_drift(scene)
+        assert result.spec_std.gain_drift == pytest.approx(sd, rel=0.15)
+        assert abs(result.spec.gain_drift - mean) < 0.35 * sd  # 32 probes: 0.18 sd of error from those alone
+        low, high = bounds["lag"]  # a static image does not show it
+        assert result.spec_std.lag == pytest.approx((high - low) / np.sqrt(12), rel=0.15)
+        assert "lag is not identifiable" in result.diagnostics["identifiability"]["lag"]
+        assert result.diagnostics["newton_steps"] >= 1
+        assert np.median(result.x_std / other.x_std) == pytest.approx(1.0, abs=0.15)
+    drift = results[0].spec.gain_drift
+    wrong = {name: Marginal.flat(*bounds[name]) for name in SPEC_NAMES}
+    grid, end = np.linspace(-0.5, 1, 151), -0.5 if drift > 0.25 else 1.0
+    wrong["gain_drift"] = Marginal.from_log(grid, -0.5 * ((grid - end) / 0.01) ** 2)
+    monkeypatch.setattr(sys.modules["fluorojax.reconstruct"], "calibrate", lambda scene: ChainPosterior(wrong))
+    (result,) = reconstruct_scenes(scenes[:1], options)
+    assert abs(result.spec.gain_drift - drift) < 0.1 * results[0].spec_std.gain_drift
+    assert "does not agree: the scene prior may not fit" in result.diagnostics["identifiability"]["gain_drift"]
+
+
+def test_a_mode_has_no_joint_chain(files, tmp_path, capsys):
     out = tmp_path / "out.h5"
     source, model = files
     assert fluorojax(["reconstruct", str(source), "-o", str(out), "--model", str(model), "--chain", "joint"]) == 2
-    assert "chain is 'joint' with method 'map'; expected method 'nuts'" in capsys.readouterr().err
+    assert "chain is 'joint' with method 'map'; expected method 'mgvi' or 'nuts'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,10 +265,29 @@ def test_the_state_of_other_data_is_refused(files, tmp_path, capsys):
     state = tmp_path / "out.h5.sample_00.state"
     before = state.read_bytes()
     (tmp_path / "out.h5.sample_01.state").replace(state)
-    assert run(files, out, 4, "--overwrite", "-q") == 2
-    assert "out.h5.sample_00.state: state of a run with other data; expected the same run" in capsys.readouterr().err
-    assert state.read_bytes() != before
-    assert read_reconstruction(out, "sample_00").status is Status.NOT_CONVERGED  # the older file stands
+    moved = state.read_bytes()
+    assert moved != before
+    out.rename(tmp_path / "older.h5")
+    capsys.readouterr()
+    assert run(files, out, 4, "-q") == 2
+    error = capsys.readouterr().err
+    assert "out.h5.sample_00.state: state of a run with other data; expected the same run (--overwrite, or" in error
+    assert error.count("\n") == 1
+    assert state.read_bytes() == moved
+
+
+def test_overwrite_discards_the_states_of_another_run(files, tmp_path, capsys):
+    out = tmp_path / "out.h5"
+    assert run(files, out, 4, "--allow-unconverged", "-q") == 0
+    old = read_reconstruction(out, "sample_00")
+    states = [tmp_path / f"out.h5.sample_0{i}.state" for i in range(2)]
+    assert run(files, out, 4, "--overwrite", "--allow-unconverged", "--seed", "4") == 0
+    error = capsys.readouterr().err
+    for state in states:
+        assert f"discarding {state}: state of a run with other seed\n" in error
+        assert state.exists()  # that of the new run
+    assert read_provenance(out).seed == 4
+    assert not np.array_equal(read_reconstruction(out, "sample_00").x_hat, old.x_hat)
 
 
 @pytest.mark.parametrize("option", ["--draws", "--warmup", "--chains"])

@@ -90,7 +90,7 @@ class StubEngine:
     def __init__(self):
         self.diverging, self.failing, self.seen = set(), set(), []
 
-    def __call__(self, scenes, options, *, state_file=None, progress=None):
+    def __call__(self, scenes, options, *, state_file=None, on_foreign_state=None, progress=None):
         for scene in list(scenes):
             if scene.name in self.failing:
                 raise KeyboardInterrupt
@@ -168,7 +168,7 @@ def test_batch_map_checks_every_scene_first_and_skips_on_request(script, scenes,
 def test_calibration_refuses_a_bad_plot_before_the_work(script, scenes, tmp_path, capsys, name):
     (tmp_path / "IN.h5").write_bytes(scenes.read_bytes())
     assert script("calibrate.py", tmp_path / "IN.h5", "--plot", tmp_path / name, "--overwrite") == 2
-    assert "done" not in capsys.readouterr().err
+    assert "sample_00: motion_blur" not in capsys.readouterr().err
     assert (tmp_path / "IN.h5").read_bytes() == scenes.read_bytes()
 
 
@@ -176,7 +176,10 @@ def test_calibration_table_and_plot(script, scenes, tmp_path, capsys):
     picture = tmp_path / "chain.png"
     assert script("calibrate.py", scenes, "--plot", picture) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
-    table = capsys.readouterr().out
+    table, told = capsys.readouterr()
+    assert re.search(
+        r"^calibrate 2/2 \(.*scene.*\): sample_01: motion_blur .+, gain_drift [+-].+ ± .+ %/frame$", told, re.M
+    )
     for scene in ("sample_00", "sample_01"):
         truth = read_scene(scenes, scene).true_spec
         assert truth is not None

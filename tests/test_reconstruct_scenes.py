@@ -50,7 +50,7 @@ class Recorder:
     def __init__(self):
         self.totals, self.updates = [], []
 
-    def start(self, total):
+    def start(self, total, unit="scene"):
         self.totals.append(total)
 
     def update(self, done, note):
@@ -279,7 +279,10 @@ def test_progress_counts_scenes(scenes, results, progress):
     assert done[-1] == len(scenes)
     assert {1, 2, 3, 4, 5} <= set(done)
     for scene in scenes:
-        assert any(scene.name in note for _, note in progress.updates)
+        energy = results[scene.name].diagnostics["energy_per_pixel"]
+        last = [note for _, note in progress.updates if scene.name in note][-1]
+        assert last.startswith(f"{scene.name}: energy {energy:.4g} per pixel, ")
+        assert last.endswith(" iterations, converged")
 
 
 def test_a_second_run_of_a_shape_compiles_nothing(scenes, one_by_one, static_model):

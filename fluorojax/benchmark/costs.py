@@ -63,12 +63,14 @@ def run_costs(
     points = cost_points() if points is None else list(points)
     code, versions = code_digest((*OURS_CODE, "simulation")), package_versions()
     found = []
-    progress.start(len(points))
+    progress.start(len(points), "point")
     cache.mkdir(parents=True, exist_ok=True)
     for done, point in enumerate(points):
         facts = {"cost": asdict(point), "method": method, "seed": seed, "code": code, "versions": versions}
         key = row_key(facts)
-        if key not in store.rows:
+        if key in store.rows:
+            progress.skip(1)
+        else:
             progress.update(done, f"{point.curve} = {point.value}")
             sources = point.sources(seed)
             for source in sources:
@@ -78,8 +80,14 @@ def run_costs(
             measured = next(run_worker(request, [task], limit_s, worker))
             store.add({"key": key, **facts, **measured})
         found.append((point, store.rows[key]))
-        progress.update(done + 1, f"{point.curve} = {point.value}")
+        progress.update(done + 1, f"{point.curve} = {point.value}: {_outcome(store.rows[key])}")
     return found
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    if row["status"] != "ok":
+        return row["reason"]
+    return f"{row['seconds']:.3g} s, {row['cpu_seconds']:.3g} s of processors, {row['peak_mb']:.0f} MB"
 
 
 @dataclass(frozen=True)

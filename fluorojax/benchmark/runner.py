@@ -95,7 +95,7 @@ class Benchmark:
         """Make the rows that the store lacks, and return all tasks."""
         tasks = self.tasks()
         missing = [task for task in tasks if _is_due(store.rows.get(task.key), retry_failed)]
-        progress.start(len(missing))
+        progress.start(len(missing), "row")
         done = 0
         self.cache.mkdir(parents=True, exist_ok=True)
         for source in dict.fromkeys(task.source for task in missing):
@@ -107,8 +107,8 @@ class Benchmark:
             for task, facts in self._rows(method, mine, store, chains):
                 store.add(task.row(facts))
                 done += 1
-                outcome = "" if facts["status"] == "ok" else f": {facts['reason']}"
-                progress.update(done, f"{method}, {task.scenario}, {task.source.cell}, {task.source.scene}{outcome}")
+                place = f"{method}, {task.scenario}, {task.source.cell}, {task.source.scene}"
+                progress.update(done, f"{place}: {_outcome(facts)}")
         return tasks
 
     def _rows(
@@ -139,14 +139,16 @@ def run_worker(
 ) -> Iterator[dict[str, Any]]:
     """The facts of every task, in order, from as many processes as it takes.
 
-    A process that dies or exceeds the limit costs the task it was at; the next one goes on with the rest.
+    A process that dies or exceeds the limit costs the task it was at; the next one goes on with the rest. A worker
+    takes its request, one line, from standard input, which stays open as long as this process lives: where it ends, the
+    worker ends, too.
     """
     done = 0
     while done < len(tasks):
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
             try:
-                lines = _reader(process, dumps({**request, "tasks": list(tasks[done:])}))
+                lines = _reader(process, dumps({**request, "tasks": list(tasks[done:])}) + "\n")
                 while done < len(tasks):
                     try:
                         line = lines.get(timeout=limit_s)
@@ -175,9 +177,11 @@ def _reader(process: subprocess.Popen, text: str) -> "queue.Queue[str | None]":
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            with process.stdout:
-                with suppress(OSError), process.stdin:  # a process that is gone says why by its return code
+            # a process that is gone says why by its return code
+            with process.stdout, suppress(OSError), process.stdin:
+                with suppress(OSError):
                     process.stdin.write(text.encode())
+                    process.stdin.flush()
                 for line in process.stdout:
                     lines.put(line.decode())
         finally:
@@ -195,6 +199,14 @@ def _obituary(code: int, log: Any) -> str:
     log.seek(0)
     last = log.read().decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
     return f"process ended with code {code}: {last[0][:200]}"
+
+
+def _outcome(facts: dict[str, Any]) -> str:
+    """The quality of a finished row, its time, or why there is none."""
+    if facts["status"] != "ok":
+        return facts["reason"]
+    psnr = facts.get("scores", {}).get("psnr")
+    return ("" if psnr is None else f"PSNR {psnr:.2f} dB, ") + f"{facts['seconds']:.2g} s"
 
 
 def _is_due(row: dict[str, Any] | None, retry_failed: bool) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from fluorojax.cli.scenarios import without_mismatch
 from fluorojax.io import read_scene, write_challenge
+from fluorojax.scenarios import without_mismatch
 from fluorojax.scene import Scene
 from fluorojax.simulation import SimulationOptions, device_masks, simulate_scene
 

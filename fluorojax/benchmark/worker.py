@@ -1,13 +1,15 @@
 """The process that runs one method: ``python -m fluorojax.benchmark.worker``.
 
-A request (JSON) comes on standard input, a row (JSON line) for every task goes to standard output. Whatever a library
-prints goes to standard error. A method that takes the process down takes no other method with it.
+A request (one line of JSON) comes on standard input, a row (JSON line) for every task goes to standard output.
+Whatever a library prints goes to standard error. A method that takes the process down takes no other method with it.
+Standard input stays open; where it ends, whoever asked is gone, and so is this process at once, in the middle of a row.
 """
 
 import json
 import os
 import resource
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -23,10 +25,18 @@ def main() -> None:
     """Serve one request."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
-        request = json.load(sys.stdin)
+        request = json.loads(sys.stdin.readline())
+        threading.Thread(target=_end_with_input, daemon=True).start()
         run = partial(run_cost, request) if request["kind"] == "cost" else ScoredRuns(request).run
         for task in request["tasks"]:
             print(dumps(run(task)), file=channel, flush=True)
+
+
+def _end_with_input() -> None:
+    """End the process when standard input does; nothing else notices a killed parent on every system."""
+    while os.read(0, 4096):  # not through `sys.stdin`, whose lock a thread that waits would hold at the exit
+        pass
+    os._exit(1)
 
 
 class ScoredRuns:

@@ -43,7 +43,7 @@ def reconstruct(
     seed: SeedOption = 0,
     chain: Annotated[
         Chain,
-        typer.Option(help="Spec parameters: inferred, sampled with the scene (nuts), zero, or taken from the file."),
+        typer.Option(help="Spec parameters: calibrated, inferred with the scene (mgvi, nuts), zero, or from the file."),
     ] = Chain.CALIBRATED,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Skip bad scenes instead of stopping.")] = False,
     overwrite: OverwriteOption = False,
@@ -56,7 +56,7 @@ def reconstruct(
     too. Exit code 1 when a scene diverged, has not converged or was skipped.
 
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
-    --draws and --overwrite to go on from there.
+    --draws and --overwrite to go on from there. A state of other settings is refused, and discarded with --overwrite.
     """
     from fluorojax.progress import make_progress
     from fluorojax.reconstruct_file import reconstruct_file

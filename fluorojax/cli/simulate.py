@@ -81,7 +81,7 @@ def run_simulate(
     def report(scene: Scene) -> None:
         nonlocal done
         done += 1
-        progress.update(done, scene.name)
+        progress.update(done, f"{scene.name}: {scene.y.mean():.3g} counts per pixel and frame")
 
     settings = asdict(options)
     settings["ct"] = None if options.ct is None else Path(options.ct).name

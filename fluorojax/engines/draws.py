@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LAYOUTS = ("auto", "vectorised", "sequential")
 # Divergent draws a converged run may have: more mean a region that no draw enters.
 _MAX_DIVERGENT = 0.01
+# Fewer draws, halved, say nothing about agreement.
+_LEAST_DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,7 @@ def summarise(
     histogram = jnp.sum(stream.histogram.astype(jnp.int32), axis=0)
     stats = {n: kept[n] for n in ("lp", "energy", "acceptance_rate", "step_size", "n_steps", "diverging")}
     divergences = int(stats["diverging"].sum())
-    # A parameter that is taken as known is the same in every draw and has nothing to mix.
-    free = tuple(name for name, draws in spec.items() if np.ptp(draws) > 0)
-    limits = {**dict.fromkeys(free, max_rhat), **dict.fromkeys(places, options.max_rhat_places)}
+    limits = {**dict.fromkeys(_free(spec), max_rhat), **dict.fromkeys(places, options.max_rhat_places)}
     judged = {name: convergence[name] for name in limits}
     sizes = {name: min(convergence[name].ess_bulk, convergence[name].ess_tail) for name in judged}
     reasons = _reasons(judged, limits, sizes, divergences / stats["diverging"].size, options.min_ess)
@@ -188,6 +188,25 @@ def summarise(
         converged=not reasons,
         verdict=verdict,
     )
+
+
+def agreement(records: Mapping[str, np.ndarray], watched: tuple[str, ...], options: NutsOptions) -> str | None:
+    """How well the chains agree so far, for a log: worst R-hat and least effective size of what :func:`summarise`
+    judges, and the divergent draws. ``records`` as there, without the draws still to come; None below eight draws.
+    """
+    kept = {name: values[:, options.settle + options.warmup :] for name, values in records.items()}
+    if kept["spec"].shape[1] < _LEAST_DRAWS:
+        return None
+    spec = {name: kept["spec"][..., i] for i, name in enumerate(SPEC_NAMES)}
+    found = {name: convergence_of(spec[name]) for name in _free(spec)}
+    found |= {name: convergence_of(kept["watched"][..., i]) for i, name in enumerate(watched)}
+    divergent = f"{int(kept['diverging'].sum())} divergent"
+    if not found:
+        return divergent
+    worst, rhat = _worst(found)
+    sizes = {name: min(c.ess_bulk, c.ess_tail) for name, c in found.items()}
+    least = min(sizes, key=lambda name: np.nan_to_num(sizes[name]))
+    return f"R-hat so far {rhat:.3f} ({worst}), effective size {sizes[least]:.0f} ({least}), {divergent}"
 
 
 def to_datatree(
@@ -314,6 +333,11 @@ def _attributes(kept: _Kept) -> dict[str, Any]:
         "model": kept.model,
         "verdict": kept.verdict,
     }
+
+
+def _free(spec: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Parameters that are sampled: one that is taken as known is the same in every draw and has nothing to mix."""
+    return tuple(name for name, draws in spec.items() if np.ptp(draws) > 0)
 
 
 def _elements(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -42,6 +42,8 @@ class Posterior(NamedTuple):
     x: Callable[[Latents], Float[Array, "*shape"]]
     information: Callable[[Latents], Float[Array, "*shape"]]
     """Fisher information about the rate, per pixel: 1/λ (Poisson) or 1/σ² (Normal)."""
+    standardised: Callable[[Latents], Float[Array, "*shape"]]
+    """The rate in the coordinate in which that information is one: 2√λ (Poisson) or λ/σ (Normal)."""
 
 
 def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) -> Posterior:
@@ -66,11 +68,19 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
             return jnp.broadcast_to(1.0 / jnp.asarray(distribution.scale) ** 2, value.shape)
         return 1.0 / jnp.maximum(trace["rate"]["value"], _MIN_RATE)
 
+    def standardised(latents: Latents) -> Float[Array, "*shape"]:
+        trace, distribution, _ = observed(latents)
+        rate = trace["rate"]["value"]
+        if isinstance(distribution, Normal):
+            return rate / jnp.asarray(distribution.scale)
+        return 2.0 * jnp.sqrt(jnp.maximum(rate, _MIN_RATE))
+
     return Posterior(
         energy=energy,
         rate=lambda latents: model.trace(data, {**fixed, **latents})["rate"]["value"],
         x=lambda latents: model.trace(data, {**fixed, **latents})["x"]["value"],
         information=information,
+        standardised=standardised,
     )
 
 

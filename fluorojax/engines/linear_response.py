@@ -23,7 +23,7 @@ MAX_ITERATIONS = 100
 
 # Newton steps of the scene at most, and where to stop: expected decrease of the energy per latent, whose thermal energy
 # is one half.
-_NEWTON_STEPS = 40
+NEWTON_STEPS = 40
 _DECREMENT = 1e-5
 # Shortest fraction of a step: where counts exceed the rate a thousandfold, the metric overshoots as much.
 _SHORTEST = 1e-6
@@ -66,11 +66,16 @@ class Metric(NamedTuple):
         )
         return eqx.tree_at(lambda s: s.solution, found, optax.tree.mul(self.scale, found.solution))
 
-    def noise(self, key: Array) -> Latents:
-        """A draw of N(0, M): ``Jᵀ√F·n₁ + n₂`` with n₁, n₂ standard normal (arXiv:1901.11033, eqs 58–60)."""
+    def white(self, key: Array) -> tuple[Float[Array, "*shape"], Latents]:
+        """Standard normal draws n₁ of the data and n₂ of the latents; of the key alone, whatever the point."""
         data_key, prior_key = jax.random.split(key)
         white = jax.random.normal(data_key, self.information.shape, self.information.dtype)
-        prior = optax.tree.random_like(prior_key, self.at, jax.random.normal)
+        prior: Latents = optax.tree.random_like(prior_key, self.at, jax.random.normal)  # pyright: ignore[reportAssignmentType]
+        return white, prior
+
+    def noise(self, key: Array) -> Latents:
+        """A draw of N(0, M): ``Jᵀ√F·n₁ + n₂`` with n₁, n₂ standard normal (arXiv:1901.11033, eqs 58–60)."""
+        white, prior = self.white(key)
         return optax.tree.add(self.pull(jnp.sqrt(self.information) * white), prior)
 
 
@@ -142,7 +147,9 @@ class Conditional(NamedTuple):
     steps: Int[Array, ""]
 
 
-def conditional_mode(target: Posterior, start: Latents, scale: Latents, max_steps: int = _NEWTON_STEPS) -> Conditional:
+def conditional_mode(
+    target: Posterior, start: Latents, scale: Latents, max_steps: Int[ArrayLike, ""] | int = NEWTON_STEPS
+) -> Conditional:
     """Minimise ``target.energy`` by Newton steps of the metric, solved by conjugate gradients and halved as needed."""
     goal = _DECREMENT * sum(leaf.size for leaf in jax.tree.leaves(start))
     value_and_grad = jax.value_and_grad(target.energy)

@@ -29,11 +29,13 @@ from fluorojax.spec import SPEC_NAMES, SpecRanges
 # the posterior over its width rather than at a point, and because float32 energies have no finer structure.
 _WIDTH = 0.7
 # Most Newton steps, and the longest: in posterior standard deviations, and in prior ones.
-_HESSIANS = 12
+_HESSIANS = 20
 _LONGEST = 8.0
 _LONGEST_PRIOR = 1.5
 # Least curvature relative to the last guess: keeps a step finite where the marginal is not yet convex.
 _FLAT = 0.2
+# Share of the last Newton step that a good step leaves at most.
+_PROGRESS = 0.7
 # Newton step, in posterior standard deviations per dimension, below which the mode counts as found.
 _STEP = 0.05
 
@@ -205,20 +207,22 @@ def laplace_marginal(
     *,
     outer: tuple[str, ...] | None = None,
     fixed: Mapping[str, Array] | None = None,
+    start: Mapping[str, Array] | None = None,
     probes: int | None = None,
 ) -> LaplaceMarginal:
     """Posterior of the latents named ``outer``, by default the chain and the model's hyperparameters.
 
-    **Arguments:** ``fixed`` latents held at given values; ``probes`` as in :func:`laplace_evidence`. Starts at the
-    prior mean. Pure and traceable; batch with ``vmap``. The latents of ``outer`` and ``fixed`` together must leave
-    some for the scene.
+    **Arguments:** ``fixed`` latents held at given values; ``start`` latents to begin from, e.g. the mode (missing ones
+    begin at the prior mean); ``probes`` as in :func:`laplace_evidence`. Pure and traceable; batch with ``vmap``. The
+    latents of ``outer`` and ``fixed`` together must leave some for the scene.
     """
     shapes = model.latent_shapes(data)
     fixed = dict(fixed or {})
     names = (SPEC_SITE, *model.hyperparameters) if outer is None else outer
     dtype = jnp.result_type(data.counts)
-    flat, unravel = ravel_pytree({name: jnp.zeros(shapes[name], dtype) for name in names if name not in fixed})
-    scene = {n: jnp.zeros(s, dtype) for n, s in shapes.items() if n not in names and n not in fixed}
+    begin = {n: (start or {}).get(n, jnp.zeros(s, dtype)) for n, s in shapes.items() if n not in fixed}
+    flat, unravel = ravel_pytree({name: begin[name] for name in names if name in begin})
+    scene = {name: value for name, value in begin.items() if name not in names}
     scale_key, probe_key = jax.random.split(key)
     scale = diagonal_scale(posterior(model, data, {**fixed, **unravel(flat)}), scene, scale_key)
 
@@ -250,6 +254,10 @@ class _Search(NamedTuple):
     evidence: Evidence
     left: Array
     hessians: Array
+    length: Array
+    """Of the last step, as a fraction of Newton's."""
+    damping: Array
+    """The longest it might have been."""
 
 
 def _search(evidence: Callable[[Array, Latents], Evidence], start: Array, scene: Latents) -> _Search:
@@ -271,14 +279,20 @@ def _search(evidence: Callable[[Array, Latents], Evidence], start: Array, scene:
         by = root.T @ here.gradient
         left = jnp.where(finite, jnp.linalg.norm(by), jnp.inf)
         move = root @ by
-        length = jnp.minimum(1.0, jnp.minimum(_LONGEST / left, _LONGEST_PRIOR / jnp.max(jnp.abs(move))))
+        limit = jnp.minimum(_LONGEST / left, _LONGEST_PRIOR / jnp.max(jnp.abs(move)))
+        # Full steps that leave the gradient as it was go to and fro over the mode.
+        stuck = (carry.length >= carry.damping) & (left > _PROGRESS * carry.left)
+        damping = jnp.where(stuck, 0.5 * carry.damping, jnp.minimum(1.0, 2.0 * carry.damping))
+        length = jnp.minimum(damping, limit)
         # The last step is not taken: the scene is known where the gradient was.
         moved = jnp.where(left > goal, carry.position - length * move, carry.position)
         # A step to where nothing is finite is taken back by half.
         position = jnp.where(finite, moved, 0.5 * (carry.position + carry.last))
         last = jnp.where(finite, carry.position, carry.last)
         here = here._replace(scene=optax.tree.where(finite, here.scene, carry.evidence.scene))
-        return _Search(position, last, jnp.where(finite, root, carry.root), here, left, carry.hessians + 1)
+        return _Search(
+            position, last, jnp.where(finite, root, carry.root), here, left, carry.hessians + 1, length, damping
+        )
 
     def unfinished(carry: _Search) -> Array:
         return (carry.left > goal) & (carry.hessians < _HESSIANS)
@@ -287,7 +301,6 @@ def _search(evidence: Callable[[Array, Latents], Evidence], start: Array, scene:
     zero = jnp.zeros((), start.dtype)
     # The first differences are taken over less than the prior: the marginal may be far narrower.
     root = 0.5 * jnp.eye(size, dtype=start.dtype)
-    begin = _Search(
-        start, start, root, Evidence(zero, jnp.zeros_like(start), scene), zero + jnp.inf, jnp.zeros((), int)
-    )
+    nowhere = Evidence(zero, jnp.zeros_like(start), scene)
+    begin = _Search(start, start, root, nowhere, zero + jnp.inf, jnp.zeros((), int), zero, zero + 1.0)
     return jax.lax.while_loop(unfinished, step, begin)

@@ -22,7 +22,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from fluorojax.calibration.chain import ChainPosterior
 from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
-from fluorojax.engines.linear_response import MAX_ITERATIONS, TOLERANCE, Solve, conditional_mode, metric
+from fluorojax.engines.linear_response import (
+    MAX_ITERATIONS,
+    NEWTON_STEPS,
+    TOLERANCE,
+    conditional_mode,
+    metric,
+)
 from fluorojax.engines.marginal import LaplaceMarginal
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
@@ -31,6 +37,12 @@ from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 _STEPS = 4
 # A solve at its iteration limit within this factor of the tolerance still serves.
 _CG_SLACK = 3.0
+# Error of the quadratic expansion of the energy per latent, whose thermal energy is one half, above which a draw is no
+# longer the linear response.
+_TRUST = 0.1
+# Energy per latent that Newton's method may leave in such a draw: where it asks for fewer counts than none, the last
+# steps creep.
+_LEFT_OVER = 1e-3
 
 
 class OuterDraws(eqx.Module):
@@ -140,6 +152,8 @@ class MgviResult(eqx.Module):
     cg_iterations: Int[Array, "2 samples"]
     cg_residual: Float[Array, "2 samples"]
     """Relative preconditioned residual that each solve of the last round reached."""
+    followed: Int[Array, ""]
+    """Draws of the last round at which the linear response did not hold and Newton's method went on."""
     energy: Float[Array, ""]
     """Energy averaged over the draws."""
     rounds: Int[Array, ""]
@@ -160,12 +174,20 @@ class MgviResult(eqx.Module):
         )
 
 
+class _Draw(NamedTuple):
+    residual: Latents
+    iterations: Array
+    reached: Array
+    """Relative residual of the solve."""
+    followed: Array
+    """Whether the linear response did not hold."""
+
+
 class _Round(NamedTuple):
     mean: Latents
-    residuals: Latents
+    draws: _Draw
+    """Leading axis 2 · samples, as ``x``."""
     x: Array
-    """Draws, leading axes (2, samples)."""
-    solve: Solve
     energy: Array
     change: Array
     rounds: Array
@@ -208,17 +230,56 @@ def solve_mgvi(
     keys = jnp.tile(jax.random.split(noise_key, samples), 2)
     signs = jnp.repeat(jnp.array([1.0, -1.0], dtype), samples)
 
-    def respond(mean: Latents, values: Latents, noise_key: Array, sign: Array) -> Solve:
-        """Residual of the scene at other outer latents: what the energy's gradient there asks for, plus noise."""
+    latents = sum(leaf.size for leaf in jax.tree.leaves(begin))
+
+    def respond(mean: Latents, values: Latents, noise_key: Array, sign: Array) -> _Draw:
+        """Residual of the scene at other outer latents: what the energy's gradient there asks for, plus noise.
+
+        One linear solve where the energy at its end is what the quadratic expansion says. Rates are exponential in x,
+        so that a far draw at few counts may overshoot to any rate. There Newton's method goes on to the conditional
+        mode, and from it to a draw in coordinates in which counts have unit variance (geometric variational inference,
+        Frank, Leike & Enßlin, arXiv:2105.10470), of which the linear response is the first step.
+        """
         target = target_at(values)
         linear = metric(target, mean, scale)
-        moved = optax.tree.sub(jax.grad(target.energy)(mean), jax.grad(central.energy)(mean))
-        right = jax.tree.map(lambda noise, by: sign * noise - by, linear.noise(noise_key), moved)
-        return linear.solve(right, tolerance=cg_tolerance, max_iterations=cg_iterations)
+        before, gradient = jax.value_and_grad(target.energy)(mean)
+        # The mean is not the mode: what it leaves of the gradient at the centre belongs to no draw.
+        left = jax.grad(central.energy)(mean)
+        moved = optax.tree.sub(gradient, left)
+        right = optax.tree.add_scale(optax.tree.scale(-1.0, moved), sign, linear.noise(noise_key))
+        solve = linear.solve(right, tolerance=cg_tolerance, max_iterations=cg_iterations)
+        step = solve.solution
+        expected = optax.tree.vdot(gradient, step) + 0.5 * optax.tree.vdot(step, linear.product(step))
+        error = target.energy(optax.tree.add(mean, step)) - before - expected
+        # Also false where the energy is not finite.
+        trusted = jnp.abs(error) <= _TRUST * latents
+
+        most = jnp.where(trusted, 0, NEWTON_STEPS)
+        # From rates far above the counts Newton's method only comes down by a factor e at a step: the prior mean may be
+        # the better place to begin.
+        prior = optax.tree.zeros_like(mean)
+        begin = optax.tree.where(target.energy(prior) < before, prior, mean)
+        tilted = target._replace(energy=lambda scene: target.energy(scene) - optax.tree.vdot(left, scene))
+        mode = conditional_mode(tilted, begin, scale, max_steps=most).scene
+        white, shift = jax.tree.map(lambda leaf: sign * leaf, linear.white(noise_key))
+        goal, centre = target.standardised(mode) + white, optax.tree.add(mode, shift)
+
+        def distance(scene: Latents) -> Array:
+            data = jnp.sum((target.standardised(scene) - goal) ** 2)
+            return 0.5 * (data + optax.tree.norm(optax.tree.sub(scene, centre), squared=True))
+
+        end = conditional_mode(target._replace(energy=distance), mode, scale, max_steps=most)
+        reached = jnp.where(end.decrement <= _LEFT_OVER * latents, cg_tolerance, jnp.inf)
+        return _Draw(
+            optax.tree.where(trusted, step, optax.tree.sub(end.scene, mean)),
+            solve.iterations,
+            jnp.where(trusted, solve.residual, reached),
+            ~trusted,
+        )
 
     def round_(carry: _Round) -> _Round:
-        solve = jax.lax.map(lambda args: respond(carry.mean, *args), (pairs, keys, signs))
-        residuals = solve.solution
+        draws = jax.lax.map(lambda args: respond(carry.mean, *args), (pairs, keys, signs))
+        residuals = draws.residual
 
         def average(mean: Latents) -> Array:
             def one(args: tuple[Latents, Latents]) -> Array:
@@ -231,7 +292,7 @@ def solve_mgvi(
         change = jnp.mean(x, axis=0) - jnp.mean(carry.x, axis=0)
         # The first round has no draws to compare with.
         relative = jnp.where(carry.rounds > 0, jnp.sqrt(jnp.mean(change**2) / jnp.mean(jnp.var(x, axis=0))), jnp.inf)
-        return _Round(moved.scene, residuals, x, solve, moved.energy, relative, carry.rounds + 1)
+        return _Round(moved.scene, draws, x, moved.energy, relative, carry.rounds + 1)
 
     def unfinished(carry: _Round) -> Array:
         return (carry.rounds < max_rounds) & (carry.change > tolerance)
@@ -243,9 +304,8 @@ def solve_mgvi(
     none = jnp.zeros((2 * samples,), dtype)
     first = _Round(
         mode,
-        zeros,
+        _Draw(zeros, jnp.zeros((2 * samples,), int), none, jnp.zeros((2 * samples,), bool)),
         jnp.zeros((2 * samples, *data.counts.shape), dtype),
-        Solve(zeros, jnp.zeros((2 * samples,), int), none),
         jnp.zeros((), dtype),
         jnp.full((), jnp.inf, dtype),
         jnp.zeros((), int),
@@ -253,13 +313,13 @@ def solve_mgvi(
     end = jax.lax.while_loop(unfinished, round_, first)
 
     def x_at(values: Latents) -> Array:
-        step = respond(end.mean, values, noise_key, jnp.zeros((), dtype)).solution
+        step = respond(end.mean, values, noise_key, jnp.zeros((), dtype)).residual
         return target_at(values).x(optax.tree.add(end.mean, step))
 
     sides = jax.tree.map(lambda up, down: jnp.concatenate([up, down]), outer.up, outer.down)
     x_sides = jax.lax.map(x_at, sides)
     response = (x_sides[:3] - x_sides[3:]) / outer.reach.reshape(3, *[1] * data.counts.ndim)
-    solved = jnp.max(end.solve.residual) <= _CG_SLACK * cg_tolerance
+    solved = jnp.max(end.draws.reached) <= _CG_SLACK * cg_tolerance
     return _summary(end, outer, response, solved & (end.change <= tolerance))
 
 
@@ -284,11 +344,12 @@ def _summary(
         chain_variance=chain_variance,
         correlation=jnp.tensordot(outer.loading, response, axes=1) / jnp.sqrt(total),
         mean=end.mean,
-        residuals=jax.tree.map(paired, end.residuals),
+        residuals=jax.tree.map(paired, end.draws.residual),
         outer=outer,
         x_residuals=x_residuals,
-        cg_iterations=paired(end.solve.iterations),
-        cg_residual=paired(end.solve.residual),
+        cg_iterations=paired(end.draws.iterations),
+        cg_residual=paired(end.draws.reached),
+        followed=jnp.sum(end.draws.followed),
         energy=end.energy,
         rounds=end.rounds,
         change=end.change,

@@ -27,30 +27,28 @@ from jaxtyping import Array, Float, Key, PyTree
 from numpyro.infer.hmc import HMCState, hmc
 from scipy.stats import norm
 
-from fluorojax.engines.draws import NutsOptions, NutsResult, summarise
+from fluorojax.engines.draws import NutsOptions, NutsResult, agreement, summarise
 from fluorojax.engines.energy import Latents, posterior
+from fluorojax.engines.nuts_memory import check_memory
 from fluorojax.engines.nuts_state import (
     Coordinates,
+    ForeignStateError,
     Position,
     complete_start,
     fingerprint,
     load_state,
     make_coordinates,
     save_state,
+    shared_sites,
 )
-from fluorojax.engines.streaming import BINS, Grid, Moments, Stream, Watch, device_memory, pool
-from fluorojax.protocol import SceneData, SceneModel
+from fluorojax.engines.streaming import Grid, Moments, Stream, Watch, pool
+from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
 from fluorojax.spec import SPEC_NAMES
 
 # Normal score of the outermost quantile of a given chain; beyond it lie seven draws in a million.
 _LAST_SCORE = 4.5
 # Options that change the draws; with others a run may be continued.
 _DECISIVE = ("settle", "warmup", "chains", "max_tree_depth", "target_accept", "thin")
-# Float32 arrays of the size of the latents: those of a chain (the tree's ends and proposals, mass matrix, gradient),
-# and those all share (the coordinates, and one gradient of chains that run in turn). XLA's memory analysis of
-# `models/sequence.py` gives 100 to 163 per chain, tree and histograms included, and 68 to 115.
-_ARRAYS_PER_CHAIN = 110
-_SHARED_ARRAYS = 115
 
 
 class _Problem(eqx.Module):
@@ -101,6 +99,7 @@ def sample_nuts(
     chain: Float[np.ndarray, "points 3"] | None = None,
     watch: Mapping[str, tuple[int, ...] | np.ndarray] | None = None,
     state_file: str | os.PathLike[str] | None = None,
+    on_foreign_state: Callable[[Path, str], None] | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> NutsResult:
     """Draw from the posterior of one scene.
@@ -111,8 +110,9 @@ def sample_nuts(
     instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch`` names pixels
     (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by default
     a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the run
-    continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; ``progress`` is called
-    with the fraction done and a note.
+    continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; a file there that is
+    no state, or that of another run, is deleted once ``on_foreign_state`` was called with its path and what it is, and
+    refused where that is None; ``progress`` is called with the fraction done and a note, before the first block too.
 
     A run may be continued with more draws than it was begun with; all else must be the same. Raises ``ValueError`` for
     a model outside the protocol, a bad ``start`` or ``watch``, more chains than fit in memory, or a state file of
@@ -122,7 +122,8 @@ def sample_nuts(
     shapes = model.latent_shapes(data)
     start = complete_start(start, shapes)
     watched = Watch.of(watch, data.counts.shape)
-    _check_memory(options, sum(leaf.size for leaf in start.values()), data.counts.size)
+    sites = shared_sites(model, shapes) if chain is None else (SPEC_SITE,)
+    _check_memory(options, data.counts.shape, {name: leaf.size for name, leaf in start.items()}, sites)
 
     given = None if chain is None else _checked_chain(chain)
     sampler = _sampler(model, options)
@@ -141,6 +142,7 @@ def sample_nuts(
     settle, warm = options.settle, options.settle + options.warmup
     total = warm + options.draws
     half = options.warmup + options.draws // 2
+    state, done = None, 0
     if state_file is not None and Path(state_file).exists():
         like = jax.eval_shape(
             lambda: begin(_coordinates(model, data, start, first_key, given is not None), data.aux, settle_key)
@@ -148,11 +150,20 @@ def sample_nuts(
         problem = jax.eval_shape(problem_of, like["coordinates"], like["aux"], like["grid"])
         rows = jax.eval_shape(sampler.advance, problem, 0, 0, 0, 1, 0, like["chains"])[1]
         like["records"] = {n: jax.ShapeDtypeStruct((r.shape[0], 0, *r.shape[2:]), r.dtype) for n, r in rows.items()}
-        state, done = load_state(state_file, like, marks)
+        try:
+            state, done = load_state(state_file, like, marks)
+        except ForeignStateError as error:
+            if on_foreign_state is None:
+                raise
+            on_foreign_state(Path(state_file), error.reason)
+            Path(state_file).unlink()
         if done > total:
-            raise ValueError(f"draws is {options.draws}; expected at least the {done - warm} of {state_file}")
-    else:
-        state, done = begin(_coordinates(model, data, start, first_key, given is not None), data.aux, settle_key), 0
+            kept = f"the {done - warm} of {state_file} (deleting it starts afresh)"
+            raise ValueError(f"draws is {options.draws}; expected at least {kept}")
+    if progress is not None:
+        progress(done / total, f"{options.chains} chains {'go on' if done else 'begin'}, {_stage(done, options)}")
+    if state is None:
+        state = begin(_coordinates(model, data, start, first_key, given is not None), data.aux, settle_key)
 
     while done < total:
         problem = problem_of(state["coordinates"], state["aux"], state["grid"])
@@ -175,7 +186,7 @@ def sample_nuts(
         if state_file is not None:
             save_state(state_file, state, marks, done)
         if progress is not None:
-            progress(done / total, _note(done, options, state["records"]))
+            progress(done / total, _note(done, options, state["records"], watched.names, data.counts.size))
     hyperparameters = {} if chain is not None else {name: shapes[name] for name in model.hyperparameters}
     stream, grid = state["chains"].stream, state["grid"]
     return summarise(model.name, hyperparameters, watched.names, state["records"], stream, grid, options)
@@ -187,7 +198,7 @@ class _Sampler:
     def __init__(self, model: SceneModel, options: NutsOptions, devices: tuple[Any, ...]):
         self._model, self._options, self._devices = model, options, devices
         self._start, self._step = hmc(potential_fn_gen=self._potential, algo="NUTS")
-        self._sequential = options.layout == "sequential" or (options.layout == "auto" and devices[0].platform == "cpu")
+        self._sequential = _in_turn(options, devices)
         self.begin = jax.jit(self._over_chains(self._begin, shared=1))
         self.advance = jax.jit(self._over_chains(self._advance, shared=6))
 
@@ -340,27 +351,36 @@ def _devices(options: NutsOptions) -> tuple[Any, ...]:
     return devices[:1] if options.chains % len(devices) else devices
 
 
-def _check_memory(options: NutsOptions, latents: int, pixels: int) -> None:
-    """Refuse more chains than the memory of the devices holds."""
-    sharing = len(_devices(options))
-    per_chain = 4 * latents * (_ARRAYS_PER_CHAIN + 2 * options.max_tree_depth) + 2 * pixels * (BINS + 2)
-    shared, available = 4 * latents * _SHARED_ARRAYS, device_memory()
-    if (need := shared + per_chain * options.chains // sharing) > available:
-        raise ValueError(
-            f"chains is {options.chains}, which needs about {need / 2**30:.3g} GiB per device; expected at most "
-            f"{max(available - shared, 0) // per_chain * sharing} for the {available / 2**30:.3g} GiB there"
-        )
+def _in_turn(options: NutsOptions, devices: tuple[Any, ...]) -> bool:
+    """Whether the chains of a device run one after the other."""
+    return options.layout == "sequential" or (options.layout == "auto" and devices[0].platform == "cpu")
 
 
-def _note(done: int, options: NutsOptions, records: Mapping[str, np.ndarray]) -> str:
+def _check_memory(
+    options: NutsOptions, shape: tuple[int, ...], sizes: Mapping[str, int], shared: tuple[str, ...]
+) -> None:
+    """Refuse more chains than the devices hold; ``sizes`` of all latents, ``shared`` those that move with the chain."""
+    devices = _devices(options)
+    latents, moving = sum(sizes.values()), sum(sizes[name] for name in shared)
+    check_memory(options, shape, latents, moving, devices=len(devices), in_turn=_in_turn(options, devices))
+
+
+def _note(
+    done: int, options: NutsOptions, records: Mapping[str, np.ndarray], watched: tuple[str, ...], pixels: int
+) -> str:
+    """Stage and effort, with how well the draws agree so far, or before them with the energy as it settles."""
     latest = slice(max(0, done - options.block), done)
     steps, size = records["n_steps"][:, latest].mean(), records["step_size"][:, -1].mean()
+    standing = agreement(records, watched, options)
+    if standing is None:
+        standing = f"energy {-records['lp'][:, latest].mean() / pixels:.4g} per pixel"
+    return f"{_stage(done, options)}, {standing}, {steps:.0f} steps of {size:.3g}"
+
+
+def _stage(done: int, options: NutsOptions) -> str:
     before = options.settle + options.warmup
-    if done <= options.settle:
-        stage = f"settling {done}/{options.settle}"
-    elif done <= before:
-        stage = f"warm-up {done - options.settle}/{options.warmup}"
-    else:
-        divergent = int(records["diverging"][:, before:].sum())
-        stage = f"draw {done - before}/{options.draws}, {divergent} divergent"
-    return f"{stage}, {steps:.0f} steps of {size:.3g}"
+    if done < options.settle:
+        return f"settling {done}/{options.settle}"
+    if done < before:
+        return f"warm-up {done - options.settle}/{options.warmup}"
+    return f"draw {done - before}/{options.draws}"

@@ -247,6 +247,14 @@ def fingerprint(
     }
 
 
+class ForeignStateError(ValueError):
+    """A state file that is none, or of another run; ``reason`` says which, without the name of the file."""
+
+    def __init__(self, path: Path, reason: str, expected: str):
+        super().__init__(f"resume is {path}: {reason}; expected {expected}")
+        self.reason = reason
+
+
 def save_state(path: str | os.PathLike[str], state: PyTree, marks: Mapping[str, str], iteration: int) -> None:
     """Write a pytree of arrays to an HDF5 file that appears whole or not at all; raises ``OSError``."""
     path = Path(path)
@@ -269,26 +277,28 @@ def save_state(path: str | os.PathLike[str], state: PyTree, marks: Mapping[str, 
 def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, str]) -> tuple[PyTree, int]:
     """Read a state of the structure of ``like`` and its iteration; leaves of size 0 in ``like`` may have any length.
 
-    Raises ``ValueError`` naming the file and what was expected where it is no state, or one of another run.
+    Raises :class:`ForeignStateError` naming the file and what was expected where it is no state, or one of another run,
+    and ``ValueError`` where it may not be read.
     """
+    path = Path(path)
     try:
         handle = h5py.File(path, "r")
+    except (PermissionError, BlockingIOError) as error:
+        raise ValueError(f"resume is {path}: cannot be opened ({error}); expected a readable state file") from error
     except OSError as error:
-        raise ValueError(f"resume is {path}: cannot be read as HDF5 ({error}); expected a NUTS state file") from error
+        raise ForeignStateError(path, f"cannot be read as HDF5 ({error})", "a NUTS state file") from error
     with handle:
         if handle.attrs.get("format") != "fluorojax NUTS state 1":
-            raise ValueError(f"resume is {path}: not a NUTS state file of this version; expected one")
+            raise ForeignStateError(path, "not a NUTS state file of this version", "one")
         if other := [name for name, digest in marks.items() if handle.attrs.get(f"sha256 of {name}") != digest]:
-            raise ValueError(
-                f"resume is {path}: state of a run with other {', '.join(other)}; expected the same run "
-                "(delete it to start afresh)"
-            )
+            reason = f"state of a run with other {', '.join(other)}"
+            raise ForeignStateError(path, reason, "the same run (--overwrite, or deleting it, starts afresh)")
         leaves = []
         for name, leaf in _named(like):
             wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
             dataset = handle.get(name)
             if not isinstance(dataset, h5py.Dataset) or not _fits(dataset, wanted):
-                raise ValueError(f"resume is {path}: {name} is missing or of another shape; expected {wanted.shape}")
+                raise ForeignStateError(path, f"{name} is missing or of another shape", str(wanted.shape))
             values = dataset[()]
             leaves.append(jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(leaf) else values)
         iteration = int(np.asarray(handle.attrs["iteration"]))

@@ -20,13 +20,15 @@ def spec_cards(result: Reconstruction, scene: Scene | None, truth: Scene | None)
     """A card for each parameter; ``scene`` gives the prior ranges, ``truth`` the true values where public."""
     ranges = None if scene is None else scene.ranges.as_dict()
     true = None if truth is None or truth.true_spec is None else truth.true_spec.as_dict()
+    drawn = ranges is not None and any(name in result.draws for name in SPEC_UNITS)
     cards = "".join(
         _card(result, name, None if ranges is None else ranges[name], None if true is None else true[name])
         for name in SPEC_UNITS
     )
     legend = (
         "Signed offsets from the nominal protocol (exposure window, lag time constant) and gain change per frame."
-        " Grey: prior range; thick: 90 % interval; dot: estimate; upright line: truth; area: posterior draws."
+        " Grey: prior range; thick: 90 % interval; dot: estimate"
+        f"{'' if true is None else '; upright line: truth'}{'; area: posterior draws' if drawn else ''}."
     )
     return f'<div class="cards">{cards}</div>{_information(result)}<p class="soft small">{escape(legend)}</p>'
 

@@ -9,13 +9,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from fluorojax.acquisition import Acquisition
+from fluorojax.metrics.calibration import LEVELS
 from fluorojax.progress import Progress
 from fluorojax.protocol import SceneData, SceneModel
 from fluorojax.spec import SPEC_NAMES, SpecRanges
-from fluorojax.validation.coverage import inside_shares, measure_coverage, seen_to_move
+from fluorojax.validation.coverage import GROUPS, inside_shares, measure_coverage, seen_to_move
 from fluorojax.validation.methods import Method, PosteriorSummary
 from fluorojax.validation.options import CheckOptions
 from fluorojax.validation.prior_draws import PriorDraws, draw_prior, empty_scene, protocol_for_dose
@@ -23,6 +24,8 @@ from fluorojax.validation.report import CalibrationReport
 from fluorojax.validation.sbc import LOG_LIKELIHOOD, adjust, measure_uniformity, ranks
 
 REGIONS = ("whole field", "upper left", "upper right", "lower left", "lower right")
+# The level of the intervals whose coverage a running check tells.
+_TOLD_LEVEL = 0.9
 
 
 def check_calibration(
@@ -48,7 +51,7 @@ def check_calibration(
     begin = time.perf_counter()
     ranges = SpecRanges.for_tier(options.tier)
     if progress is not None:
-        progress.start(options.replicates * len(options.doses))
+        progress.start(options.replicates * len(options.doses), "replicate")
     uniformity, coverage, failed = [], [], {}
     for index, dose in enumerate(options.doses):
         acquisition = protocol_for_dose(dose, base)
@@ -78,7 +81,7 @@ class _Table:
 
     quantities: dict[str, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n L"]]]
     shares: Float[np.ndarray, "n groups levels"]
-    finite: np.ndarray
+    finite: Bool[np.ndarray, "n"]
 
     @classmethod
     def of(cls, truth: PriorDraws, found: PosteriorSummary, keep: int) -> "_Table":
@@ -122,6 +125,7 @@ def _batches(
 ) -> Iterator[_Table]:
     """The replicates of one dose, in batches of one size: the last one is filled up, so nothing compiles twice."""
     batch = min(options.batch, options.replicates)
+    shares, finite = [], []
     root = jax.random.fold_in(jax.random.key(options.seed), dose_index)
     for first in range(0, options.replicates, batch):
         keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(root, i)))(jnp.arange(first, first + batch))
@@ -130,10 +134,22 @@ def _batches(
         found = jax.device_get(method(model, data, keys[:, 1], options.draws))
         _check_shapes(found, batch, options)
         keep = min(batch, options.replicates - first)
-        yield _Table.of(jax.device_get(truth), found, keep)
+        table = _Table.of(jax.device_get(truth), found, keep)
+        shares.append(table.shares)
+        finite.append(table.finite)
         if progress is not None:
-            dose = f"{options.doses[dose_index]:g} counts"
-            progress.update(done + first + keep, f"{dose}: {first + keep} of {options.replicates} replicates")
+            note = _coverage_note(np.concatenate(shares), np.concatenate(finite))
+            progress.update(done + first + keep, f"{options.doses[dose_index]:g} counts: {note}")
+        yield table
+
+
+def _coverage_note(shares: Float[np.ndarray, "n groups levels"], finite: Bool[np.ndarray, "n"]) -> str:
+    """Coverage of all pixels so far, and how many replicates cannot be judged."""
+    failed = f"{np.sum(~finite)} of {finite.size} replicates failed"
+    inside = shares[finite, GROUPS.index("all"), LEVELS.index(_TOLD_LEVEL)]
+    if not inside.size:
+        return failed
+    return f"{100 * _TOLD_LEVEL:g} % intervals hold {100 * inside.mean():.1f} % of the pixels, {failed}"
 
 
 @eqx.filter_jit

@@ -13,7 +13,7 @@ from fluorojax.spec import Spec, SpecRanges
 # Answers every task by its scene's name; what the scene "sample_01" does is the argument.
 WORKER = """
 import json, os, signal, sys, time
-request = json.load(sys.stdin)
+request = json.loads(sys.stdin.readline())
 for task in request["tasks"]:
     name = task["source"]["scene"] if "path" in task["source"] else f"sample_{task['source']['index']:02d}"
     if name == "sample_01" and sys.argv[1] != "well" and request["method"] == sys.argv[2]:

@@ -1,5 +1,6 @@
 """Cost curves: exponents, resumption, tables."""
 
+import io
 import sys
 
 import numpy as np
@@ -15,12 +16,12 @@ from fluorojax.benchmark.costs import (
     run_costs,
 )
 from fluorojax.benchmark.rows import RowStore
-from fluorojax.progress import ProgressDisplay
+from fluorojax.progress import LineProgress, ProgressDisplay
 
 # Time goes with the frames, memory with the pixels.
 WORKER = """
 import json, sys
-for task in json.load(sys.stdin)["tasks"]:
+for task in json.loads(sys.stdin.readline())["tasks"]:
     source = task["sources"][0]
     cost = len(task["sources"]) * source["frames"]
     print(json.dumps({"status": "ok", "first_seconds": 9.0, "seconds": 0.1 * cost, "cpu_seconds": 0.2 * cost,
@@ -57,13 +58,16 @@ def test_curves_span_what_they_promise():
 def test_points_are_measured_once_and_fitted(tmp_path):
     points = [CostPoint("frames", n, n, 16, 1) for n in (2, 4, 8)] + [CostPoint("batch", n, 2, 16, n) for n in (1, 2)]
 
-    def run(worker):
+    def run(worker, progress):
         with RowStore(tmp_path / "costs.jsonl", {"seed": 0}) as store:
             options = {"limit_s": 60.0, "points": points, "worker": worker}
-            return run_costs(store, tmp_path / "scenes", ProgressDisplay(), **options)
+            return run_costs(store, tmp_path / "scenes", progress, **options)
 
-    found = run((sys.executable, "-c", WORKER))
-    again = run((sys.executable, "-c", "raise SystemExit('must not run')"))
+    found = run((sys.executable, "-c", WORKER), LineProgress("costs", stream := io.StringIO(), interval=0.0))
+    lines = stream.getvalue().splitlines()
+    assert lines[-1].endswith("batch = 2: 0.4 s, 0.8 s of processors, 101 MB")
+    assert "/point, " in lines[-1] or " points/s, " in lines[-1]
+    again = run((sys.executable, "-c", "raise SystemExit('must not run')"), ProgressDisplay())
     assert again == found
     document = cost_document(found, {"method": "map"})
     exponents = document["curves"]["frames"]["exponents"]

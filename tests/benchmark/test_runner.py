@@ -1,5 +1,9 @@
 """Rows are made once, kept, and a method that fails is a row with its reason."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 from fluorojax.benchmark.contestants import CALIBRATION, CONTESTANTS
@@ -8,15 +12,17 @@ from fluorojax.benchmark.rows import RowStore
 from fluorojax.benchmark.runner import Benchmark, run_worker
 from fluorojax.benchmark.summary import summarise
 from fluorojax.benchmark.table import markdown
+from fluorojax.io import InputError
+from fluorojax.io.lock import FileLock
 from fluorojax.progress import ProgressDisplay
 
 
 class Notes(ProgressDisplay):
     def __init__(self):
-        self.total, self.lines = None, []
+        self.total, self.unit, self.lines = None, None, []
 
-    def start(self, total):
-        self.total = total
+    def start(self, total, unit):
+        self.total, self.unit = total, unit
 
     def update(self, done, note):
         self.lines.append(note)
@@ -24,8 +30,8 @@ class Notes(ProgressDisplay):
 
 @pytest.fixture
 def run(tmp_path, challenge, worker):
-    def call(*behaviour, methods=("raw", "map"), **options):
-        matrix = Matrix(methods=methods, scenes=0)
+    def call(*behaviour, methods=("raw", "map"), scenarios=("I", "II", "III"), **options):
+        matrix = Matrix(methods=methods, scenarios=scenarios, scenes=0)
         bench = Benchmark(
             matrix, tuple(matrix.of_files([challenge])), tmp_path / "scenes", 60.0, worker=worker(*behaviour)
         )
@@ -45,6 +51,9 @@ def test_every_scenario_and_scene_is_a_row_and_a_second_run_makes_none(run):
     tasks, rows, notes = run()
     assert notes.total == len(tasks) == len(rows) == 3 + 2 * 3 * 3
     assert {rows[task.key]["status"] for task in tasks} == {"ok"}
+    assert notes.unit == "row"
+    assert "raw, III, in.h5, sample_02: PSNR 31.00 dB, 0.5 s" in notes.lines
+    assert "calibration, III, in.h5, sample_02: 0.5 s" in notes.lines
     recorded = next(row for row in rows.values() if row["method"] == "map")
     assert recorded["parameters"]["seed"] == 0
     assert {"fluorojax", "jax"} <= set(recorded["versions"])
@@ -67,9 +76,10 @@ def test_classical_methods_get_the_calibrated_chain_in_scenario_three_only(run):
     ],
 )
 def test_a_crash_costs_one_row_and_the_rest_goes_on(run, deed, reason):
-    tasks, rows, _ = run(deed, "raw")
+    tasks, rows, notes = run(deed, "raw")
     found = entry(tasks, rows, "raw")
     assert found["failures"] == [{"reason": reason, "rows": 3}]
+    assert f"raw, II, in.h5, sample_01: {reason}" in notes.lines
     assert {name: (v["scenes"], v["of"]) for name, v in found["scenarios"].items()} == dict.fromkeys(
         ("I", "II", "III"), (2, 3)
     )
@@ -122,6 +132,82 @@ def test_worker_rows_come_in_order_over_several_processes(worker):
     tasks = [{"source": {"index": index}, "spec": None} for index in (0, 1, 2, 1, 3)]
     found = list(run_worker({"kind": "score", "method": "raw"}, tasks, 60.0, worker("exit", "raw")))
     assert [row["status"] for row in found] == ["ok", "failed", "ok", "failed", "ok"]
+
+
+PARENT = """
+import sys
+from pathlib import Path
+
+from fluorojax.benchmark.matrix import Matrix
+from fluorojax.benchmark.rows import RowStore
+from fluorojax.benchmark.runner import Benchmark
+from fluorojax.progress import LineProgress
+
+folder, challenge, code = map(Path, sys.argv[1:])
+matrix = Matrix(methods=("raw",), scenarios=("II",), scenes=0)
+worker = (sys.executable, str(code), str(folder))
+bench = Benchmark(matrix, tuple(matrix.of_files([challenge])), folder / "scenes", 600.0, worker=worker)
+with RowStore(folder / "rows.jsonl", {"seed": 0}) as store:
+    bench.run(store, LineProgress("benchmark", sys.stderr))
+"""
+
+# The worker itself, but for what it measures: one row at once, and then one that takes ten minutes.
+SLOW_WORKER = """
+import sys, time
+from pathlib import Path
+
+from fluorojax.benchmark import worker
+from fluorojax.io.lock import FileLock
+
+folder = Path(sys.argv[1])
+
+def run(self, task):
+    if task["source"]["scene"] != "sample_00":
+        FileLock(folder / "working").acquire(folder)
+        (folder / "begun").touch()
+        time.sleep(600)
+    return {"status": "ok", "shape": [3, 12, 12], "first_seconds": None, "seconds": 0.5, "cpu_seconds": 0.4,
+            "peak_mb": 200.0, "base_mb": 150.0, "scores": {"psnr": 30.0}}
+
+worker.ScoredRuns.run = run
+worker.main()
+"""
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_free(lock):
+    """Whether whoever held the lock has ended."""
+    try:
+        lock.acquire(lock.path)
+    except InputError:
+        return False
+    lock.release()
+    return True
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_a_worker_ends_with_the_run_that_started_it_whose_rows_are_kept(run, tmp_path, challenge, how):
+    code = tmp_path / "slow.py"
+    code.write_text(SLOW_WORKER)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, tmp_path, challenge, code])
+    try:
+        wait_until(lambda: (tmp_path / "begun").exists() or parent.poll() is not None)
+        working = FileLock(tmp_path / "working")
+        assert not is_free(working)
+        getattr(parent, how)()
+        parent.wait(60)
+        wait_until(lambda: is_free(working))
+    finally:
+        parent.kill()
+    _, rows, notes = run(methods=("raw",), scenarios=("II",))
+    assert notes.total == 2
+    assert [row["scene"] for row in rows.values()] == ["sample_00", "sample_01", "sample_02"]
 
 
 def test_mean_table_marks_the_best_and_says_how_many_scenes(run):

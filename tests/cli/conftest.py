@@ -40,7 +40,7 @@ class FakeEngine:
         self.diverged_value = 0.5
         self.failing: dict[str, BaseException] = {}
 
-    def __call__(self, scenes, options, *, state_file=None, progress=None):
+    def __call__(self, scenes, options, *, state_file=None, on_foreign_state=None, progress=None):
         self.options.append(options)
         scenes = list(scenes)
         if progress is not None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import fluorojax.simulation
-from fluorojax.cli.scenarios import verdict, without_mismatch
 from fluorojax.io import list_scenes, read_scene, write_challenge
 from fluorojax.metrics import expected_counts
 from fluorojax.reconstruction import METHODS
+from fluorojax.scenarios import verdict, without_mismatch
 from fluorojax.spec import Spec
 
 
@@ -100,8 +100,10 @@ def test_no_mismatch(run, generator, tmp_path):
 @pytest.mark.parametrize(("frames", "shape"), [(3, (3, 16, 16)), (1, (16, 16))])
 def test_a_simulated_file_can_be_read(run, tmp_path, frames, shape):
     out = tmp_path / "scenes.h5"
-    assert run("simulate", out, "--scenes", 1, "--frames", frames, "--size", 16, "--seed", 3)[0] == 0
+    code, _, err = run("simulate", out, "--scenes", 1, "--frames", frames, "--size", 16, "--seed", 3, "--verbose")
+    assert code == 0
     scene = read_scene(out, "sample_00")
+    assert err.endswith(f"sample_00: {scene.y.mean():.3g} counts per pixel and frame\n")
     assert scene.y.shape == scene.x_true.shape == shape
     assert scene.true_spec is not None
 

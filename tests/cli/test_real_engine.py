@@ -1,5 +1,7 @@
 """Commands through the engine itself, on scenes as small as they can be."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -38,9 +40,13 @@ def model(tmp_path):
 def test_a_file_is_simulated_reconstructed_and_scored(run, tmp_path):
     source, out = tmp_path / "in.h5", tmp_path / "out.h5"
     assert run("simulate", source, "--scenes", 1, "--frames", 6, "--size", 24, "-q")[0] == 0
-    code, stdout, stderr = run("reconstruct", source, "-o", out, "--chain", "nominal")
+    code, stdout, stderr = run("reconstruct", source, "-o", out, "--chain", "nominal", "--verbose")
     assert code == 0, stderr
     assert "converged" in stdout
+    told = r"^reconstruct 1/1 \(.+/.+, took .+\): sample_00: energy 0\.\d+ per pixel, \d+ iterations, converged$"
+    assert re.search(told, stderr, re.MULTILINE)
+    quiet = run("reconstruct", source, "-o", tmp_path / "again.h5", "--chain", "nominal", "--quiet")
+    assert quiet == (0, "", "")
     result = read_reconstruction(out, "sample_00")
     assert result.x_hat.shape == result.x_std.shape == (6, 24, 24)
     assert list(read_provenance(out).model_files) == [f"{result.diagnostics['model']}.py"] == ["sequence.py"]

@@ -29,10 +29,11 @@ def result(run, engine, counts, tmp_path):
 
 def test_counts(run, counts, tmp_path):
     out = tmp_path / "out.h5"
-    code, stdout, stderr = run("subtract", counts, "-o", out, "--mask", "0:3")
+    code, stdout, stderr = run("subtract", counts, "-o", out, "--mask", "0:3", "--verbose")
     assert (code, stdout) == (0, f"wrote {out}\n"), stderr
     scene = read_scene(counts, "sample_01")
     expected = subtract(CountRun(scene.y, scene.acquisition), range(3))
+    assert stderr.endswith(f"sample_01: mask shifted by up to {np.abs(expected.shift).max():.2f} pixels\n")
     with h5py.File(out) as handle:
         assert (
             dict(handle.attrs).items() >= {"mode": "subtraction", "source": "counts", "input_file": "counts.h5"}.items()

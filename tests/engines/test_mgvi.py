@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import pytest
-from numpyro.distributions import Normal
+from numpyro.distributions import Normal, Poisson
 from numpyro.infer import MCMC, NUTS
 
 from fluorojax.acquisition import Acquisition
@@ -201,3 +201,42 @@ def test_poisson_counts_agree_with_nuts(poisson_model):
     assert np.abs((x.mean(axis=0) - found.x) / sd).max() < 0.25
     assert np.median(x.std(axis=0) / sd) == pytest.approx(1.0, abs=0.08)
     assert np.sqrt(np.mean(((x.mean(axis=0) - found.x) / sd) ** 2)) < 0.1
+
+
+LOW_COUNTS = np.array([[0, 0, 1, 2], [0, 1, 3, 5], [0, 2, 8, 12]], float)
+
+
+def steep(data):
+    """Independent pixels of unknown common width, two counts at x = 0 and a steep rate: few draws are linear."""
+    spec_prior(data.ranges)
+    width = jnp.exp(0.5 * numpyro.sample("width", Normal(0.0, 1.0)))
+    x = numpyro.deterministic("x", width * numpyro.sample("scene", Normal(0.0, 1.0).expand((3, 4)).to_event(2)))
+    rate = numpyro.deterministic("rate", 2.0 * jnp.exp(-4.0 * x))
+    numpyro.sample("counts", Poisson(rate).to_event(2), obs=data.counts)
+
+
+def test_draws_where_the_linear_response_overshoots_are_followed():
+    zero = jnp.zeros(())
+    given = LaplaceMarginal({SPEC_SITE: jnp.zeros(3), "width": zero}, jnp.eye(4), {}, {}, zero, zero, zero, zero > -1)
+    outer = marginal_draws(given, jax.random.key(1), 200)
+    solve = jax.jit(lambda data, key: solve_mgvi(SceneModel("steep", steep), data, outer, key))
+    result = solve(data_of(LOW_COUNTS), jax.random.key(2))
+    assert bool(result.converged)
+    assert 40 < int(result.followed) < 400
+    draws = np.asarray(result.x + result.x_residuals).reshape(400, 3, 4)
+    # Exact draws of every pixel at each draw of the width, from its density on a grid.
+    width = np.exp(0.5 * np.asarray(outer.draws["width"], float)).ravel()[:, None, None, None]
+    grid = np.linspace(-8, 8, 2001)
+    log = -4 * LOW_COUNTS[..., None] * width * grid - 2 * np.exp(np.minimum(-4 * width * grid, 50)) - grid**2 / 2
+    weight = np.exp(log - log.max(-1, keepdims=True))
+    below = np.cumsum(weight / weight.sum(-1, keepdims=True), axis=-1)
+    uniform = np.random.default_rng(0).random((*below.shape[:-1], 1))
+    exact = width[..., 0] * grid[(below < uniform).sum(-1).clip(max=grid.size - 1)]
+    spread = np.subtract(*np.quantile(exact, [0.84, 0.16], axis=0)) / 2
+    for level, most in ((0.05, 0.5), (0.16, 0.35), (0.5, 0.3), (0.84, 0.35), (0.95, 1.5)):
+        error = (np.quantile(draws, level, axis=0) - np.quantile(exact, level, axis=0)) / spread
+        assert np.abs(error).max() < most, (level, error)
+
+
+def test_nearly_linear_draws_are_not_followed(result):
+    assert int(result.followed) == 0

@@ -20,7 +20,7 @@ from fluorojax.acquisition import Acquisition
 from fluorojax.engines import nuts
 from fluorojax.engines.draws import QUANTILES
 from fluorojax.engines.nuts import NutsOptions, sample_nuts
-from fluorojax.engines.nuts_state import fingerprint, shared_sites
+from fluorojax.engines.nuts_state import ForeignStateError, fingerprint, shared_sites
 from fluorojax.engines.streaming import Grid, Moments, Watch
 from fluorojax.models import list_models, load_model
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
@@ -271,12 +271,40 @@ def interrupted(path, after, **arguments):
 
     def progress(fraction, note):
         calls.append((fraction, note))
-        if len(calls) == after:
+        if len(calls) == 1 + after:  # the first tells of the beginning
             raise Stop
 
     with pytest.raises(Stop):
         small(state_file=path, progress=progress, **arguments)
     return calls
+
+
+def test_progress_tells_the_energy_and_then_the_agreement_of_the_chains(tmp_path):
+    path = tmp_path / "run.h5"
+    begun = interrupted(path, 4)
+    assert [note.split(", ")[0] for _, note in begun] == [
+        "2 chains begin",
+        *("warm-up 0/180", "warm-up 60/180", "warm-up 120/180", "draw 0/10"),
+    ]
+    assert begun[0] == (0.0, "2 chains begin, settling 0/60")
+    with h5py.File(path) as handle:
+        rows = {name: handle[f"['records']['{name}']"][()] for name in ("lp", "n_steps", "step_size")}
+    energy = -rows["lp"][:, -60:].mean() / 24
+    steps, size = rows["n_steps"][:, -60:].mean(), rows["step_size"][:, -1].mean()
+    assert begun[-1] == (240 / 250, f"draw 0/10, energy {energy:.4g} per pixel, {steps:.0f} steps of {size:.3g}")
+
+    calls = []
+    options = replace(SMALL, draws=300, max_rhat=9.0, max_rhat_places=9.0, min_ess=1.0)
+    result = small(state_file=path, options=options, progress=lambda *call: calls.append(call))
+    assert calls[0] == (240 / 540, "2 chains go on, draw 0/300")
+    assert [note.split(", ")[0] for _, note in calls[1:]] == [f"draw {n}/300" for n in (60, 120, 180, 240, 300)]
+    judged = {n: c for n, c in result.convergence.items() if n != "h"}
+    worst = max(judged, key=lambda name: judged[name].rhat)
+    least = min(judged, key=lambda name: min(judged[name].ess_bulk, judged[name].ess_tail))
+    size = min(judged[least].ess_bulk, judged[least].ess_tail)
+    standing = f"R-hat so far {judged[worst].rhat:.3f} ({worst}), effective size {size:.0f} ({least})"
+    assert calls[-1][1].startswith(f"draw 300/300, {standing}, {result.divergences} divergent, ")
+    assert "R-hat so far" in calls[1][1]
 
 
 @pytest.mark.parametrize("after", [1, 2, 4, 5])  # settled, in the warm-up, after it, after the draws
@@ -324,6 +352,20 @@ def test_the_state_of_another_run_is_refused(tmp_path, other):
     assert path.read_bytes() == before
 
 
+def test_the_state_of_another_run_is_discarded_where_that_is_wanted(tmp_path):
+    path = tmp_path / "run.h5"
+    interrupted(path, 1, key=6)
+    told = []
+
+    def discard(state, what):
+        told.append((state, what, state.exists()))
+
+    check_equal(small(state_file=path, on_foreign_state=discard), small())
+    assert told == [(path, "state of a run with other seed", True)]
+    check_equal(small(state_file=path, on_foreign_state=discard), small())
+    assert len(told) == 1  # by now it is the state of this run
+
+
 def test_a_changed_model_file_is_another_model(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(list_models()["single_frame"].read_text())
@@ -343,8 +385,22 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
     with h5py.File(damaged, "a") as handle:
         del handle[next(name for name in handle if "mean" in name)]
     for path, problem in ((text, "cannot be read as HDF5"), (foreign, "not a NUTS state"), (damaged, "is missing")):
-        with pytest.raises(ValueError, match=rf"^resume is .*{path.name}: .*{problem}"):
+        with pytest.raises(ForeignStateError, match=rf"^resume is .*{path.name}: .*{problem}"):
             small(state_file=path)
+
+
+def test_a_state_that_may_not_be_read_is_no_foreign_one(tmp_path, monkeypatch):
+    path = tmp_path / "run.h5"
+    path.write_text("hello")
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fluorojax.engines.nuts_state.h5py.File", refuse)
+    with pytest.raises(ValueError, match=r"^resume is .*run\.h5: cannot be opened") as caught:
+        small(state_file=path, on_foreign_state=lambda state, what: None)
+    assert not isinstance(caught.value, ForeignStateError)
+    assert path.exists()
 
 
 def test_a_seed_fixes_the_draws():

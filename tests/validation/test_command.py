@@ -1,26 +1,45 @@
 """The command, on its own application until it is registered."""
 
 import json
+import re
 
+import jax.numpy as jnp
 import pytest
 import typer
 
 from fluorojax.cli.calibrate_check import calibrate_check
-from fluorojax.validation import METHODS, distorted
+from fluorojax.validation import METHODS, PosteriorSummary, distorted
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, exact, linear_model):
-    """Run the command on the linear model and its exact posterior; returns exit code and standard output."""
+def command(monkeypatch, capsys, exact, linear_model):
+    """Run the command on the linear model and its exact posterior; returns exit code, standard output and error."""
     app = typer.Typer()
     app.command()(calibrate_check)
     monkeypatch.setitem(METHODS, "exact", lambda: exact)
     monkeypatch.setitem(METHODS, "narrow", lambda: distorted(exact, sd_factor=0.6))
+    monkeypatch.setitem(METHODS, "failing", lambda: _failing(exact))
     monkeypatch.setattr("fluorojax.models.load_model", lambda name: linear_model)
 
     def call(*arguments):
         code = app(["--frames", "3", "--size", "4", *arguments], standalone_mode=False)
-        return code, capsys.readouterr().out
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def run(command):
+    """As ``command``, without standard error."""
+    return lambda *arguments: command(*arguments)[:2]
+
+
+def _failing(method):
+    """The first scene of every batch gives no draws."""
+
+    def call(model, data, keys, draws):
+        found = method(model, data, keys, draws)
+        return PosteriorSummary(found.spec, found.x.at[0].set(jnp.nan))
 
     return call
 
@@ -33,6 +52,21 @@ def test_tables_and_exit_codes(run):
     assert "moving, 3 counts" in out
     code, out = run("--method", "narrow", "--doses", "3", "--quiet")
     assert (code, out) == (1, "")
+
+
+def test_progress_tells_the_coverage_so_far_and_what_failed(command):
+    arguments = ("--replicates", "40", "--batch", "20", "--doses", "3,30")
+    *_, err = command("--method", "exact", *arguments, "--verbose")
+    lines = err.splitlines()
+    assert [line.split()[1] for line in lines] == ["20/80", "40/80", "60/80", "80/80"]
+    pattern = (
+        r"replicates?[/ ,].*left\): 3 counts: 90 % intervals hold (\d+\.\d) % of the pixels, 0 of 40 replicates failed"
+    )
+    found = re.search(pattern, lines[1])
+    assert abs(float(found[1]) - 90) < 5
+    *_, err = command("--method", "failing", *arguments, "--verbose")
+    assert err.splitlines()[-1].endswith("2 of 40 replicates failed")
+    assert command("--method", "exact", *arguments, "--quiet") == (0, "", "")
 
 
 def test_json(run):
