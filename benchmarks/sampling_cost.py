@@ -4,7 +4,8 @@
     python -m benchmarks.sampling_cost [--quick] [--no-nuts]
 
 A gradient is one of the energy; a linear-response draw is one solve of conjugate gradients, and its mirror image is
-free. Times are of compiled calls, on one process with all cores. Prints Markdown and the exponents of the fits.
+free. Times are CPU seconds of compiled calls, over all cores: other work on the machine hardly changes them. Prints
+Markdown and the exponents of the fits.
 """
 
 import argparse
@@ -32,18 +33,18 @@ PAIRS = 16
 
 
 def seconds(call, *arguments, repeats=3):
-    """Median time of a compiled call."""
+    """Median CPU time of a compiled call."""
     jax.block_until_ready(call(*arguments))
     times = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = time.process_time()
         jax.block_until_ready(call(*arguments))
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return float(np.median(times))
 
 
 def measure(frames, side, counts, with_nuts):
-    """Seconds of a MAP solve, a gradient and a draw, conjugate-gradient steps, and gradients per NUTS iteration."""
+    """CPU seconds of a MAP solve, a gradient and a draw, conjugate-gradient steps, and gradients per NUTS iteration."""
     scene = simulate_scene(7, SimulationOptions(frames=frames, size=side, photons=PHOTONS[counts]))
     model, chain = load_model("sequence"), calibrate(scene)
     data, key = scene_data(scene, chain.spec), jax.random.key(0)
@@ -67,13 +68,13 @@ def measure(frames, side, counts, with_nuts):
     }
     if with_nuts:
         options = ReconstructOptions(method="nuts", chains=1, warmup=150, draws=20)
-        begin = time.perf_counter()
+        begin = time.process_time()
         result, _ = sample_scene(model, data, chain, options)
         steps = result.leapfrog_steps + result.warmup_steps
-        row |= {"steps": result.leapfrog_steps / 20, "nuts": time.perf_counter() - begin, "per_step": 0.0}
-        begin = time.perf_counter()
+        row |= {"steps": result.leapfrog_steps / 20, "nuts": time.process_time() - begin, "per_step": 0.0}
+        begin = time.process_time()
         again, _ = sample_scene(model, data, chain, options)
-        row["nuts"] = (time.perf_counter() - begin - row["map"]) / steps * row["steps"]
+        row["nuts"] = (time.process_time() - begin - row["map"]) / steps * row["steps"]
         assert again.leapfrog_steps == result.leapfrog_steps
     return row
 

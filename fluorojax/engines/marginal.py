@@ -34,8 +34,8 @@ _LONGEST = 8.0
 _LONGEST_PRIOR = 1.5
 # Least curvature relative to the last guess: keeps a step finite where the marginal is not yet convex.
 _FLAT = 0.2
-# Share of the last Newton step that a good step leaves at most.
-_PROGRESS = 0.7
+# Newton steps before half steps.
+_FULL_STEPS = 10
 # Newton step, in posterior standard deviations per dimension, below which the mode counts as found.
 _STEP = 0.05
 
@@ -254,10 +254,6 @@ class _Search(NamedTuple):
     evidence: Evidence
     left: Array
     hessians: Array
-    length: Array
-    """Of the last step, as a fraction of Newton's."""
-    damping: Array
-    """The longest it might have been."""
 
 
 def _search(evidence: Callable[[Array, Latents], Evidence], start: Array, scene: Latents) -> _Search:
@@ -280,19 +276,15 @@ def _search(evidence: Callable[[Array, Latents], Evidence], start: Array, scene:
         left = jnp.where(finite, jnp.linalg.norm(by), jnp.inf)
         move = root @ by
         limit = jnp.minimum(_LONGEST / left, _LONGEST_PRIOR / jnp.max(jnp.abs(move)))
-        # Full steps that leave the gradient as it was go to and fro over the mode.
-        stuck = (carry.length >= carry.damping) & (left > _PROGRESS * carry.left)
-        damping = jnp.where(stuck, 0.5 * carry.damping, jnp.minimum(1.0, 2.0 * carry.damping))
-        length = jnp.minimum(damping, limit)
+        # Full steps that have not converged by now go to and fro over the mode.
+        length = jnp.minimum(jnp.where(carry.hessians < _FULL_STEPS, 1.0, 0.5), limit)
         # The last step is not taken: the scene is known where the gradient was.
         moved = jnp.where(left > goal, carry.position - length * move, carry.position)
         # A step to where nothing is finite is taken back by half.
         position = jnp.where(finite, moved, 0.5 * (carry.position + carry.last))
         last = jnp.where(finite, carry.position, carry.last)
         here = here._replace(scene=optax.tree.where(finite, here.scene, carry.evidence.scene))
-        return _Search(
-            position, last, jnp.where(finite, root, carry.root), here, left, carry.hessians + 1, length, damping
-        )
+        return _Search(position, last, jnp.where(finite, root, carry.root), here, left, carry.hessians + 1)
 
     def unfinished(carry: _Search) -> Array:
         return (carry.left > goal) & (carry.hessians < _HESSIANS)
@@ -302,5 +294,5 @@ def _search(evidence: Callable[[Array, Latents], Evidence], start: Array, scene:
     # The first differences are taken over less than the prior: the marginal may be far narrower.
     root = 0.5 * jnp.eye(size, dtype=start.dtype)
     nowhere = Evidence(zero, jnp.zeros_like(start), scene)
-    begin = _Search(start, start, root, nowhere, zero + jnp.inf, jnp.zeros((), int), zero, zero + 1.0)
+    begin = _Search(start, start, root, nowhere, zero + jnp.inf, jnp.zeros((), int))
     return jax.lax.while_loop(unfinished, step, begin)
