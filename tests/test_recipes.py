@@ -1,4 +1,4 @@
-"""The scripts, the notebook and the examples of the README, run with tiny settings."""
+"""The scripts, the notebooks and the examples of the README, run with tiny settings."""
 
 import importlib.util
 import re
