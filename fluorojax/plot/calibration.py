@@ -45,7 +45,9 @@ def error_vs_sd(result: Result, scene: Scene, *, bins: int = 16) -> "Figure":
         drawn += [stated, actual]
     if not drawn:
         raise ValueError(f"{estimate.name}: holds {std.size} values; expected at least {_LEAST} to bin")
-    ends = np.array([np.min(drawn), np.max(drawn)]) * [0.9, 1.1]
+    # Small scenes have fewer bins of moving pixels than of static ones.
+    every = np.concatenate(drawn)
+    ends = np.array([every.min(), every.max()]) * [0.9, 1.1]
     axes.plot(ends, ends, "--", color=GREY, label="stated = actual", zorder=0)
     axes.set(xlabel="stated posterior sd of x", ylabel="actual error of x (root mean square)")
     axes.set_title(f"{estimate.name}: error against stated sd", fontsize="medium")

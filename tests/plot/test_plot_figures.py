@@ -114,6 +114,17 @@ def test_error_against_stated_sd(scene, result):
     np.testing.assert_allclose(actual.mean() / stated.mean(), 0.5, rtol=0.1)
 
 
+def test_groups_of_a_small_scene_may_have_unequal_numbers_of_bins(scene, result):
+    # Too few pixels move for 16 bins of at least 20.
+    scene = replace(scene, y=scene.y[:, 8:20, 4:12], x_true=scene.x_true[:, 8:20, 4:12])
+    result = replace(result, x_hat=result.x_hat[:, 8:20, 4:12], x_std=result.x_std[:, 8:20, 4:12])
+    axes = plot.error_vs_sd(result, scene).axes[0]
+    static, moving = (line(axes, label)[0] for label in ("static pixels", "moving pixels"))
+    assert len(static) == 16
+    assert len(moving) < 16
+    assert line(axes, "stated = actual")[0].max() > max(static.max(), moving.max())
+
+
 def test_coverage_curve(scene, result):
     axes = plot.coverage_curve(result, scene).axes[0]
     levels, shares = line(axes, "all pixels")
