@@ -107,7 +107,7 @@ def _solve_joint_mgvi(
     """The chain from the model's own Laplace marginal, which begins where the calibration ended."""
     spec, std = inputs
     mode = find_mode(model, data, spec, key)
-    marginal_key, outer_key = jax.random.split(key)
+    marginal_key, outer_key, noise_key = jax.random.split(key, 3)
     marginal = laplace_marginal(
         model,
         mode.data,
@@ -118,7 +118,7 @@ def _solve_joint_mgvi(
         probes=samples,
     )
     outer = marginal_draws(marginal, outer_key, samples)
-    found = _mgvi_around(model, mode, spec, std, outer, key)
+    found = _mgvi_around(model, mode, spec, std, outer, noise_key)
     facts = {**found.facts, "newton_steps": marginal.hessians, "newton_step_left": marginal.step}
     # The scene at the marginal's mode and its preconditioner are as large as an image and in ``found`` already.
     small = eqx.tree_at(lambda m: (m.scene, m.scale), marginal, (None, None))
@@ -150,6 +150,7 @@ def _mgvi_around(
             "change_of_mean": found.change,
             "cg_iterations": jnp.max(found.cg_iterations),
             "cg_residual": jnp.max(found.cg_residual),
+            "draws_followed": found.followed,
         },
     )
 

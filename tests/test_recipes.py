@@ -168,7 +168,8 @@ def test_batch_map_checks_every_scene_first_and_skips_on_request(script, scenes,
 def test_calibration_refuses_a_bad_plot_before_the_work(script, scenes, tmp_path, capsys, name):
     (tmp_path / "IN.h5").write_bytes(scenes.read_bytes())
     assert script("calibrate.py", tmp_path / "IN.h5", "--plot", tmp_path / name, "--overwrite") == 2
-    assert "sample_00: motion_blur" not in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "motion_blur" not in captured.out + captured.err
     assert (tmp_path / "IN.h5").read_bytes() == scenes.read_bytes()
 
 

@@ -187,16 +187,18 @@ def chain_posterior(marginal: LaplaceMarginal, ranges: SpecRanges, points: int =
     flat, unravel = ravel_pytree(marginal.mean)
     where = np.asarray(unravel(jnp.arange(flat.size, dtype=flat.dtype))[SPEC_SITE], int)
     mean, std = np.asarray(flat)[where], np.sqrt(np.diag(np.asarray(marginal.covariance)))[where]
-    # Cells of equal width, each with its exact mass; the base reaches the ends of the range only at infinity.
-    edges = scipy.stats.norm.ppf(np.linspace(0.0, 1.0, points))
     marginals = {}
     for i, name in enumerate(SPEC_NAMES):
-        mass = np.diff(scipy.stats.norm.cdf((edges - mean[i]) / std[i]))
         low, high = ranges.as_dict()[name]
-        width = (high - low) / (points - 1)
-        middle = np.log(mass + 1e-300)
-        grid = np.concatenate([[low], low + width * (np.arange(points - 1) + 0.5), [high]])
-        marginals[name] = Marginal.from_log(grid, np.concatenate([middle[:1], middle, middle[-1:]]))
+        # Cells over the whole range and finer ones where the posterior is, each with its exact mass; the base reaches
+        # the ends of the range only at infinity.
+        fine = scipy.stats.norm.cdf(mean[i] + std[i] * np.linspace(-6.0, 6.0, points))
+        edges = np.unique(np.concatenate([np.linspace(0.0, 1.0, points), fine]))
+        mass = np.diff(scipy.stats.norm.cdf((scipy.stats.norm.ppf(edges) - mean[i]) / std[i]))
+        density = np.log(mass / np.diff(edges) + 1e-300)
+        middles = low + (high - low) * 0.5 * (edges[1:] + edges[:-1])
+        grid = np.concatenate([[low], middles, [high]])
+        marginals[name] = Marginal.from_log(grid, np.concatenate([density[:1], density, density[-1:]]))
     return ChainPosterior(marginals)
 
 

@@ -151,7 +151,8 @@ class MgviResult(eqx.Module):
     """Draws of x minus ``x``."""
     cg_iterations: Int[Array, "2 samples"]
     cg_residual: Float[Array, "2 samples"]
-    """Relative preconditioned residual that each solve of the last round reached."""
+    """Relative preconditioned residual that each solve of the last round reached. Of draws that were followed the
+    tolerance, or infinite where Newton's method did not reach its end."""
     followed: Int[Array, ""]
     """Draws of the last round at which the linear response did not hold and Newton's method went on."""
     energy: Float[Array, ""]
@@ -167,10 +168,11 @@ class MgviResult(eqx.Module):
         if self.diverged:
             return "diverged: the energy became non-finite; the result must not be used"
         state = "converged" if self.converged else "stopped before converging"
+        followed = f"; {int(self.followed)} draws were not linear" if int(self.followed) else ""
         return (
             f"{state} after {int(self.rounds)} rounds: the last moved the mean by {float(self.change):.2g} posterior "
             f"standard deviations; conjugate gradients reached {float(self.cg_residual.max()):.1g} in at most "
-            f"{int(self.cg_iterations.max())} iterations"
+            f"{int(self.cg_iterations.max())} iterations{followed}"
         )
 
 
@@ -237,8 +239,9 @@ def solve_mgvi(
 
         One linear solve where the energy at its end is what the quadratic expansion says. Rates are exponential in x,
         so that a far draw at few counts may overshoot to any rate. There Newton's method goes on to the conditional
-        mode, and from it to a draw in coordinates in which counts have unit variance (geometric variational inference,
-        Frank, Leike & Enßlin, arXiv:2105.10470), of which the linear response is the first step.
+        mode ξ̂, and from it to the minimum of ``½|s(ξ) − s(ξ̂) − n₁|² + ½|ξ − ξ̂ − n₂|²``, s the rate in the coordinate in
+        which counts have unit variance (randomise, then optimise: Bardsley et al., SIAM J. Sci. Comput. 36:A1895,
+        2014). The linear response is its first step. Where it asks for fewer counts than none, x comes out too high.
         """
         target = target_at(values)
         linear = metric(target, mean, scale)
@@ -260,7 +263,8 @@ def solve_mgvi(
         prior = optax.tree.zeros_like(mean)
         begin = optax.tree.where(target.energy(prior) < before, prior, mean)
         tilted = target._replace(energy=lambda scene: target.energy(scene) - optax.tree.vdot(left, scene))
-        mode = conditional_mode(tilted, begin, scale, max_steps=most).scene
+        found = conditional_mode(tilted, begin, scale, max_steps=most)
+        mode = found.scene
         white, shift = jax.tree.map(lambda leaf: sign * leaf, linear.white(noise_key))
         goal, centre = target.standardised(mode) + white, optax.tree.add(mode, shift)
 
@@ -269,7 +273,8 @@ def solve_mgvi(
             return 0.5 * (data + optax.tree.norm(optax.tree.sub(scene, centre), squared=True))
 
         end = conditional_mode(target._replace(energy=distance), mode, scale, max_steps=most)
-        reached = jnp.where(end.decrement <= _LEFT_OVER * latents, cg_tolerance, jnp.inf)
+        left_over = jnp.maximum(found.decrement, end.decrement)
+        reached = jnp.where(left_over <= _LEFT_OVER * latents, cg_tolerance, jnp.inf)
         return _Draw(
             optax.tree.where(trusted, step, optax.tree.sub(end.scene, mean)),
             solve.iterations,
@@ -312,14 +317,15 @@ def solve_mgvi(
     )
     end = jax.lax.while_loop(unfinished, round_, first)
 
-    def x_at(values: Latents) -> Array:
-        step = respond(end.mean, values, noise_key, jnp.zeros((), dtype)).residual
-        return target_at(values).x(optax.tree.add(end.mean, step))
+    def x_at(values: Latents) -> tuple[Array, Array]:
+        side = respond(end.mean, values, noise_key, jnp.zeros((), dtype))
+        return target_at(values).x(optax.tree.add(end.mean, side.residual)), side.reached
 
     sides = jax.tree.map(lambda up, down: jnp.concatenate([up, down]), outer.up, outer.down)
-    x_sides = jax.lax.map(x_at, sides)
+    x_sides, reached = jax.lax.map(x_at, sides)
     response = (x_sides[:3] - x_sides[3:]) / outer.reach.reshape(3, *[1] * data.counts.ndim)
-    solved = jnp.max(end.draws.reached) <= _CG_SLACK * cg_tolerance
+    worst = jnp.maximum(jnp.max(end.draws.reached), jnp.max(reached))
+    solved = (worst <= _CG_SLACK * cg_tolerance) & jnp.all(jnp.isfinite(response))
     return _summary(end, outer, response, solved & (end.change <= tolerance))
 
 

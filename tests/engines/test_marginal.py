@@ -194,7 +194,9 @@ def test_a_base_that_is_its_prior_gives_the_flat_posterior():
         np.testing.assert_allclose(marginal.density, 1 / (high - low), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("mean", "std"), [(0.0, 0.2), (1.2, 0.3), (-1.5, 0.2)])
+@pytest.mark.parametrize(
+    ("mean", "std"), [(0.0, 0.2), (1.2, 0.3), (-1.5, 0.2), (0.31, 0.01), (-1.1, 0.001), (3.0, 0.1)]
+)
 def test_the_density_over_the_range_is_that_of_the_squashed_base(mean, std):
     found = chain_posterior(gaussian(mean, std), RANGES)
     draws = norm.cdf(mean + std * np.random.default_rng(0).normal(size=200_000))
