@@ -282,26 +282,31 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
     """
     path = Path(path)
     try:
-        handle = h5py.File(path, "r")
-    except (PermissionError, BlockingIOError) as error:
-        raise ValueError(f"resume is {path}: cannot be opened ({error}); expected a readable state file") from error
+        with h5py.File(path, "r") as handle:
+            return _read_state(handle, path, like, marks)
     except OSError as error:
-        raise ForeignStateError(path, f"cannot be read as HDF5 ({error})", "a NUTS state file") from error
-    with handle:
-        if handle.attrs.get("format") != "fluorojax NUTS state 1":
-            raise ForeignStateError(path, "not a NUTS state file of this version", "one")
-        if other := [name for name, digest in marks.items() if handle.attrs.get(f"sha256 of {name}") != digest]:
-            reason = f"state of a run with other {', '.join(other)}"
-            raise ForeignStateError(path, reason, "the same run (--overwrite, or deleting it, starts afresh)")
-        leaves = []
-        for name, leaf in _named(like):
-            wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-            dataset = handle.get(name)
-            if not isinstance(dataset, h5py.Dataset) or not _fits(dataset, wanted):
-                raise ForeignStateError(path, f"{name} is missing or of another shape", str(wanted.shape))
-            values = dataset[()]
-            leaves.append(jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(leaf) else values)
-        iteration = int(np.asarray(handle.attrs["iteration"]))
+        # With an error number the system refused the file; without one it is HDF5 that finds no sense in it.
+        what = " ".join(str(error).split())
+        if error.errno is not None:
+            raise ValueError(f"resume is {path}: cannot be read ({what}); expected a readable state file") from error
+        raise ForeignStateError(path, f"cannot be read as HDF5 ({what})", "a NUTS state file") from error
+
+
+def _read_state(handle: h5py.File, path: Path, like: PyTree, marks: Mapping[str, str]) -> tuple[PyTree, int]:
+    if handle.attrs.get("format") != "fluorojax NUTS state 1":
+        raise ForeignStateError(path, "not a NUTS state file of this version", "one")
+    if other := [name for name, digest in marks.items() if handle.attrs.get(f"sha256 of {name}") != digest]:
+        reason = f"state of a run with other {', '.join(other)}"
+        raise ForeignStateError(path, reason, "the same run (--overwrite, or deleting it, starts afresh)")
+    leaves = []
+    for name, leaf in _named(like):
+        wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        dataset = handle.get(name)
+        if not isinstance(dataset, h5py.Dataset) or not _fits(dataset, wanted):
+            raise ForeignStateError(path, f"{name} is missing or of another shape", str(wanted.shape))
+        values = dataset[()]
+        leaves.append(jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(leaf) else values)
+    iteration = int(np.asarray(handle.attrs["iteration"]))
     return jax.tree.unflatten(jax.tree.structure(like), leaves), iteration
 
 

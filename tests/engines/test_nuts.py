@@ -1,5 +1,6 @@
 """NUTS draws from the posterior: closed forms, and runs that stop, resume, repeat and refuse as they should."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -378,26 +379,29 @@ def test_a_changed_model_file_is_another_model(tmp_path):
 
 
 def test_a_file_that_is_no_state_is_refused(tmp_path):
-    text, foreign, damaged = (tmp_path / name for name in ("text.h5", "foreign.h5", "damaged.h5"))
+    text, cut, foreign, damaged = (tmp_path / name for name in ("text.h5", "cut.h5", "foreign.h5", "damaged.h5"))
     text.write_text("hello")
     h5py.File(foreign, "w").close()
     interrupted(damaged, 1)
+    cut.write_bytes(damaged.read_bytes()[:3000])
     with h5py.File(damaged, "a") as handle:
         del handle[next(name for name in handle if "mean" in name)]
-    for path, problem in ((text, "cannot be read as HDF5"), (foreign, "not a NUTS state"), (damaged, "is missing")):
+    none = "cannot be read as HDF5"
+    for path, problem in ((text, none), (cut, none), (foreign, "not a NUTS state"), (damaged, "is missing")):
         with pytest.raises(ForeignStateError, match=rf"^resume is .*{path.name}: .*{problem}"):
             small(state_file=path)
 
 
-def test_a_state_that_may_not_be_read_is_no_foreign_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EAGAIN, errno.EIO])
+def test_a_state_that_may_not_be_read_is_no_foreign_one(reason, tmp_path, monkeypatch):
     path = tmp_path / "run.h5"
     path.write_text("hello")
 
     def refuse(*arguments):
-        raise PermissionError(13, "Permission denied")
+        raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr("fluorojax.engines.nuts_state.h5py.File", refuse)
-    with pytest.raises(ValueError, match=r"^resume is .*run\.h5: cannot be opened") as caught:
+    with pytest.raises(ValueError, match=r"^resume is .*run\.h5: cannot be read") as caught:
         small(state_file=path, on_foreign_state=lambda state, what: None)
     assert not isinstance(caught.value, ForeignStateError)
     assert path.exists()
