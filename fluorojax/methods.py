@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from fluorojax.calibration.chain import ChainPosterior
-from fluorojax.engines.energy import Latents
+from fluorojax.engines.energy import Latents, posterior
 from fluorojax.engines.map import Mode, find_mode, respond_to_chain, solve_map
 from fluorojax.engines.marginal import LaplaceMarginal, laplace_marginal
 from fluorojax.engines.mgvi import OuterDraws, chain_draws, marginal_draws, solve_mgvi
+from fluorojax.engines.variance_factor import variance_factor
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
 from fluorojax.reconstruction import ReconstructOptions, Status
 from fluorojax.spec import Spec, SpecRanges
@@ -31,7 +32,7 @@ class Summary(eqx.Module):
     x: Float[Array, "*shape"]
     """Point estimate of the normalised attenuation: the mode (map) or the posterior mean."""
     noise_variance: Float[Array, "*shape"]
-    """Posterior variance of x at fixed chain: photon noise and prior."""
+    """Posterior variance of x at fixed chain, photon noise and prior, as the residuals correct it."""
     chain_variance: Float[Array, "3 *shape"]
     """Variance of x from the uncertainty of each spec parameter, in the order of ``SPEC_NAMES``."""
     correlation: Float[Array, "3 *shape"]
@@ -87,6 +88,7 @@ def _solve_map(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], k
             "energy": minimum.energy,
             "half_squared_gradient": minimum.decrement,
             "iterations": minimum.iterations,
+            **found.factor.facts(),
         },
     )
 
@@ -134,9 +136,10 @@ def _mgvi_around(
     model: SceneModel, mode: Mode, spec: Spec, std: Float[Array, "3"], outer: OuterDraws, key: Array
 ) -> Summary:
     found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=_hyperparameters(mode))
+    factor = variance_factor(posterior(model, mode.data, mode.fixed), mode.latents, mode.scale, key)
     return Summary(
         x=found.x,
-        noise_variance=found.noise_variance,
+        noise_variance=factor.applied * found.noise_variance,
         chain_variance=found.chain_variance,
         correlation=found.correlation,
         chain_information=respond_to_chain(model, mode, spec, std).information,
@@ -151,6 +154,7 @@ def _mgvi_around(
             "cg_iterations": jnp.max(found.cg_iterations),
             "cg_residual": jnp.max(found.cg_residual),
             "draws_followed": found.followed,
+            **factor.facts(),
         },
     )
 

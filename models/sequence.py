@@ -101,8 +101,7 @@ def update_aux(data, sites):
 def pixel_variance(data, sites):
     """Posterior variance of x at fixed chain, shape (T, H, W), in the locally stationary approximation."""
     bands, static_power, dynamic_power, precision = _state(data, sites)
-    variance = local_variance(bands, data.aux, static_power, dynamic_power, precision)
-    return jnp.broadcast_to(variance, data.counts.shape)
+    return local_variance(bands, data.aux, static_power, dynamic_power, precision)
 
 
 def _state(data, sites):

@@ -54,7 +54,7 @@ def update_aux(data, sites):
 def pixel_variance(data, sites):
     """Posterior variance of x, shape (H, W), in the locally stationary approximation."""
     bands, power, precision = _state(data, sites)
-    return local_variance(bands, data.aux, power, jnp.zeros((1, *power.shape)), precision)
+    return local_variance(bands, data.aux, power, jnp.zeros((1, *power.shape)), precision)[0]
 
 
 def _state(data, sites):

@@ -44,6 +44,9 @@ class Posterior(NamedTuple):
     """Fisher information about the rate, per pixel: 1/λ (Poisson) or 1/σ² (Normal)."""
     standardised: Callable[[Latents], Float[Array, "*shape"]]
     """The rate in the coordinate in which that information is one: 2√λ (Poisson) or λ/σ (Normal)."""
+    excess: Callable[[Latents], Float[Array, "*shape"]]
+    """Information times the squared residual less an unbiased estimate of its noise: ``((y − λ)² − y) / λ`` (Poisson) or
+    ``((y − λ)² − σ²) / σ²`` (Normal). Zero on average at the true rate."""
 
 
 def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) -> Posterior:
@@ -75,12 +78,20 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
             return rate / jnp.asarray(distribution.scale)
         return 2.0 * jnp.sqrt(jnp.maximum(rate, _MIN_RATE))
 
+    def excess(latents: Latents) -> Float[Array, "*shape"]:
+        trace, distribution, value = observed(latents)
+        residual = value - trace["rate"]["value"]
+        # The counts estimate their own variance: the rate in its place would turn its bias into an error of the noise.
+        noise = jnp.asarray(distribution.scale) ** 2 if isinstance(distribution, Normal) else value
+        return information(latents) * (residual**2 - noise)
+
     return Posterior(
         energy=energy,
         rate=lambda latents: model.trace(data, {**fixed, **latents})["rate"]["value"],
         x=lambda latents: model.trace(data, {**fixed, **latents})["x"]["value"],
         information=information,
         standardised=standardised,
+        excess=excess,
     )
 
 

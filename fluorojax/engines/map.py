@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
 from fluorojax.engines.lbfgs import Minimum, minimise
 from fluorojax.engines.linear_response import ChainResponse, chain_response, sample_variance
+from fluorojax.engines.variance_factor import VarianceFactor, variance_factor
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 from fluorojax.spec import Spec
 
@@ -44,7 +45,9 @@ class MapResult(eqx.Module):
     x: Float[Array, "*shape"]
     """Normalised attenuation at the mode."""
     noise_variance: Float[Array, "*shape"]
-    """Posterior variance of x at fixed chain: photon noise and prior."""
+    """Posterior variance of x at fixed chain, photon noise and prior, times ``factor.applied``."""
+    factor: VarianceFactor
+    """How the residuals judge the variance that the model states."""
     chain_response: Float[Array, "3 *shape"]
     """Change of x per posterior standard deviation of each spec parameter, in the order of ``SPEC_NAMES``."""
     chain_information: Float[Array, "3 3"]
@@ -87,7 +90,8 @@ def solve_map(
         noise = model.pixel_variance(data, model.sites(data, {**fixed, **latents}))
     else:
         noise = sample_variance(target, latents, mode.scale, key, samples)
-    return MapResult(target.x(latents), noise, response.x, response.information, mode.minimum)
+    factor = variance_factor(target, latents, mode.scale, key)
+    return MapResult(target.x(latents), factor.applied * noise, factor, response.x, response.information, mode.minimum)
 
 
 def respond_to_chain(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "3"]) -> ChainResponse:

@@ -10,11 +10,12 @@ energy / fraction of it that the data determine.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from fluorojax.priors.bands import Band, Bands
+from fluorojax.priors.bands import Band, Bands, cosine_matrix
 from fluorojax.priors.smoothing import smooth
 
 # Prior weight of the previous scale in an update, in units of fully determined data; damps noise and oscillation.
@@ -122,24 +123,29 @@ def local_variance(
     static_power: Float[Array, "H W"],
     dynamic_power: Float[Array, "T H W"],
     precision: Float[Array, "H W"],
-) -> Float[Array, "H W"]:
-    """Posterior variance of x per pixel in the locally stationary (Wiener) approximation, averaged over frames.
+) -> Float[Array, "T H W"]:
+    """Posterior variance of x per pixel and frame in the locally stationary (Wiener) approximation.
 
     Around each pixel the prior and the Fisher information are taken as constant, so the cosine coefficients decouple:
-    ``Σ_k S_k / (1 + F·S_k)``. The static image and the constant term of the dynamic field share one coefficient.
+    ``Σ_k S_k / (1 + F·S_k)``. The static image and the constant term of the dynamic field share one coefficient. A
+    temporal cosine counts in a frame by its square there: the ends of a sequence, with neighbours to one side only, are
+    less certain than its middle.
     """
-    total = jnp.zeros_like(precision)
-    static = static_power * bands.frames  # an image adds √T times itself to the constant temporal coefficient
+    frames = bands.frames
+    constant, varying = jnp.zeros_like(precision), jnp.zeros((frames - 1, *precision.shape), precision.dtype)
+    static = static_power * frames  # an image adds √T times itself to the constant temporal coefficient
+    information = dynamic_power.size * precision
     for b, band in enumerate(bands.spatial):
-        constant = scales.static[b] ** 2 + scales.dynamic[b, 0] ** 2 * jnp.sum(band.corner(dynamic_power[:1])) / (
+        square = scales.static[b] ** 2 + scales.dynamic[b, 0] ** 2 * jnp.sum(band.corner(dynamic_power[:1])) / (
             jnp.sum(band.corner(static)) + 1e-30
         )
-        total += constant * _wiener(band.corner(static) / dynamic_power.size, constant * dynamic_power.size * precision)
-        for g, (low, high) in enumerate(bands.temporal):
-            power = band.corner(dynamic_power[max(low, 1) : high]) / dynamic_power.size
-            square = scales.dynamic[b, g] ** 2
-            total += square * _wiener(power, square * dynamic_power.size * precision)
-    return total
+        constant += square * _wiener(band.corner(static) / dynamic_power.size, square * information)
+        if frames > 1:
+            squares = scales.dynamic[b][np.array(bands.group_of[1:])] ** 2
+            powers = band.corner(dynamic_power[1:]) / dynamic_power.size
+            varying += squares * jax.vmap(_wiener)(powers, squares * information)
+    weights = frames * cosine_matrix(frames, frames)[1:] ** 2
+    return constant + jnp.einsum("kt,kyx->tyx", jnp.asarray(weights, precision.dtype), varying)
 
 
 def _smoothing(bands: Bands, band: Band) -> float:

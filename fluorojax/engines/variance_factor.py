@@ -1,0 +1,66 @@
+"""How large the errors of a reconstruction are, by its own residuals, next to what its posterior variance says.
+
+A prior that fits a scene poorly states wrong variances, and the residuals show it: Stein's unbiased estimate of the
+risk needs no truth. With λ̂ the rate at the mode, F the Fisher information about a pixel's rate, y the data and v an
+unbiased estimate of their noise variance (y itself for Poisson, σ² for Normal), the risk and the posterior variance are
+
+    R = E[ F·((y − λ̂)² − v) ] + 2·H,    H = (1/n)·tr( F·J·M⁻¹·Jᵀ ),
+
+both per pixel and in units of the noise variance; J M⁻¹ Jᵀ is the posterior covariance of the rate, and its trace with F
+the divergence of the estimate (Stein, Ann. Stat. 9:1135, 1981; for counts, to first order in the change of one pixel,
+Hudson, Ann. Stat. 6:473, 1978). Where the model is right, R = H on average; R/H is by how much its variances are off.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fluorojax.engines.energy import Latents, Posterior
+from fluorojax.engines.linear_response import metric
+
+# Draws for the trace, which averages over all pixels: one is good to 1/√(degrees of freedom of the image).
+_DRAWS = 2
+# Trust in the model: standard deviation of the ratio R/H that is expected before the residuals are seen.
+_PRIOR_STD = 0.2
+# Residuals beyond what an error of this size in the variances explains point to noise that the model does not have.
+_LOWEST, _HIGHEST = 0.5, 1.5
+
+
+class VarianceFactor(eqx.Module):
+    """By what to multiply the posterior variances of one scene at fixed chain."""
+
+    applied: Float[Array, ""]
+    """The measured ratio, drawn to one by its own uncertainty against a prior of 1 ± 0.2, and kept in [0.5, 1.5]."""
+    measured: Float[Array, ""]
+    """R/H; negative values occur where it is uncertain."""
+    std: Float[Array, ""]
+    """Standard deviation of ``measured``."""
+
+    def facts(self) -> dict[str, Array]:
+        """The three numbers under the names they have in the diagnostics of a result."""
+        return {
+            "variance_factor": self.applied,
+            "variance_factor_measured": self.measured,
+            "variance_factor_std": self.std,
+        }
+
+
+def variance_factor(target: Posterior, mode: Latents, scale: Latents, key: Array) -> VarianceFactor:
+    """Compare the residuals at ``mode`` with the posterior variance there; see the module docstring.
+
+    **Arguments:** ``target`` at fixed chain; ``scale`` the preconditioner of the metric, ``1/√diag(M)``, of any
+    accuracy. Costs two solves of conjugate gradients. Pure and traceable.
+    """
+    linear = metric(target, mode, scale)
+
+    def trace(key: Array) -> Float[Array, ""]:
+        return jnp.mean(linear.information * linear.push(linear.solve(linear.noise(key)).solution) ** 2)
+
+    share = jnp.mean(jax.lax.map(trace, jax.random.split(key, _DRAWS)))
+    excess = target.excess(mode)
+    # R − H, and the variance of its mean: that of (y − λ)² − v is twice the squared noise variance, Poisson or Normal.
+    difference, noise = jnp.mean(excess) + share, 2.0 / excess.size
+    applied = 1.0 + difference * share * _PRIOR_STD**2 / ((_PRIOR_STD * share) ** 2 + noise)
+    safe = jnp.maximum(share, jnp.finfo(share.dtype).tiny)
+    return VarianceFactor(jnp.clip(applied, _LOWEST, _HIGHEST), 1.0 + difference / safe, jnp.sqrt(noise) / safe)

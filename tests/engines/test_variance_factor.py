@@ -1,0 +1,119 @@
+"""The residuals of a scene tell how wrong the variances of its model are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import pytest
+from numpyro.distributions import Normal, Poisson
+
+from fluorojax.acquisition import Acquisition
+from fluorojax.engines.energy import diagonal_scale, posterior
+from fluorojax.engines.linear_response import conditional_mode, sample_variance
+from fluorojax.engines.map import solve_map
+from fluorojax.engines.variance_factor import variance_factor
+from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
+from fluorojax.spec import Spec, SpecRanges
+
+SHAPE = (4, 50, 50)
+SPREAD = 0.8
+RANGES = SpecRanges.for_tier("public")
+
+
+def gaussian(data):
+    """Independent pixels: x ~ N(0, SPREAD²), seen with noise of variance one."""
+    spec_prior(data.ranges)
+    z = numpyro.sample("z", Normal(0.0, 1.0).expand(data.counts.shape).to_event(3))
+    x = numpyro.deterministic("x", SPREAD * z)
+    rate = numpyro.deterministic("rate", 1.0 * x)
+    numpyro.sample("counts", Normal(rate, 1.0).to_event(3), obs=data.counts)
+
+
+def smooth(values):
+    """Sum over 2 × 2 neighbourhoods, over 2: unit variance."""
+    return 0.5 * sum(jnp.roll(values, shift, axis=(1, 2)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1)))
+
+
+def few_counts(data):
+    """Counts about ``data.aux`` with smooth log rates of spread one half."""
+    spec_prior(data.ranges)
+    z = numpyro.sample("z", Normal(0.0, 1.0).expand(data.counts.shape).to_event(3))
+    x = numpyro.deterministic("x", 0.5 * smooth(z))
+    rate = numpyro.deterministic("rate", data.aux * jnp.exp(-x))
+    numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
+
+
+def factor_of(model, counts, aux=None):
+    data = SceneData(jnp.asarray(counts, jnp.float32), Acquisition(), RANGES, aux)
+    target = posterior(SceneModel("test", model), data, {SPEC_SITE: jnp.zeros(3)})
+    start = {"z": jnp.zeros(counts.shape)}
+    scale = diagonal_scale(target, start, jax.random.key(0))
+    mode = conditional_mode(target, start, scale).scene
+    return variance_factor(target, mode, scale, jax.random.key(1)), mode, target
+
+
+@pytest.mark.parametrize("true_spread", [0.0, 0.5, 0.8, 1.2])
+def test_the_ratio_is_that_of_the_closed_form(true_spread):
+    rng = np.random.default_rng(2)
+    counts = true_spread * rng.standard_normal(SHAPE) + rng.standard_normal(SHAPE)
+    found, _, _ = factor_of(gaussian, counts)
+    weight = SPREAD**2 / (SPREAD**2 + 1)
+    exact = (weight**2 + (1 - weight) ** 2 * true_spread**2) / weight
+    # The draws for the trace add an error of their own, about 1 %.
+    assert float(found.measured) == pytest.approx(exact, abs=4 * float(found.std) + 0.03 * abs(exact - 1) + 0.01)
+    assert float(found.std) == pytest.approx(np.sqrt(2 / counts.size) / weight, rel=0.05)
+
+
+@pytest.mark.parametrize("level", [0.7, 3.0, 30.0])
+@pytest.mark.parametrize("true_spread", [0.1, 0.5])
+def test_few_counts_do_not_bias_the_ratio(level, true_spread):
+    rng = np.random.default_rng(3)
+    truth = level * np.exp(-true_spread * np.asarray(smooth(rng.standard_normal(SHAPE))))
+    found, mode, target = factor_of(few_counts, rng.poisson(truth), jnp.float32(level))
+    rate, share = np.asarray(target.rate(mode)), np.sqrt(2 / truth.size) / float(found.std)
+    risk = np.mean((rate - truth) ** 2 / rate) / share
+    assert float(found.measured) == pytest.approx(risk, abs=4 * float(found.std))
+    # The test can tell a wrong prior from a right one.
+    assert (risk < 0.93) == (true_spread == 0.1)
+
+
+def test_a_measurement_that_is_uncertain_hardly_counts():
+    rng = np.random.default_rng(4)
+    few, many = (factor_of(gaussian, 1.17 * rng.standard_normal(shape))[0] for shape in ((2, 3, 3), SHAPE))
+    assert abs(float(few.applied) - 1) < 0.2 * abs(float(few.measured) - 1)
+    assert abs(float(many.applied) - float(many.measured)) < 0.1 * abs(float(many.measured) - 1)
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(3.0, 1.5), (0.1, 0.5)])
+def test_noise_that_the_model_does_not_have_is_not_made_an_error_of_any_size(noise, expected):
+    counts = noise * np.random.default_rng(5).standard_normal(SHAPE)
+    found, _, _ = factor_of(gaussian, counts)
+    assert float(found.applied) == pytest.approx(expected)
+    assert not 0.5 <= float(found.measured) <= 1.5
+
+
+def test_data_that_say_nothing_leave_the_variance_alone():
+    def blind(data):
+        spec_prior(data.ranges)
+        z = numpyro.sample("z", Normal(0.0, 1.0).expand(data.counts.shape).to_event(3))
+        numpyro.deterministic("x", z)
+        rate = numpyro.deterministic("rate", 0.0 * z)
+        numpyro.sample("counts", Normal(rate, 1.0).to_event(3), obs=data.counts)
+
+    found, _, _ = factor_of(blind, np.random.default_rng(6).standard_normal((2, 5, 5)))
+    assert float(found.applied) == 1.0
+
+
+def test_the_map_of_a_reconstruction_holds_the_factor():
+    rng = np.random.default_rng(7)
+    counts = jnp.asarray(0.6 * rng.standard_normal(SHAPE) + rng.standard_normal(SHAPE), jnp.float32)
+    data, model = SceneData(counts, Acquisition(), RANGES), SceneModel("gaussian", gaussian)
+    middle = Spec.from_array(jnp.asarray(RANGES.mean(), jnp.float32))
+    key = jax.random.key(8)
+    found = solve_map(model, data, middle, jnp.ones(3), key, samples=4)
+    assert 0.65 < float(found.factor.applied) < 0.82
+    target = posterior(model, data, {SPEC_SITE: jnp.zeros(3)})
+    latents = {"z": jnp.zeros(SHAPE)}
+    plain = sample_variance(target, latents, diagonal_scale(target, latents, key), key, 4)
+    ratio = np.asarray(found.noise_variance / plain)
+    np.testing.assert_allclose(ratio, float(found.factor.applied), rtol=1e-2)
