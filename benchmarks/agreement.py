@@ -52,7 +52,9 @@ def uncertainty_maps(scene, options):
         method = BATCH_METHODS[name]
         inputs = to_floats(method.inputs(chain, data.ranges, options))
         found = jax.device_get(jax.jit(method.solve, static_argnums=0)(model, data, inputs, key))
-        deviations[name] = np.sqrt(found.noise_variance + found.chain_variance.sum(0))
+        # NUTS has no residuals' correction of the prior; as the model states it:
+        noise = found.noise_variance / found.facts["variance_factor"]
+        deviations[name] = np.sqrt(noise + found.chain_variance.sum(0))
         means[name] = np.asarray(found.x)
         seconds[name] = time.perf_counter() - begin
         begin = time.perf_counter()

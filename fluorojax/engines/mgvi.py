@@ -8,7 +8,7 @@ own Laplace marginal (:func:`marginal_draws`). Each residual belongs to one oute
 scene to it besides the noise. All other latents are inferred here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -19,6 +19,7 @@ import optax.tree
 from jax.flatten_util import ravel_pytree
 from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from numpyro.infer.hmc import hmc
 
 from fluorojax.calibration.chain import ChainPosterior
 from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
@@ -43,6 +44,9 @@ _TRUST = 0.1
 # Energy per latent that Newton's method may leave in such a draw: where it asks for fewer counts than none, the last
 # steps creep.
 _LEFT_OVER = 1e-3
+# Hamiltonian trajectories of such a draw and their length in steps. Together they cost about one solve.
+_TRAJECTORIES = 8
+_LEAPS = 8
 
 
 class OuterDraws(eqx.Module):
@@ -241,7 +245,8 @@ def solve_mgvi(
         so that a far draw at few counts may overshoot to any rate. There Newton's method goes on to the conditional
         mode ξ̂, and from it to the minimum of ``½|s(ξ) − s(ξ̂) − n₁|² + ½|ξ − ξ̂ − n₂|²``, s the rate in the coordinate in
         which counts have unit variance (randomise, then optimise: Bardsley et al., SIAM J. Sci. Comput. 36:A1895,
-        2014). The linear response is its first step. Where it asks for fewer counts than none, x comes out too high.
+        2014). The linear response is its first step. Where it asks for fewer counts than none, x comes out too high;
+        a few Hamiltonian trajectories, which leave the posterior as it is, bring such pixels back.
         """
         target = target_at(values)
         linear = metric(target, mean, scale)
@@ -273,10 +278,14 @@ def solve_mgvi(
             return 0.5 * (data + optax.tree.norm(optax.tree.sub(scene, centre), squared=True))
 
         end = conditional_mode(target._replace(energy=distance), mode, scale, max_steps=most)
+        # Without noise the response of the mode is wanted, no draw.
+        moves = jnp.where(trusted | (sign == 0), 0, _TRAJECTORIES)
+        moved_key = jax.random.fold_in(noise_key, sign > 0)
+        drawn = _hamiltonian_moves(tilted.energy, end.scene, scale, moved_key, moves)
         left_over = jnp.maximum(found.decrement, end.decrement)
         reached = jnp.where(left_over <= _LEFT_OVER * latents, cg_tolerance, jnp.inf)
         return _Draw(
-            optax.tree.where(trusted, step, optax.tree.sub(end.scene, mean)),
+            optax.tree.where(trusted, step, optax.tree.sub(drawn, mean)),
             solve.iterations,
             jnp.where(trusted, solve.residual, reached),
             ~trusted,
@@ -327,6 +336,25 @@ def solve_mgvi(
     worst = jnp.maximum(jnp.max(end.draws.reached), jnp.max(reached))
     solved = (worst <= _CG_SLACK * cg_tolerance) & jnp.all(jnp.isfinite(response))
     return _summary(end, outer, response, solved & (end.change <= tolerance))
+
+
+def _hamiltonian_moves(
+    energy: Callable[[Latents], Array], start: Latents, scale: Latents, key: Array, moves: Array
+) -> Latents:
+    """``start`` after ``moves`` steps of Hamiltonian Monte Carlo on ``energy``, in coordinates of unit ``scale``."""
+    begin, step = hmc(lambda scaled: energy(optax.tree.mul(scale, scaled)), algo="HMC")
+    state = begin(
+        jax.tree.map(jnp.divide, start, scale),
+        0,
+        # The step of constant acceptance on a standard normal scales like this (Beskos et al., Bernoulli 19:1501).
+        step_size=sum(leaf.size for leaf in jax.tree.leaves(start)) ** -0.25,
+        adapt_step_size=False,
+        adapt_mass_matrix=False,
+        num_steps=_LEAPS,
+        rng_key=key,
+    )
+    end = jax.lax.fori_loop(0, moves, lambda _, state: step(state), state)
+    return optax.tree.mul(scale, end.z)
 
 
 def _summary(
