@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Linear response, MGVI and the Laplace marginal against NUTS on the same scenes.
 
-    python -m benchmarks.agreement [--scenes 4] [--frames 6] [--size 20] [--draws 400] [--joint-size 12] [--seed 100]
+    python -m benchmarks.agreement [--scenes 4] [--frames 6] [--size 20] [--draws 400] [--joint-size 12]
+        [--doses 3 30 300] [--seed 100]
 
 Two comparisons, because they answer two questions:
 
@@ -105,13 +106,15 @@ def main():
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--joint-size", type=int, default=12)
     parser.add_argument("--joint-scenes", type=int, default=2)
+    parser.add_argument("--doses", nargs="+", choices=DOSES, default=list(DOSES))
     parser.add_argument("--seed", type=int, default=100)
     arguments = parser.parse_args()
+    doses = {name: DOSES[name] for name in arguments.doses}
     settings = {"chains": 2, "warmup": 200, "draws": arguments.draws, "samples": 32}
 
     print("| counts | method | sd / NUTS sd | moving pixels | mean − NUTS mean, rms in sd | NUTS |")
     print("|---|---|---|---|---|---|")
-    for dose, photons in DOSES.items():
+    for dose, photons in doses.items():
         ratios, moving_ratios, offsets, verdicts = {}, {}, {}, []
         for i in range(arguments.scenes):
             motion = "fast" if i % 2 else "slow"
@@ -135,7 +138,7 @@ def main():
 
     print("\n| counts, scene | parameter | NUTS | Laplace marginal | mean off, NUTS sd | sd ratio | NUTS |")
     print("|---|---|---|---|---|---|---|")
-    for dose, photons in DOSES.items():
+    for dose, photons in doses.items():
         for i in range(arguments.joint_scenes):
             kind = SimulationOptions(frames=5, size=arguments.joint_size, photons=photons, motion="slow")
             scene = simulate_scene(arguments.seed + 50 + i, kind)
