@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Linear response, MGVI and the Laplace marginal against NUTS on the same scenes.
 
-    python -m benchmarks.agreement [--scenes 4] [--frames 6] [--size 20] [--draws 400] [--joint-size 12]
+    python -m benchmarks.agreement [--scenes 4] [--frames 6] [--size 20] [--draws 400] [--joint-size 16]
         [--doses 3 30 300] [--seed 100]
 
 Two comparisons, because they answer two questions:
@@ -104,7 +104,7 @@ def main():
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--size", type=int, default=20)
     parser.add_argument("--draws", type=int, default=400)
-    parser.add_argument("--joint-size", type=int, default=12)
+    parser.add_argument("--joint-size", type=int, default=16)
     parser.add_argument("--joint-scenes", type=int, default=2)
     parser.add_argument("--doses", nargs="+", choices=DOSES, default=list(DOSES))
     parser.add_argument("--seed", type=int, default=100)

@@ -137,11 +137,15 @@ def _mgvi_around(
 ) -> Summary:
     found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=_hyperparameters(mode))
     factor = variance_factor(posterior(model, mode.data, mode.fixed), mode.latents, mode.scale, key)
+    noise, of_chain = factor.applied * found.noise_variance, jnp.sum(found.chain_variance, axis=0)
+    tiny = jnp.finfo(noise.dtype).tiny
+    # The correlation is with the x of the corrected variance, so that its square remains the chain's share.
+    corrected = jnp.sqrt((found.noise_variance + of_chain) / jnp.maximum(noise + of_chain, tiny))
     return Summary(
         x=found.x,
-        noise_variance=factor.applied * found.noise_variance,
+        noise_variance=noise,
         chain_variance=found.chain_variance,
-        correlation=found.correlation,
+        correlation=found.correlation * corrected,
         chain_information=respond_to_chain(model, mode, spec, std).information,
         converged=found.converged & mode.minimum.converged,
         stalled=mode.minimum.stalled,

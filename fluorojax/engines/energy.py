@@ -15,6 +15,9 @@ Latents = dict[str, Array]
 # The smallest expected count: keeps the deviance finite where a trial step drives the transmission to zero.
 _MIN_RATE = 1e-6
 
+# Where a residual stops to count as chance.
+_MOST_DEVIATIONS = 6.0
+
 
 def poisson_deviance(counts: Float[Array, "*shape"], rate: Float[Array, "*shape"]) -> Float[Array, ""]:
     """Half the Poisson deviance, ``Σ λ − y + y·log(y/λ)``: the negative log likelihood relative to λ = y.
@@ -45,8 +48,8 @@ class Posterior(NamedTuple):
     standardised: Callable[[Latents], Float[Array, "*shape"]]
     """The rate in the coordinate in which that information is one: 2√λ (Poisson) or λ/σ (Normal)."""
     excess: Callable[[Latents], Float[Array, "*shape"]]
-    """Information times the squared residual less an unbiased estimate of its noise: ``((y − λ)² − y) / λ`` (Poisson) or
-    ``((y − λ)² − σ²) / σ²`` (Normal). Zero on average at the true rate."""
+    """Information times the squared residual less an unbiased estimate of its noise: ``((y − λ)² − y) / λ`` (Poisson)
+    or ``((y − λ)² − σ²) / σ²`` (Normal), residuals limited to six deviations. Zero on average at the true rate."""
 
 
 def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) -> Posterior:
@@ -80,10 +83,14 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
 
     def excess(latents: Latents) -> Float[Array, "*shape"]:
         trace, distribution, value = observed(latents)
-        residual = value - trace["rate"]["value"]
+        rate = trace["rate"]["value"]
+        normal = isinstance(distribution, Normal)
+        spread = jnp.asarray(distribution.scale) if normal else jnp.sqrt(rate + 1.0)
+        # One defective pixel must not outweigh a whole scene.
+        value = rate + jnp.clip(value - rate, -_MOST_DEVIATIONS * spread, _MOST_DEVIATIONS * spread)
         # The counts estimate their own variance: the rate in its place would turn its bias into an error of the noise.
-        noise = jnp.asarray(distribution.scale) ** 2 if isinstance(distribution, Normal) else value
-        return information(latents) * (residual**2 - noise)
+        noise = spread**2 if normal else value
+        return information(latents) * ((value - rate) ** 2 - noise)
 
     return Posterior(
         energy=energy,

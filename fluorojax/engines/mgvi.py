@@ -44,9 +44,9 @@ _TRUST = 0.1
 # Energy per latent that Newton's method may leave in such a draw: where it asks for fewer counts than none, the last
 # steps creep.
 _LEFT_OVER = 1e-3
-# Hamiltonian trajectories of such a draw and their length in steps. Together they cost about one solve.
-_TRAJECTORIES = 8
-_LEAPS = 8
+# Hamiltonian trajectories of such a draw. A quarter of a period forgets most of where it began.
+_TRAJECTORIES = 16
+_LENGTH = np.pi / 2
 
 
 class OuterDraws(eqx.Module):
@@ -149,7 +149,7 @@ class MgviResult(eqx.Module):
     mean: Latents
     """Mean of the latents inferred here."""
     residuals: Latents
-    """Draws minus ``mean``, leading axes (2, samples): mirrored pairs."""
+    """Draws minus ``mean``, leading axes (2, samples): mirrored pairs, but for draws that were followed."""
     outer: OuterDraws
     x_residuals: Float[Array, "2 samples *shape"]
     """Draws of x minus ``x``."""
@@ -339,18 +339,22 @@ def solve_mgvi(
 
 
 def _hamiltonian_moves(
-    energy: Callable[[Latents], Array], start: Latents, scale: Latents, key: Array, moves: Array
+    energy: Callable[[Latents], Array], start: Latents, scale: Latents, key: Array, moves: Int[ArrayLike, ""] | int
 ) -> Latents:
     """``start`` after ``moves`` steps of Hamiltonian Monte Carlo on ``energy``, in coordinates of unit ``scale``."""
+    # The step of constant acceptance on a standard normal scales like this (Beskos et al., Bernoulli 19:1501).
+    longest = sum(leaf.size for leaf in jax.tree.leaves(start)) ** -0.25
+    steps = int(np.ceil(_LENGTH / longest))
     begin, step = hmc(lambda scaled: energy(optax.tree.mul(scale, scaled)), algo="HMC")
     state = begin(
         jax.tree.map(jnp.divide, start, scale),
         0,
-        # The step of constant acceptance on a standard normal scales like this (Beskos et al., Bernoulli 19:1501).
-        step_size=sum(leaf.size for leaf in jax.tree.leaves(start)) ** -0.25,
+        step_size=_LENGTH / steps,
         adapt_step_size=False,
         adapt_mass_matrix=False,
-        num_steps=_LEAPS,
+        # Given a length, NumPyro overrides the step.
+        trajectory_length=None,  # pyright: ignore[reportArgumentType]
+        num_steps=steps,
         rng_key=key,
     )
     end = jax.lax.fori_loop(0, moves, lambda _, state: step(state), state)

@@ -290,6 +290,11 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
         if error.errno is not None:
             raise ValueError(f"resume is {path}: cannot be read ({what}); expected a readable state file") from error
         raise ForeignStateError(path, f"cannot be read as HDF5 ({what})", "a NUTS state file") from error
+    except ForeignStateError:
+        raise
+    except (KeyError, RuntimeError, ValueError) as error:  # what h5py raises where parts of a file are damaged
+        what = " ".join(str(error).split())
+        raise ForeignStateError(path, f"is damaged ({what})", "a NUTS state file") from error
 
 
 def _read_state(handle: h5py.File, path: Path, like: PyTree, marks: Mapping[str, str]) -> tuple[PyTree, int]:

@@ -6,14 +6,17 @@ unbiased estimate of their noise variance (y itself for Poisson, σ² for Normal
 
     R = E[ F·((y − λ̂)² − v) ] + 2·H,    H = (1/n)·tr( F·J·M⁻¹·Jᵀ ),
 
-both per pixel and in units of the noise variance; J M⁻¹ Jᵀ is the posterior covariance of the rate, and its trace with F
-the divergence of the estimate (Stein, Ann. Stat. 9:1135, 1981; for counts, to first order in the change of one pixel,
+both per pixel and in units of the noise variance; J M⁻¹ Jᵀ is the posterior covariance of the rate, and its trace with
+F the divergence of the estimate (Stein, Ann. Stat. 9:1135, 1981; for counts, to first order in the change of one pixel,
 Hudson, Ann. Stat. 6:473, 1978). Where the model is right, R = H on average; R/H is by how much its variances are off.
+The chain and the local scales are taken as given; that the latter are estimated from the same counts adds some per cent
+to the divergence, so that R comes out low by that much.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax.tree
 from jaxtyping import Array, Float
 
 from fluorojax.engines.energy import Latents, Posterior
@@ -24,7 +27,9 @@ _DRAWS = 2
 # Trust in the model: standard deviation of the ratio R/H that is expected before the residuals are seen.
 _PRIOR_STD = 0.2
 # Residuals beyond what an error of this size in the variances explains point to noise that the model does not have.
-_LOWEST, _HIGHEST = 0.5, 1.5
+LOWEST, HIGHEST = 0.5, 1.5
+# A ratio less certain than this is no measurement.
+_USELESS = 100.0
 
 
 class VarianceFactor(eqx.Module):
@@ -33,9 +38,9 @@ class VarianceFactor(eqx.Module):
     applied: Float[Array, ""]
     """The measured ratio, drawn to one by its own uncertainty against a prior of 1 ± 0.2, and kept in [0.5, 1.5]."""
     measured: Float[Array, ""]
-    """R/H; negative values occur where it is uncertain."""
+    """R/H; negative values occur where it is uncertain. NaN where the data say next to nothing about the scene."""
     std: Float[Array, ""]
-    """Standard deviation of ``measured``."""
+    """Standard deviation of ``measured``; NaN with it."""
 
     def facts(self) -> dict[str, Array]:
         """The three numbers under the names they have in the diagnostics of a result."""
@@ -54,13 +59,22 @@ def variance_factor(target: Posterior, mode: Latents, scale: Latents, key: Array
     """
     linear = metric(target, mode, scale)
 
+    root = jnp.sqrt(linear.information)
+    excess = target.excess(mode)
+
     def trace(key: Array) -> Float[Array, ""]:
-        return jnp.mean(linear.information * linear.push(linear.solve(linear.noise(key)).solution) ** 2)
+        # bᵀM⁻¹b with b = Jᵀ√F·n: the error of an unfinished solve enters in second order.
+        probe = linear.pull(root * jax.random.normal(key, root.shape, root.dtype))
+        return optax.tree.vdot(probe, linear.solve(probe).solution) / excess.size
 
     share = jnp.mean(jax.lax.map(trace, jax.random.split(key, _DRAWS)))
-    excess = target.excess(mode)
     # R − H, and the variance of its mean: that of (y − λ)² − v is twice the squared noise variance, Poisson or Normal.
     difference, noise = jnp.mean(excess) + share, 2.0 / excess.size
     applied = 1.0 + difference * share * _PRIOR_STD**2 / ((_PRIOR_STD * share) ** 2 + noise)
-    safe = jnp.maximum(share, jnp.finfo(share.dtype).tiny)
-    return VarianceFactor(jnp.clip(applied, _LOWEST, _HIGHEST), 1.0 + difference / safe, jnp.sqrt(noise) / safe)
+    std = jnp.sqrt(noise) / share
+    told = std < _USELESS
+    return VarianceFactor(
+        jnp.clip(applied, LOWEST, HIGHEST),
+        jnp.where(told, 1.0 + difference / share, jnp.nan),
+        jnp.where(told, std, jnp.nan),
+    )

@@ -20,6 +20,7 @@ from fluorojax.report.verdicts import (
     convergence_verdict,
     coverage_verdict,
     residual_verdict,
+    variance_verdict,
     verdict_list,
 )
 from fluorojax.scene import Scene
@@ -100,8 +101,8 @@ def _verdicts(inputs: SceneInputs) -> str:
     result, scene = inputs.result, inputs.scene
     residual = whiteness(*counts_and_rate(result, scene)) if scene is not None and inputs.usable else None
     found = [convergence_verdict(result), coverage_verdict(result, inputs.score), residual_verdict(residual)]
-    chain = chain_verdict(result)
-    return verdict_list(found if chain is None else [*found, chain])
+    told = [verdict for verdict in (variance_verdict(result), chain_verdict(result)) if verdict is not None]
+    return verdict_list([*found, *told])
 
 
 def _frame_time(inputs: SceneInputs) -> float | None:

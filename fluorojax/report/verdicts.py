@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fluorojax.engines.variance_factor import HIGHEST
 from fluorojax.metrics import SceneScore, Whiteness
 from fluorojax.reconstruction import Reconstruction, Status
 from fluorojax.report.fragments import escape
@@ -116,6 +117,24 @@ def residual_verdict(found: Whiteness | None) -> Verdict:
         "good",
         f"As a whole it is photon noise; no structure was missed ({facts}; a fit takes up some of the noise).",
     )
+
+
+def variance_verdict(result: Reconstruction) -> Verdict | None:
+    """Does the size of the residual agree with the variances of the model? None where the file does not say."""
+    factor, measured, std = (result.diagnostics.get(f"variance_factor{end}") for end in ("", "_measured", "_std"))
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in (factor, measured, std)):
+        return None
+    text = (
+        f"By its residual the error is {measured:.2f} ± {std:.2f} times what the model states, as a variance; "
+        f"x_std is scaled for a factor of {factor:.2f}"
+    )
+    if factor >= HIGHEST and measured - factor > std:
+        return Verdict(
+            "Error size",
+            "caution",
+            f"{text}, the largest allowed: there is noise or structure the model does not have.",
+        )
+    return Verdict("Error size", "good", f"{text}.")
 
 
 def chain_verdict(result: Reconstruction) -> Verdict | None:

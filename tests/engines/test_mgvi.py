@@ -12,7 +12,7 @@ from fluorojax.acquisition import Acquisition
 from fluorojax.calibration.chain import ChainPosterior, Marginal
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.marginal import LaplaceMarginal
-from fluorojax.engines.mgvi import chain_draws, marginal_draws, solve_mgvi
+from fluorojax.engines.mgvi import _hamiltonian_moves, chain_draws, marginal_draws, solve_mgvi
 from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
 from fluorojax.spec import SPEC_NAMES, SpecRanges
 
@@ -233,9 +233,27 @@ def test_draws_where_the_linear_response_overshoots_are_followed():
     uniform = np.random.default_rng(0).random((*below.shape[:-1], 1))
     exact = width[..., 0] * grid[(below < uniform).sum(-1).clip(max=grid.size - 1)]
     spread = np.subtract(*np.quantile(exact, [0.84, 0.16], axis=0)) / 2
-    for level, most in ((0.05, 0.4), (0.16, 0.35), (0.5, 0.25), (0.84, 0.4), (0.95, 0.5)):
+    for level, most in ((0.05, 0.4), (0.16, 0.35), (0.5, 0.25), (0.84, 0.4), (0.95, 0.6)):
         error = (np.quantile(draws, level, axis=0) - np.quantile(exact, level, axis=0)) / spread
         assert np.abs(error).max() < most, (level, error)
+
+
+def test_hamiltonian_moves_forget_where_they_began_and_keep_the_distribution():
+    rng = np.random.default_rng(0)
+    width = {"a": jnp.asarray(rng.uniform(0.5, 2.0, 100), jnp.float32), "b": jnp.full((9, 9), 0.1)}
+
+    def energy(at):
+        return 0.5 * sum(jnp.sum((at[name] / width[name]) ** 2) for name in width)
+
+    start = jax.tree.map(lambda w: 3.0 * w * jnp.asarray(rng.standard_normal(w.shape), jnp.float32), width)
+    moved = jax.jit(lambda key, moves: _hamiltonian_moves(energy, start, width, key, moves))
+    keys = jax.random.split(jax.random.key(3), 40)
+    ends = jax.vmap(moved, in_axes=(0, None))(keys, 8)
+    for name, spread in width.items():
+        end, begin = np.asarray(ends[name] / spread), np.asarray(start[name] / spread)
+        assert abs(np.corrcoef(end[0].ravel(), begin.ravel())[0, 1]) < 0.4
+        assert np.mean(end**2) == pytest.approx(1, abs=0.1)
+        np.testing.assert_allclose(moved(keys[0], 0)[name], start[name], rtol=1e-6)
 
 
 def test_nearly_linear_draws_are_not_followed(result):

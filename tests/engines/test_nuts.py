@@ -379,15 +379,20 @@ def test_a_changed_model_file_is_another_model(tmp_path):
 
 
 def test_a_file_that_is_no_state_is_refused(tmp_path):
-    text, cut, foreign, damaged = (tmp_path / name for name in ("text.h5", "cut.h5", "foreign.h5", "damaged.h5"))
+    names = ("text.h5", "cut.h5", "foreign.h5", "damaged.h5", "endless.h5")
+    text, cut, foreign, damaged, endless = (tmp_path / name for name in names)
     text.write_text("hello")
     h5py.File(foreign, "w").close()
     interrupted(damaged, 1)
     cut.write_bytes(damaged.read_bytes()[:3000])
+    endless.write_bytes(damaged.read_bytes())
+    with h5py.File(endless, "a") as handle:
+        del handle.attrs["iteration"]
     with h5py.File(damaged, "a") as handle:
         del handle[next(name for name in handle if "mean" in name)]
     none = "cannot be read as HDF5"
-    for path, problem in ((text, none), (cut, none), (foreign, "not a NUTS state"), (damaged, "is missing")):
+    cases = {text: none, cut: none, foreign: "not a NUTS state", damaged: "is missing", endless: "is damaged"}
+    for path, problem in cases.items():
         with pytest.raises(ForeignStateError, match=rf"^resume is .*{path.name}: .*{problem}"):
             small(state_file=path)
 

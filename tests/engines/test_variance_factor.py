@@ -102,6 +102,17 @@ def test_data_that_say_nothing_leave_the_variance_alone():
 
     found, _, _ = factor_of(blind, np.random.default_rng(6).standard_normal((2, 5, 5)))
     assert float(found.applied) == 1.0
+    assert np.isnan(found.measured)
+    assert np.isnan(found.std)
+
+
+def test_one_defective_pixel_does_not_decide_for_a_scene():
+    rng = np.random.default_rng(9)
+    counts = rng.poisson(10 * np.exp(-0.5 * np.asarray(smooth(rng.standard_normal(SHAPE)))))
+    whole, _, _ = factor_of(few_counts, counts, jnp.float32(10.0))
+    counts[1, 7, 7] = 3000
+    flawed, _, _ = factor_of(few_counts, counts, jnp.float32(10.0))
+    assert abs(float(flawed.measured) - float(whole.measured)) < float(whole.std)
 
 
 def test_the_map_of_a_reconstruction_holds_the_factor():

@@ -143,7 +143,7 @@ def test_gains_are_no_motion():
 
 
 def dense_variance(bands, static_power, dynamic_power, precision):
-    """Mean posterior variance in each frame of x = static + dynamic with independent noise, by dense float64 algebra."""
+    """Mean posterior variance in each frame of x = static + dynamic with independent noise, by dense float64."""
     frames, height, width = bands.frames, bands.height, bands.width
     image = np.kron(cosine_matrix(height, height), cosine_matrix(width, width))
     time = cosine_matrix(frames, frames)

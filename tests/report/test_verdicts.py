@@ -7,7 +7,13 @@ import pytest
 
 from fluorojax.metrics import Coverage, SceneScore, whiteness
 from fluorojax.reconstruction import Reconstruction, Status
-from fluorojax.report.verdicts import chain_verdict, convergence_verdict, coverage_verdict, residual_verdict
+from fluorojax.report.verdicts import (
+    chain_verdict,
+    convergence_verdict,
+    coverage_verdict,
+    residual_verdict,
+    variance_verdict,
+)
 from fluorojax.spec import Spec
 
 NAN = float("nan")
@@ -123,3 +129,24 @@ def test_chain(shares, level, part):
 @pytest.mark.parametrize("shares", [None, {"lag": None}, {"lag": NAN}, [0.1]])
 def test_the_share_of_the_chain_may_be_missing(shares):
     assert chain_verdict(result(diagnostics={"variance_share_of_chain": shares})) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "measured", "level", "part"),
+    [
+        (0.7, 0.66, "good", "0.66 ± 0.05 times what the model states"),
+        (1.5, 1.52, "good", "a factor of 1.50."),
+        (1.5, 2.9, "caution", "noise or structure the model does not have"),
+        (0.5, 0.3, "good", "a factor of 0.50."),
+    ],
+)
+def test_the_size_of_the_residual_is_told(factor, measured, level, part):
+    facts = {"variance_factor": factor, "variance_factor_measured": measured, "variance_factor_std": 0.05}
+    verdict = variance_verdict(result(diagnostics=facts))
+    assert verdict.level == level
+    assert part in verdict.text
+
+
+@pytest.mark.parametrize("facts", [{}, {"variance_factor": 1.0, "variance_factor_measured": None}])
+def test_without_a_measured_factor_nothing_is_told(facts):
+    assert variance_verdict(result(diagnostics=facts)) is None
