@@ -19,7 +19,7 @@ import optax.tree
 from jax.flatten_util import ravel_pytree
 from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
-from numpyro.infer.hmc import hmc
+from numpyro.infer.hmc import HMCState, hmc
 
 from fluorojax.calibration.chain import ChainPosterior
 from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
@@ -44,9 +44,11 @@ _TRUST = 0.1
 # Energy per latent that Newton's method may leave in such a draw: where it asks for fewer counts than none, the last
 # steps creep.
 _LEFT_OVER = 1e-3
-# Hamiltonian trajectories of such a draw. A quarter of a period forgets most of where it began.
+# Hamiltonian trajectories of such a draw: of a quarter to half a period, which forgets most of where it began, in scenes
+# of some thousand latents; shorter in larger ones, where they have to cost no more than two or three solves.
 _TRAJECTORIES = 16
-_LENGTH = np.pi / 2
+_LENGTH = np.pi
+_MOST_STEPS = 12
 
 
 class OuterDraws(eqx.Module):
@@ -344,21 +346,25 @@ def _hamiltonian_moves(
     """``start`` after ``moves`` steps of Hamiltonian Monte Carlo on ``energy``, in coordinates of unit ``scale``."""
     # The step of constant acceptance on a standard normal scales like this (Beskos et al., Bernoulli 19:1501).
     longest = sum(leaf.size for leaf in jax.tree.leaves(start)) ** -0.25
-    steps = int(np.ceil(_LENGTH / longest))
     begin, step = hmc(lambda scaled: energy(optax.tree.mul(scale, scaled)), algo="HMC")
     state = begin(
         jax.tree.map(jnp.divide, start, scale),
         0,
-        step_size=_LENGTH / steps,
+        step_size=longest,
         adapt_step_size=False,
         adapt_mass_matrix=False,
         # Given a length, NumPyro overrides the step.
         trajectory_length=None,  # pyright: ignore[reportArgumentType]
-        num_steps=steps,
+        num_steps=min(int(np.ceil(_LENGTH / longest)), _MOST_STEPS),
         rng_key=key,
     )
-    end = jax.lax.fori_loop(0, moves, lambda _, state: step(state), state)
-    return optax.tree.mul(scale, end.z)
+
+    def move(i: Array, state: HMCState) -> HMCState:
+        # One length for all would bring a coordinate whose period it is back to where it was, every time.
+        share = jax.random.uniform(jax.random.fold_in(key, i), minval=0.5)
+        return step(state._replace(adapt_state=state.adapt_state._replace(step_size=share * longest)))
+
+    return optax.tree.mul(scale, jax.lax.fori_loop(0, moves, move, state).z)
 
 
 def _summary(
