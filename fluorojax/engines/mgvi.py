@@ -44,8 +44,8 @@ _TRUST = 0.1
 # Energy per latent that Newton's method may leave in such a draw: where it asks for fewer counts than none, the last
 # steps creep.
 _LEFT_OVER = 1e-3
-# Hamiltonian trajectories of such a draw: of a quarter to half a period, which forgets most of where it began, in scenes
-# of some thousand latents; shorter in larger ones, where they have to cost no more than two or three solves.
+# Hamiltonian trajectories of such a draw: of a quarter to half a period, which forgets most of where it began, in small
+# scenes; shorter in larger ones, where they have to cost no more than two or three solves.
 _TRAJECTORIES = 16
 _LENGTH = np.pi
 _MOST_STEPS = 12

@@ -292,7 +292,7 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
         raise ForeignStateError(path, f"cannot be read as HDF5 ({what})", "a NUTS state file") from error
     except ForeignStateError:
         raise
-    except (KeyError, RuntimeError, ValueError) as error:  # what h5py raises where parts of a file are damaged
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py raises where a file is damaged
         what = " ".join(str(error).split())
         raise ForeignStateError(path, f"is damaged ({what})", "a NUTS state file") from error
 
@@ -311,8 +311,10 @@ def _read_state(handle: h5py.File, path: Path, like: PyTree, marks: Mapping[str,
             raise ForeignStateError(path, f"{name} is missing or of another shape", str(wanted.shape))
         values = dataset[()]
         leaves.append(jax.random.wrap_key_data(jnp.asarray(values)) if _is_key(leaf) else values)
-    iteration = int(np.asarray(handle.attrs["iteration"]))
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), iteration
+    iteration = np.asarray(handle.attrs["iteration"])
+    if iteration.shape != () or iteration.dtype.kind not in "iu" or iteration < 0:
+        raise ForeignStateError(path, f"its iteration is {iteration}", "a whole number")
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), int(iteration)
 
 
 def _fits(dataset: h5py.Dataset, wanted: Any) -> bool:

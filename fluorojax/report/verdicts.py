@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fluorojax.engines.variance_factor import HIGHEST
+from fluorojax.engines.variance_factor import LOWEST
 from fluorojax.metrics import SceneScore, Whiteness
 from fluorojax.reconstruction import Reconstruction, Status
 from fluorojax.report.fragments import escape
@@ -16,6 +16,10 @@ _STRUCTURE, _MUCH_STRUCTURE, _CHANCE = 0.02, 0.1, 4.0
 _EXCESS, _MUCH_EXCESS, _OVERFIT = 1.05, 1.2, 0.5
 # Share of the variance of x from which on the chain is the larger part.
 _MUCH_CHAIN = 0.5
+
+# Standard deviation of the variance factor from which on it says nothing, and the excess that chance and a fast scene
+# do not explain.
+_VAGUE, _ERROR_EXCESS = 0.3, 0.25
 
 _WORDS = {"good": "Good", "caution": "Caution", "bad": "Problem", "unknown": "Not known"}
 
@@ -120,20 +124,22 @@ def residual_verdict(found: Whiteness | None) -> Verdict:
 
 
 def variance_verdict(result: Reconstruction) -> Verdict | None:
-    """Does the size of the residual agree with the variances of the model? None where the file does not say."""
-    factor, measured, std = (result.diagnostics.get(f"variance_factor{end}") for end in ("", "_measured", "_std"))
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in (factor, measured, std)):
+    """Does the size of the residual agree with the variances of the model? None where it cannot tell."""
+    told = [result.diagnostics.get(f"variance_factor{end}") for end in ("", "_measured", "_std")]
+    factor, measured, std = (float(value) if isinstance(value, int | float) else math.nan for value in told)
+    if not all(math.isfinite(value) for value in (factor, measured, std)):
+        return None
+    if std > _VAGUE or result.status is Status.DIVERGED:
         return None
     text = (
-        f"By its residual the error is {measured:.2f} ± {std:.2f} times what the model states, as a variance; "
-        f"x_std is scaled for a factor of {factor:.2f}"
+        f"By its residual the squared error is {max(measured, 0.0):.2f} ± {std:.2f} times what the model states; "
+        f"x_std holds a factor of {factor:.2f}"
     )
-    if factor >= HIGHEST and measured - factor > std:
-        return Verdict(
-            "Error size",
-            "caution",
-            f"{text}, the largest allowed: there is noise or structure the model does not have.",
-        )
+    if measured - 1 > max(_ERROR_EXCESS, 3 * std):
+        what = "the error is larger than the model can be, or the counts hold noise or structure that it does not have"
+        return Verdict("Error size", "caution", f"{text}: {what}.")
+    if measured + 2 * std < LOWEST:
+        return Verdict("Error size", "caution", f"{text}, the smallest allowed: intervals are wider than need be.")
     return Verdict("Error size", "good", f"{text}.")
 
 

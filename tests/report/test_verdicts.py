@@ -132,21 +132,33 @@ def test_the_share_of_the_chain_may_be_missing(shares):
 
 
 @pytest.mark.parametrize(
-    ("factor", "measured", "level", "part"),
+    ("factor", "measured", "std", "level", "part"),
     [
-        (0.7, 0.66, "good", "0.66 ± 0.05 times what the model states"),
-        (1.5, 1.52, "good", "a factor of 1.50."),
-        (1.5, 2.9, "caution", "noise or structure the model does not have"),
-        (0.5, 0.3, "good", "a factor of 0.50."),
+        (0.7, 0.66, 0.05, "good", "0.66 ± 0.05 times what the model states; x_std holds a factor of 0.70."),
+        (1.2, 1.24, 0.05, "good", "a factor of 1.20."),
+        (1.43, 1.48, 0.065, "caution", "noise or structure that it does not have"),
+        (1.39, 2.0, 0.25, "caution", "noise or structure that it does not have"),
+        (1.1, 1.6, 0.29, "good", "a factor of 1.10."),
+        (0.5, 0.33, 0.1, "good", "a factor of 0.50."),
+        (0.5, 0.1, 0.02, "caution", "wider than need be"),
+        (0.6, -0.02, 0.29, "good", "0.00 ± 0.29"),
     ],
 )
-def test_the_size_of_the_residual_is_told(factor, measured, level, part):
-    facts = {"variance_factor": factor, "variance_factor_measured": measured, "variance_factor_std": 0.05}
+def test_the_size_of_the_residual_is_told(factor, measured, std, level, part):
+    facts = {"variance_factor": factor, "variance_factor_measured": measured, "variance_factor_std": std}
     verdict = variance_verdict(result(diagnostics=facts))
     assert verdict.level == level
     assert part in verdict.text
+    assert variance_verdict(result(diagnostics=facts, status=Status.DIVERGED)) is None
 
 
-@pytest.mark.parametrize("facts", [{}, {"variance_factor": 1.0, "variance_factor_measured": None}])
-def test_without_a_measured_factor_nothing_is_told(facts):
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"variance_factor": 1.0, "variance_factor_measured": None, "variance_factor_std": None},
+        {"variance_factor": 1.0, "variance_factor_measured": -3.0, "variance_factor_std": 50.0},
+    ],
+)
+def test_a_factor_that_was_not_measured_is_not_told(facts):
     assert variance_verdict(result(diagnostics=facts)) is None
