@@ -65,7 +65,7 @@ def variance_factor(target: Posterior, mode: Latents, scale: Latents, key: Array
     def trace(key: Array) -> Float[Array, ""]:
         # bᵀM⁻¹b with b = Jᵀ√F·n: the error of an unfinished solve enters in second order.
         probe = linear.pull(root * jax.random.normal(key, root.shape, root.dtype))
-        return optax.tree.vdot(probe, linear.solve(probe).solution) / excess.size
+        return jnp.asarray(optax.tree.vdot(probe, linear.solve(probe).solution)) / excess.size
 
     share = jnp.mean(jax.lax.map(trace, jax.random.split(key, _DRAWS)))
     # R − H, and the variance of its mean: that of (y − λ)² − v is twice the squared noise variance, Poisson or Normal.
