@@ -22,17 +22,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.chain import calibrate
+from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.linear_response import sample_variance
 from fluorojax.engines.map import find_mode, respond_to_chain
 from fluorojax.engines.marginal import chain_posterior, laplace_marginal
-from fluorojax.methods import BATCH_METHODS
-from fluorojax.models import load_model
-from fluorojax.nuts_method import sample_scene
-from fluorojax.reconstruct import scene_data
-from fluorojax.reconstruction import ReconstructOptions
+from fluorojax.methods.batch import BATCH_METHODS
+from fluorojax.methods.nuts import sample_scene
+from fluorojax.models.loading import load_model
+from fluorojax.runs.batches import scene_data
 from fluorojax.simulation import SimulationOptions, simulate_scene
-from fluorojax.spec import SPEC_NAMES
 
 DOSES = {"3": 90.0, "30": 900.0, "300": 9000.0}
 """Photons per pixel that leave about so many counts behind the patient."""

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.drift import drift_log_posterior
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.io import iter_scenes
-from fluorojax.scene import Scene
 from fluorojax.simulation import SimulationOptions, simulate_scenes
-from fluorojax.spec import SPEC_NAMES
 
 DRIFT = SPEC_NAMES.index("gain_drift")
 TIERS_AND_MOTIONS = (("public", "slow"), ("dev", "slow"), ("hidden", "fast"))

@@ -10,10 +10,10 @@ import sys
 
 import numpy as np
 
+from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS
 from fluorojax.metrics.calibration import LEVELS
-from fluorojax.reconstruction import ReconstructOptions
 from fluorojax.simulation import SimulationOptions
-from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
 from fluorojax.validation import CaseResult, misspecified_cases, run_case
 
 

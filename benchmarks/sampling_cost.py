@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.chain import calibrate
+from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.linear_response import metric, sample_residuals
 from fluorojax.engines.map import find_mode
-from fluorojax.models import load_model
-from fluorojax.nuts_method import sample_scene
-from fluorojax.reconstruct import scene_data
-from fluorojax.reconstruction import ReconstructOptions
+from fluorojax.methods.nuts import sample_scene
+from fluorojax.models.loading import load_model
+from fluorojax.runs.batches import scene_data
 from fluorojax.simulation import SimulationOptions, simulate_scene
 
 PHOTONS = {3: 90.0, 30: 900.0, 300: 9000.0}

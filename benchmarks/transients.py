@@ -10,8 +10,8 @@ import time
 import numpy as np
 
 from fluorojax.calibration.transients import TransientLikelihood, transient_log_likelihood
+from fluorojax.data.spec import TIERS
 from fluorojax.simulation import SimulationOptions, simulate_scenes
-from fluorojax.spec import TIERS
 
 NAMES = ("motion_blur", "lag")
 

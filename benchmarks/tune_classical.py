@@ -12,8 +12,8 @@ from itertools import product
 import numpy as np
 
 from fluorojax.classical import CLASSICAL, ClassicalMethod
+from fluorojax.data.scene import Scene
 from fluorojax.metrics import psnr
-from fluorojax.scene import Scene
 from fluorojax.simulation import SimulationOptions, simulate_scene
 
 SEED = 9000

@@ -17,9 +17,9 @@ from fluorojax.engines.energy import posterior
 from fluorojax.engines.map import find_mode
 from fluorojax.engines.variance_factor import variance_factor
 from fluorojax.metrics import coverage
-from fluorojax.models import load_model
+from fluorojax.models.loading import load_model
 from fluorojax.physics import default_operator
-from fluorojax.reconstruct import scene_data
+from fluorojax.runs.batches import scene_data
 from fluorojax.simulation import SimulationOptions, simulate_scene
 
 PHOTONS = (90.0, 250.0, 900.0, 1500.0, 9000.0)

@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 from fluorojax.cli import main as fluorojax
+from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io import InputError, Provenance, read_provenance
-from fluorojax.reconstruct_file import read_outcome
-from fluorojax.reconstruction import ReconstructOptions
+from fluorojax.runs.files import read_outcome
 
 
 def is_finished(source: Path, output: Path, options: ReconstructOptions) -> bool:

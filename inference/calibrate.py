@@ -14,10 +14,10 @@ from pathlib import Path
 
 from fluorojax.calibration.chain import ChainPosterior, calibrate
 from fluorojax.cli.tables import print_table
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS
 from fluorojax.io import InputError, atomic_output, check_output, iter_scenes, list_scenes, writing
-from fluorojax.progress import make_progress
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
+from fluorojax.runs.progress import make_progress
 
 COLUMNS = ("scene", "parameter", "median", "sd", "90 % interval", "removed", "truth")
 

@@ -12,10 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.io import InputError
-from fluorojax.progress import make_progress
-from fluorojax.reconstruct_file import reconstruct_file
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions
+from fluorojax.runs.files import reconstruct_file
+from fluorojax.runs.progress import make_progress
 
 
 def tell(line: object) -> None:

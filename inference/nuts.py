@@ -18,11 +18,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.engines.draws import write_netcdf
 from fluorojax.io import InputError, check_output, iter_reconstructions
-from fluorojax.progress import make_progress
-from fluorojax.reconstruct_file import reconstruct_file
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions
+from fluorojax.runs.files import reconstruct_file
+from fluorojax.runs.progress import make_progress
 
 
 def tell(line: object) -> None:

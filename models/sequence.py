@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
+from fluorojax.data.spec import SPEC_NAMES, Spec
+from fluorojax.models.protocol import SceneData, spec_prior
 from fluorojax.physics import GainDrift, default_operator
 from fluorojax.priors import (
     Bands,
@@ -28,8 +30,6 @@ from fluorojax.priors import (
     static_spectrum,
     update_scales,
 )
-from fluorojax.protocol import SceneData, spec_prior
-from fluorojax.spec import SPEC_NAMES, Spec
 
 # Latents that describe the prior rather than the scene. MAP leaves them at their prior median (its local scales do
 # their work, without the bias of a joint MAP over amplitudes); NUTS samples them.

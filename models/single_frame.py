@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
+from fluorojax.data.spec import SPEC_NAMES, Spec
+from fluorojax.models.protocol import SceneData, spec_prior
 from fluorojax.physics import default_operator
 from fluorojax.priors import Bands, LocalScales, local_variance, static_field, static_spectrum, update_scales
-from fluorojax.protocol import SceneData, spec_prior
-from fluorojax.spec import SPEC_NAMES, Spec
 
 HYPERPARAMETERS = ("static_amplitude", "static_slope")
 AUX_ROUNDS = 3

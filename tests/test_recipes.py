@@ -14,11 +14,11 @@ import pytest
 from nbclient import NotebookClient
 
 from fluorojax.cli import main as fluorojax
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.spec import SPEC_NAMES, Spec
 from fluorojax.io import list_reconstructions, read_reconstruction, read_scene, write_challenge
-from fluorojax.models import load_model
-from fluorojax.reconstruction import Reconstruction, Status
+from fluorojax.models.loading import load_model
 from fluorojax.simulation import SimulationOptions, simulate_scenes
-from fluorojax.spec import SPEC_NAMES, Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,9 +104,9 @@ class StubEngine:
 @pytest.fixture
 def engine(monkeypatch):
     stub = StubEngine()
-    module = ModuleType("fluorojax.reconstruct")
+    module = ModuleType("fluorojax.runs.batches")
     vars(module)["reconstruct_scenes"] = stub
-    monkeypatch.setitem(sys.modules, "fluorojax.reconstruct", module)
+    monkeypatch.setitem(sys.modules, "fluorojax.runs.batches", module)
     return stub
 
 

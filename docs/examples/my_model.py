@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
+from fluorojax.models.protocol import spec_prior
 from fluorojax.physics import FluoroscopyOperator, VeilingGlare
 from fluorojax.priors import Bands, LocalScales, static_field, static_spectrum
-from fluorojax.protocol import spec_prior
 
 # The chain of the published task, with one more stage.
 OPERATOR = FluoroscopyOperator(psf=VeilingGlare(share=0.079, radius=20.0))

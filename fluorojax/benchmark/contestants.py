@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
-from fluorojax.choices import METHODS as OURS
 from fluorojax.classical import CLASSICAL
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import Spec
+from fluorojax.data.choices import METHODS as OURS
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import Spec
 
 CALIBRATION = "calibration"
 """Name of the rows that hold the calibrated chain of a scene, which the classical methods share."""
@@ -72,7 +72,7 @@ class Contestant:
     def run(self, scene: Scene, scenario: str, calibrated: Spec | None, seed: int) -> Reconstruction:
         """Reconstruct one scene. ``calibrated`` is the chain that a classical method assumes in Scenario III."""
         if self.ours:
-            from fluorojax.reconstruct import reconstruct_scenes
+            from fluorojax.runs.batches import reconstruct_scenes
 
             chain = "calibrated" if scenario == "III" else "nominal"
             options = ReconstructOptions(method=self.name, seed=seed, chain=chain)

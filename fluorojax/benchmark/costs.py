@@ -12,7 +12,7 @@ from fluorojax.benchmark.rows import RowStore, code_digest, row_key
 from fluorojax.benchmark.runner import WORKER, run_worker
 from fluorojax.benchmark.sources import SimulatedSource
 from fluorojax.io import package_versions
-from fluorojax.progress import Progress
+from fluorojax.runs.progress import Progress
 
 CURVES = {
     "frames": "frames T, at 64 × 64",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fluorojax.choices import METHODS as OURS
+from fluorojax.data.choices import METHODS as OURS
 from fluorojax.io import atomic_output, writing
 
 # Scenario III, what a user gets, is filled; colours differ in lightness, too.

@@ -9,10 +9,10 @@ from typing import Any
 
 from fluorojax.benchmark.contestants import CONTESTANTS, DEFAULT_METHODS, FULL_METHODS
 from fluorojax.benchmark.sources import FileSource, SimulatedSource, Source
-from fluorojax.choices import MAX_SEED
+from fluorojax.data.choices import MAX_SEED
+from fluorojax.data.spec import TIERS
 from fluorojax.io import InputError, file_sha256, list_scenes, read_scene
 from fluorojax.simulation.options import MIN_SIZE, MOTIONS
-from fluorojax.spec import TIERS
 
 SCENARIOS = {
     "I": "no mismatch, nominal chain",

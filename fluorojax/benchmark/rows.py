@@ -28,7 +28,7 @@ def code_digest(names: tuple[str, ...]) -> str:
 
     Comments, docstrings and layout do not count.
     """
-    from fluorojax.models import model_path
+    from fluorojax.models.loading import model_path
 
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()

@@ -18,7 +18,7 @@ from fluorojax.benchmark.matrix import Matrix
 from fluorojax.benchmark.rows import RowStore, code_digest, row_key
 from fluorojax.benchmark.sources import SimulatedSource, Source, with_matched
 from fluorojax.io import dumps, package_versions
-from fluorojax.progress import Progress
+from fluorojax.runs.progress import Progress
 
 WORKER = (sys.executable, "-m", "fluorojax.benchmark.worker")
 DEFAULT_LIMIT_S = 900.0

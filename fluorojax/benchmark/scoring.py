@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from fluorojax.data.reconstruction import Reconstruction
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.metrics import score_scene
 from fluorojax.metrics.contrast import device_contrast, moving_psnr, region_psnr
-from fluorojax.reconstruction import Reconstruction
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES
 
 _LEVEL = 0.90
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from fluorojax.data.scene import Scene
 from fluorojax.io import read_scene, write_challenge
-from fluorojax.scenarios import without_mismatch
-from fluorojax.scene import Scene
+from fluorojax.runs.scenarios import without_mismatch
 from fluorojax.simulation import SimulationOptions, device_masks, simulate_scene
 
 PHOTONS_PER_COUNT = 30.0

@@ -63,8 +63,8 @@ class ScoredRuns:
     def _run(self, task: dict[str, Any]) -> dict[str, Any]:
         from fluorojax.benchmark.scoring import score_row
         from fluorojax.benchmark.sources import source_from
-        from fluorojax.reconstruction import Status
-        from fluorojax.spec import Spec
+        from fluorojax.data.reconstruction import Status
+        from fluorojax.data.spec import Spec
 
         scene, device = source_from(task["source"]).load(self._cache)
         spec = None if task["spec"] is None else Spec(**task["spec"])
@@ -96,8 +96,8 @@ class ScoredRuns:
 def run_cost(request: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     """Time and memory of one point of a cost curve: scenes of one shape through an engine, twice."""
     from fluorojax.benchmark.sources import source_from
-    from fluorojax.reconstruct import reconstruct_scenes
-    from fluorojax.reconstruction import ReconstructOptions
+    from fluorojax.data.reconstruction import ReconstructOptions
+    from fluorojax.runs.batches import reconstruct_scenes
 
     try:
         scenes = [source_from(values).load(Path(request["cache"]))[0] for values in task["sources"]]

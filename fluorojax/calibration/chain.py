@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from fluorojax.calibration.drift import STRIDE, drift_log_posterior
 from fluorojax.calibration.transients import transient_log_likelihood
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, SPEC_UNITS, Spec
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, Spec
 
 # A drift needs a slope and something that is not a slope; transients have limits of their own.
 _MIN_FRAMES = 3

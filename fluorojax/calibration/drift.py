@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, ArrayLike, Float
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.calibration._atom import atom_log_likelihood
 from fluorojax.calibration._blocks import block_curves
+from fluorojax.data.acquisition import Acquisition
 from fluorojax.physics import Scatter
 from fluorojax.physics.scalars import scalar
 

@@ -33,12 +33,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.calibration._transient_profiles import Profiles, blocks_of, device_profiles, gaussian, project_out
 from fluorojax.calibration._transient_tracks import ACROSS, ALONG
 from fluorojax.calibration._transient_window import window_log_likelihood
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SpecRanges
 from fluorojax.physics.lag import ChargeReleaseLag
-from fluorojax.spec import SpecRanges
 
 INFLATION = 1.3
 """Factor on the sandwich variance, for background errors that neighbouring blocks share."""

@@ -7,10 +7,10 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.classical.rates import attenuation, gains
-from fluorojax.spec import Spec
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 
 
 def anscombe(y: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.acquisition import Acquisition
-from fluorojax.spec import Spec
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 
 
 @dataclass(frozen=True)

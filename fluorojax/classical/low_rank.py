@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.classical.rates import attenuation, gains
-from fluorojax.spec import Spec
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 
 
 @dataclass(frozen=True)

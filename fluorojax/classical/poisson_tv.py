@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.engines.lbfgs import minimise
 from fluorojax.physics import default_operator
 from fluorojax.priors.smoothing import gaussian_matrix, smooth
-from fluorojax.spec import Spec
 
 
 @dataclass(frozen=True)

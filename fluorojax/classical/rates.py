@@ -8,9 +8,9 @@ the noise grows by more than the 3.6 % ghost of a moving edge is worth.
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.physics.gain import GainDrift
-from fluorojax.spec import Spec
 
 
 def gains(spec: Spec | None, frames: int) -> Float[np.ndarray, "T 1 1"]:

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.classical.rates import attenuation, attenuation_std, gains
-from fluorojax.spec import Spec
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 
 # Quanta: a pixel without counts is not known to be dark, its noise is taken as that of half a quantum.
 _HALF = 0.5

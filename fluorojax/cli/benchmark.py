@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluorojax.choices import MAX_SEED
 from fluorojax.cli.options import OverwriteOption, QuietOption, VerboseOption
+from fluorojax.data.choices import MAX_SEED
 
 if TYPE_CHECKING:
     from fluorojax.benchmark.matrix import Matrix
@@ -121,7 +121,7 @@ def _run_quality(
     from fluorojax.benchmark.rows import RowStore
     from fluorojax.benchmark.runner import Benchmark
     from fluorojax.io import dumps
-    from fluorojax.progress import make_progress
+    from fluorojax.runs.progress import make_progress
 
     sources = matrix.of_files(files) if files else list(matrix.simulated())
     if not sources:
@@ -150,7 +150,7 @@ def _run_costs(
     from fluorojax.benchmark.report import machine
     from fluorojax.benchmark.rows import RowStore
     from fluorojax.io import dumps, package_versions, write_text
-    from fluorojax.progress import make_progress
+    from fluorojax.runs.progress import make_progress
 
     with RowStore(output / "costs.jsonl", {"seed": seed, "method": "map"}, overwrite=overwrite) as store:
         with make_progress("costs", quiet=quiet, verbose=verbose) as progress:
@@ -182,7 +182,7 @@ def _numbers(text: str) -> list[float]:
 
 def _print_cells(document: dict[str, Any]) -> None:
     from fluorojax.cli.tables import print_table
-    from fluorojax.report.numbers import number
+    from fluorojax.reports.numbers import number
 
     columns = ["method", "PSNR I", "II", "III", "SSIM III", "moving III", "device III", "s/scene", "MB", "note"]
     for cell in document["cells"]:
@@ -211,7 +211,7 @@ def _print_cells(document: dict[str, Any]) -> None:
 
 
 def _ours_failed(document: dict[str, Any]) -> bool:
-    from fluorojax.choices import METHODS
+    from fluorojax.data.choices import METHODS
 
     entries = [entry for cell in document["cells"] for entry in cell["methods"] if entry["method"] in METHODS]
     return any(entry["failures"] for entry in entries)

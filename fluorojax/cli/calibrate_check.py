@@ -35,8 +35,8 @@ def calibrate_check(
     uniform, and pixel intervals must cover the truth as often as they say.
     """
     from fluorojax.io import dumps
-    from fluorojax.models import load_model
-    from fluorojax.progress import make_progress
+    from fluorojax.models.loading import load_model
+    from fluorojax.runs.progress import make_progress
     from fluorojax.validation import CheckOptions, check_calibration, make_method
 
     options = CheckOptions(
@@ -71,7 +71,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 def print_calibration(report: "CalibrationReport") -> None:
     """Print the verdict and two tables: ranks and coverage."""
     from fluorojax.cli.tables import print_table
-    from fluorojax.report.numbers import number
+    from fluorojax.reports.numbers import number
 
     for line in report.sentences():
         print(line)

@@ -24,11 +24,11 @@ def demo(
     from fluorojax.cli.reconstruct import print_results, tell_diverged
     from fluorojax.cli.score import print_scores
     from fluorojax.cli.simulate import run_simulate
+    from fluorojax.data.reconstruction import ReconstructOptions
     from fluorojax.metrics import score_files
-    from fluorojax.progress import make_progress
-    from fluorojax.reconstruct_file import reconstruct_file
-    from fluorojax.reconstruction import ReconstructOptions
-    from fluorojax.report import write_report
+    from fluorojax.reports import write_report
+    from fluorojax.runs.files import reconstruct_file
+    from fluorojax.runs.progress import make_progress
     from fluorojax.simulation import SimulationOptions
 
     directory = _directory(out)

@@ -3,7 +3,7 @@
 
 def models() -> int:
     """List the shipped models and where their files are; copy one and edit it to make your own."""
-    from fluorojax.models import list_models
+    from fluorojax.models.loading import list_models
 
     shipped = list_models()
     width = max(map(len, shipped), default=0)

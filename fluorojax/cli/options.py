@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fluorojax.choices import MAX_SEED, METHODS
+from fluorojax.data.choices import MAX_SEED, METHODS
 
 
 class Chain(StrEnum):

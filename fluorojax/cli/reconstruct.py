@@ -22,7 +22,7 @@ from fluorojax.cli.options import (
 
 if TYPE_CHECKING:
     from fluorojax.io import InputError
-    from fluorojax.reconstruct_file import Outcome
+    from fluorojax.runs.files import Outcome
 
 
 def reconstruct(
@@ -58,9 +58,9 @@ def reconstruct(
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
     --draws and --overwrite to go on from there. A state of other settings is refused, and discarded with --overwrite.
     """
-    from fluorojax.progress import make_progress
-    from fluorojax.reconstruct_file import reconstruct_file
-    from fluorojax.reconstruction import ReconstructOptions
+    from fluorojax.data.reconstruction import ReconstructOptions
+    from fluorojax.runs.files import reconstruct_file
+    from fluorojax.runs.progress import make_progress
 
     options = ReconstructOptions(
         model=model,
@@ -115,9 +115,9 @@ def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
 def print_results(output: Path) -> None:
     """Print the corrected specification ± posterior sd, the status and the time of every scene of a file."""
     from fluorojax.cli.tables import print_table
+    from fluorojax.data.spec import SPEC_UNITS
     from fluorojax.io import read_summaries
-    from fluorojax.report.numbers import number, status_words
-    from fluorojax.spec import SPEC_UNITS
+    from fluorojax.reports.numbers import number, status_words
 
     rows = []
     for result in read_summaries(output):

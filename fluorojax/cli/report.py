@@ -30,7 +30,7 @@ def report(
     import sys
 
     from fluorojax.cli.reconstruct import tell_diverged, tell_unconverged
-    from fluorojax.report import write_report
+    from fluorojax.reports import write_report
 
     written = write_report(output, result, truth=truth, source=source, overwrite=overwrite)
     print(f"wrote {output}")

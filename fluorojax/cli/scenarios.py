@@ -42,9 +42,9 @@ def scenarios(
     """
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import check_output, dumps, write_text
-    from fluorojax.progress import make_progress
-    from fluorojax.reconstruct_file import Outcome
-    from fluorojax.scenarios import SCENARIOS, run_scenarios, verdict
+    from fluorojax.runs.files import Outcome
+    from fluorojax.runs.progress import make_progress
+    from fluorojax.runs.scenarios import SCENARIOS, run_scenarios, verdict
 
     if output is not None:
         check_output(output, inputs=[input_file], overwrite=overwrite)
@@ -74,8 +74,8 @@ def scenarios(
 
 def _print_scenarios(scores: "dict[str, FileScore]", title: str) -> None:
     from fluorojax.cli.tables import print_table
-    from fluorojax.report.numbers import number
-    from fluorojax.scenarios import SCENARIOS, verdict
+    from fluorojax.reports.numbers import number
+    from fluorojax.runs.scenarios import SCENARIOS, verdict
 
     rows = []
     for name, score in scores.items():

@@ -26,7 +26,7 @@ def score(
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import dumps
     from fluorojax.metrics import score_files
-    from fluorojax.reconstruct_file import Outcome
+    from fluorojax.runs.files import Outcome
 
     scores = score_files(result, truth)
     if as_json:
@@ -41,9 +41,9 @@ def score(
 def print_scores(scores: "FileScore", title: str) -> None:
     """Print the scores of a file as two tables: image quality and specification."""
     from fluorojax.cli.tables import print_table
-    from fluorojax.report.numbers import number
-    from fluorojax.report.score_rows import QUALITY_COLUMNS, mean_row, quality_row
-    from fluorojax.spec import SPEC_UNITS
+    from fluorojax.data.spec import SPEC_UNITS
+    from fluorojax.reports.numbers import number
+    from fluorojax.reports.score_rows import QUALITY_COLUMNS, mean_row, quality_row
 
     rows = [*(quality_row(scene) for scene in scores.scenes), mean_row(scores)]
     notes = [f"skipped {name}: {reason}" for name, reason in scores.skipped.items()]
@@ -60,7 +60,7 @@ def print_scores(scores: "FileScore", title: str) -> None:
 
 
 def _spec_cell(scene: "SceneScore", name: str) -> str:
-    from fluorojax.report.numbers import number
+    from fluorojax.reports.numbers import number
 
     if name not in scene.spec:
         return "–"

@@ -9,7 +9,7 @@ import typer
 from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption
 
 if TYPE_CHECKING:
-    from fluorojax.progress import Progress
+    from fluorojax.runs.progress import Progress
     from fluorojax.simulation import SimulationOptions
 
 
@@ -41,7 +41,7 @@ def simulate(
     Spec parameters are signed offsets from the nominal protocol: window 8 + motion_blur ms, lag time constant
     10 + lag ms, gain (1 + gain_drift/100)^t.
     """
-    from fluorojax.progress import make_progress
+    from fluorojax.runs.progress import make_progress
     from fluorojax.simulation import SimulationOptions
 
     options = SimulationOptions(
@@ -69,8 +69,8 @@ def run_simulate(
     output: Path, options: "SimulationOptions", *, count: int, seed: int, overwrite: bool, progress: "Progress"
 ) -> None:
     """Simulate ``count`` scenes into a challenge file, atomically."""
+    from fluorojax.data.scene import Scene
     from fluorojax.io import InputError, check_output, package_versions, write_challenge
-    from fluorojax.scene import Scene
     from fluorojax.simulation import simulate_scenes
 
     check_output(output, inputs=() if options.ct is None else [options.ct], overwrite=overwrite)

@@ -50,8 +50,8 @@ def subtract(
     attenuation scale: optical depth of contrast agent). Noise is propagated; motion of organs is not. Exit code 1 when
     a reconstruction that diverged was left out.
     """
-    from fluorojax.progress import make_progress
-    from fluorojax.subtract_file import SubtractSettings, parse_frames, subtract_file
+    from fluorojax.runs.progress import make_progress
+    from fluorojax.subtraction.files import SubtractSettings, parse_frames, subtract_file
 
     settings = SubtractSettings(
         mask=parse_frames("--mask", mask),
@@ -61,7 +61,7 @@ def subtract(
         match_level=match_level,
     )
     if truth is not None:
-        from fluorojax.subtraction_score import check_truth
+        from fluorojax.subtraction.score import check_truth
 
         check_truth(input_file, truth)
     with make_progress("subtract", quiet=quiet, verbose=verbose) as progress:
@@ -78,8 +78,8 @@ def subtract(
 def print_scores(output: Path, truth: Path) -> None:
     """Print how the vessels of a simulated file show in its subtraction (:class:`fluorojax.metrics.VesselScore`)."""
     from fluorojax.cli.tables import print_table
-    from fluorojax.report.numbers import number
-    from fluorojax.subtraction_score import score_subtractions
+    from fluorojax.reports.numbers import number
+    from fluorojax.subtraction.score import score_subtractions
 
     digits = {"recovery": 3, "rmse": 4, "noise": 4, "cnr": 2, "z_vessels": 2, "z_background": 2}
     rows = [

@@ -11,7 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.engines.streaming import (
+from fluorojax.data.reconstruction import QUANTILES as QUANTILES
+from fluorojax.data.reconstruction import Reconstruction
+from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS
+from fluorojax.engines.online_statistics import (
     MAX_IMAGES,
     Convergence,
     Grid,
@@ -22,9 +25,6 @@ from fluorojax.engines.streaming import (
 )
 from fluorojax.io.atomic import atomic_output
 from fluorojax.io.provenance import package_versions
-from fluorojax.reconstruction import QUANTILES as QUANTILES
-from fluorojax.reconstruction import Reconstruction
-from fluorojax.spec import SPEC_NAMES, SPEC_UNITS
 
 if TYPE_CHECKING:
     import xarray
@@ -215,8 +215,8 @@ def to_datatree(
     """The draws as ArviZ 1.x reads them: groups ``posterior`` and ``sample_stats`` over (chain, draw).
 
     ``constant_data`` holds mean, variance and quantiles of x, and of a :class:`NutsResult` R-hat; ``observed_data`` the
-    ``counts`` where given. A :class:`~fluorojax.reconstruction.Reconstruction`, fresh or read from a file, has draws
-    where its method was NUTS. Raises ``ValueError`` for one without and ``ImportError`` without xarray.
+    ``counts`` where given. A :class:`~fluorojax.data.reconstruction.Reconstruction`, fresh or read from a file, has
+    draws where its method was NUTS. Raises ``ValueError`` for one without and ``ImportError`` without xarray.
     """
     try:
         import xarray

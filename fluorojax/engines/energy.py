@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.protocol import SceneData, SceneModel, _base
+from fluorojax.models.protocol import SceneData, SceneModel, _base
 
 Latents = dict[str, Array]
 

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from fluorojax.data.spec import Spec
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
 from fluorojax.engines.lbfgs import Minimum, minimise
 from fluorojax.engines.linear_response import ChainResponse, chain_response, sample_variance
 from fluorojax.engines.variance_factor import VarianceFactor, variance_factor
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
-from fluorojax.spec import Spec
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 
 # Solves before the last only feed the local scales, which average over neighbourhoods: a looser end serves them.
 _EARLY_ITERATIONS = 150

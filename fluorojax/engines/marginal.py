@@ -20,10 +20,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from fluorojax.calibration.chain import ChainPosterior, Marginal
+from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
 from fluorojax.engines.linear_response import Metric, conditional_mode, metric, sample_residuals
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
-from fluorojax.spec import SPEC_NAMES, SpecRanges
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
 
 # Half-width of the finite differences in posterior standard deviations: wide, because the Gaussian is to describe
 # the posterior over its width rather than at a point, and because float32 energies have no finer structure.

@@ -22,6 +22,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from numpyro.infer.hmc import HMCState, hmc
 
 from fluorojax.calibration.chain import ChainPosterior
+from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
 from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
 from fluorojax.engines.linear_response import (
     MAX_ITERATIONS,
@@ -31,8 +32,7 @@ from fluorojax.engines.linear_response import (
     metric,
 )
 from fluorojax.engines.marginal import LaplaceMarginal
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
-from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 
 # Newton steps per round: the metric changes with the mean, so a round need not be solved to the end.
 _STEPS = 4

@@ -2,8 +2,8 @@
 
 NumPyro's NUTS (Hoffman & Gelman, JMLR 15:1593, 2014; Phan et al., arXiv:1912.11554) runs in the coordinates of
 :mod:`fluorojax.engines.nuts_state`, spec parameters and hyperparameters together with the fields. Images are not kept:
-each chain streams moments and histograms of x (:mod:`fluorojax.engines.streaming`). A run advances in blocks under one
-compilation, and its complete state can be written after each, so that it continues where it was stopped.
+each chain streams moments and histograms of x (:mod:`fluorojax.engines.online_statistics`). A run advances in blocks
+under one compilation, and its complete state can be written after each, so that it continues where it was stopped.
 
 The spec parameters may instead come from elsewhere, such as the calibration: then every iteration takes a fresh draw
 of them, lets the fields follow, and moves the fields. That samples the *cut* distribution (Plummer, Stat. Comput.
@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from numpyro.infer.hmc import HMCState, hmc
 from scipy.stats import norm
 
+from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.engines.draws import NutsOptions, NutsResult, agreement, summarise
 from fluorojax.engines.energy import Latents, posterior
 from fluorojax.engines.nuts_memory import check_memory
@@ -41,9 +42,8 @@ from fluorojax.engines.nuts_state import (
     save_state,
     shared_sites,
 )
-from fluorojax.engines.streaming import Grid, Moments, Stream, Watch, pool
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
-from fluorojax.spec import SPEC_NAMES
+from fluorojax.engines.online_statistics import Grid, Moments, Stream, Watch, pool
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
 
 # Normal score of the outermost quantile of a given chain; beyond it lie seven draws in a million.
 _LAST_SCORE = 4.5

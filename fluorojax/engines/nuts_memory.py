@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.engines.draws import NutsOptions
-from fluorojax.engines.streaming import Grid, Moments, Stream, device_memory
+from fluorojax.engines.online_statistics import Grid, Moments, Stream, device_memory
 
 # Arrays of the size of the latents. What a chain keeps: position, gradient, mass matrix and its roots.
 _STATE_ARRAYS = 9

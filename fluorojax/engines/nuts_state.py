@@ -24,8 +24,8 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Key, PyTree
 
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
-from fluorojax.engines.streaming import Watch
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
+from fluorojax.engines.online_statistics import Watch
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
 
 Position = dict[str, Array]
 

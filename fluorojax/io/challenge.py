@@ -7,8 +7,8 @@ Layout (see :func:`fluorojax.io.write_challenge` for the writer)::
                  x_true    like y, normalised attenuation           where public
                  spec_ranges, acquisition, metadata, true_spec      JSON, attributes or scalar string datasets
 
-Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.acquisition.Acquisition` and are listed in
-``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
+Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.data.acquisition.Acquisition` and are listed
+in ``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,9 @@ import h5py
 import numpy as np
 from jaxtyping import Num
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import (
     check_finite,
@@ -33,8 +35,6 @@ from fluorojax.io.hdf5 import (
     single_precision,
 )
 from fluorojax.io.json_fields import LARGEST, number, read_json, read_object
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 
 
 def list_scenes(path: str | PathLike[str]) -> list[str]:

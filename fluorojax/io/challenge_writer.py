@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 from jaxtyping import Num
 
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_UNITS
 from fluorojax.io.atomic import atomic_output, writing
 from fluorojax.io.challenge import check_counts
 from fluorojax.io.hdf5 import check_finite, check_stack, single_precision
 from fluorojax.io.json_fields import write_json
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_UNITS
 
 FORMAT_VERSION = "1"
 

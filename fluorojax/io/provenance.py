@@ -7,10 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import scene_dimensions
-from fluorojax.models import model_for, model_path
-from fluorojax.reconstruction import ReconstructOptions
+from fluorojax.models.loading import model_for, model_path
 
 # Changing only these between two runs leaves the result of each scene the same up to rounding, so a run that was
 # stopped (for want of memory, say) may continue with others.

@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
+from fluorojax.data.reconstruction import QUANTILES, Reconstruction, Status
+from fluorojax.data.spec import SPEC_NAMES, Spec
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import (
     check_stack,
@@ -26,8 +28,6 @@ from fluorojax.io.hdf5 import (
 )
 from fluorojax.io.json_fields import brief, number, read_object
 from fluorojax.io.provenance import Provenance
-from fluorojax.reconstruction import QUANTILES, Reconstruction, Status
-from fluorojax.spec import SPEC_NAMES, Spec
 
 
 @dataclass(frozen=True)

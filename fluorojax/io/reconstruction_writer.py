@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fluorojax.data.reconstruction import QUANTILES, Reconstruction
 from fluorojax.io.atomic import check_output, publish, refuse_input, writing
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import open_hdf5
@@ -16,7 +17,6 @@ from fluorojax.io.json_fields import write_json
 from fluorojax.io.lock import FileLock
 from fluorojax.io.provenance import Provenance
 from fluorojax.io.reconstruction_reader import read_provenance
-from fluorojax.reconstruction import QUANTILES, Reconstruction
 
 COMPLETE = "complete"
 FORMAT_VERSION = "1"

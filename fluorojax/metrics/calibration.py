@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import ndtri
 
-from fluorojax.reconstruction import Reconstruction
-from fluorojax.spec import SPEC_NAMES, Spec
+from fluorojax.data.reconstruction import Reconstruction
+from fluorojax.data.spec import SPEC_NAMES, Spec
 
 LEVELS = (0.50, 0.80, 0.90, 0.95)
 """Nominal levels at which the coverage of pixel intervals is reported."""

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, Spec
 from fluorojax.io import (
     InputError,
     list_reconstructions,
@@ -23,9 +26,6 @@ from fluorojax.metrics.calibration import Coverage, SpecError, coverage, spec_er
 from fluorojax.metrics.image import psnr, ssim
 from fluorojax.metrics.scores import blind_score, standard_score
 from fluorojax.physics import default_operator
-from fluorojax.reconstruction import Reconstruction, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, Spec
 
 _DIVERGED = Status.DIVERGED.name.lower()
 

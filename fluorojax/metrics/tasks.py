@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.metrics.detectability import Detectability, template_detectability
 from fluorojax.metrics.noise import NoisePower, ensemble_noise, noise_power
 from fluorojax.metrics.resolution import EdgeTransfer, edge_transfer, slanted_edge
 from fluorojax.metrics.scene_score import expected_counts
 from fluorojax.metrics.temporal import StepResponse, step_response
-from fluorojax.spec import Spec
 
 Method = Callable[[Float[np.ndarray, "T H W"], Acquisition], Any]
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.lax import Precision
 from jaxtyping import Array, ArrayLike, DTypeLike, Float
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.physics.attenuation import BeerLambert
 from fluorojax.physics.exposure import ExposureWindow
 from fluorojax.physics.gain import GainDrift
@@ -13,7 +14,6 @@ from fluorojax.physics.lag import ChargeReleaseLag
 from fluorojax.physics.psf import VeilingGlare
 from fluorojax.physics.scalars import scalar
 from fluorojax.physics.scatter import Scatter
-from fluorojax.spec import Spec
 
 
 class FluoroscopyOperator(eqx.Module):

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import ndtri
 
+from fluorojax.data.scene import Scene
 from fluorojax.metrics import moving_pixels
 from fluorojax.plot.estimates import Result, estimate_of, true_images
-from fluorojax.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.special import ndtri
 
+from fluorojax.data.scene import Scene
 from fluorojax.plot.display import raw_attenuation
 from fluorojax.plot.estimates import Estimate, Result, estimate_of, matching, true_images
-from fluorojax.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.scene import Scene
+from fluorojax.data.scene import Scene
 
 UNCERTAINTY_MAP = "plasma"
 """Name of the colour map of standard deviations: perceptually uniform, safe for the colour-blind, and never grey, so

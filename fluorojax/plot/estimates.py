@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.reconstruction import Reconstruction, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, Spec
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, Spec
 
 if TYPE_CHECKING:
     from fluorojax.engines.draws import NutsResult

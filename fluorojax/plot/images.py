@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fluorojax.data.scene import Scene
 from fluorojax.plot.display import (
     UNCERTAINTY_MAP,
     Window,
@@ -14,7 +15,6 @@ from fluorojax.plot.display import (
     spread_window,
 )
 from fluorojax.plot.estimates import Result, estimate_of, frame_index, matching, true_images
-from fluorojax.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from fluorojax.data.scene import Scene
 from fluorojax.metrics import expected_counts, noise_power, standardised_residuals, whiteness
 from fluorojax.plot.estimates import Result, estimate_of, frame_index, matching, spec_of
-from fluorojax.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ _SCORES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "standard": "standard score", "b
 def scenario_bars(scores: Mapping[str, FileScore]) -> "Figure":
     """Means of the four scores as bars, one a scenario, and every scene as a dot.
 
-    **Arguments:** ``scores`` by scenario (I, II, III), as :func:`fluorojax.scenarios.run_scenarios` returns them.
+    **Arguments:** ``scores`` by scenario (I, II, III), as :func:`fluorojax.runs.scenarios.run_scenarios` returns them.
     Only scenes that enter the means are drawn. **Raises** ``ValueError`` where no scene is left in a scenario.
     """
     from fluorojax.plot._canvas import BLUE, GREEN, GREY, ORANGE, new_figure

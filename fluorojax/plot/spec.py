@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fluorojax.data.reconstruction import Reconstruction
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, Spec, SpecRanges
 from fluorojax.plot.estimates import Result, spec_draws
-from fluorojax.reconstruction import Reconstruction
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, SPEC_UNITS, Spec, SpecRanges
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

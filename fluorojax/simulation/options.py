@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluorojax.acquisition import Acquisition
-from fluorojax.spec import TIERS, Spec, SpecRanges
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import TIERS, Spec, SpecRanges
 
 MOTIONS = ("slow", "fast")
 MIN_SIZE = 16
@@ -17,8 +17,8 @@ MIN_SIZE = 16
 class SimulationOptions:
     """Settings of a simulated run; every argument is checked, a bad one raises ``ValueError`` naming it.
 
-    The nominal protocol is that of :class:`fluorojax.acquisition.Acquisition`: 8 ms pulse, lag 10 ms, readout delay
-    33.3 ms at every frame rate.
+    The nominal protocol is that of :class:`fluorojax.data.acquisition.Acquisition`: 8 ms pulse, lag 10 ms, readout
+    delay 33.3 ms at every frame rate.
     """
 
     tier: str = "public"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fluorojax.scene import Scene
+from fluorojax.data.scene import Scene
 from fluorojax.simulation.options import SimulationOptions
 from fluorojax.simulation.scene import device_masks, render_layers
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from fluorojax.scene import Scene
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, Spec
 from fluorojax.simulation import chain
 from fluorojax.simulation.ct import project_volume
 from fluorojax.simulation.devices import draw_devices
@@ -15,7 +16,6 @@ from fluorojax.simulation.options import SimulationOptions
 from fluorojax.simulation.phantom import LAYERS, Phantom
 from fluorojax.simulation.thorax import draw_thorax
 from fluorojax.simulation.vessels import Bolus, draw_coronaries
-from fluorojax.spec import SPEC_NAMES, Spec
 
 X_MAX = 0.95
 """Largest x of a scene, to which the attenuation scale is chosen."""
@@ -82,8 +82,8 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
     - `options`: what to simulate.
     - `name`: group name of the scene in a file.
 
-    **Returns:** a :class:`fluorojax.scene.Scene` with counts ``y`` float32, (T, H, W) or, of one frame, (H, W), whole
-    numbers unless there is read noise; the truth ``x_true`` of the same shape, optical depth at the frame times over
+    **Returns:** a :class:`fluorojax.data.scene.Scene` with counts ``y`` float32, (T, H, W) or, of one frame, (H, W),
+    whole numbers unless there is read noise; the truth ``x_true`` of the same shape, optical depth at the frame times over
     the attenuation scale, in [0, 1]; and the spec parameters used.
 
     **Raises:** ``ValueError`` for a negative seed, or a CT volume that cannot be used.

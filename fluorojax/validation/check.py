@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.metrics.calibration import LEVELS
-from fluorojax.progress import Progress
-from fluorojax.protocol import SceneData, SceneModel
-from fluorojax.spec import SPEC_NAMES, SpecRanges
+from fluorojax.models.protocol import SceneData, SceneModel
+from fluorojax.runs.progress import Progress
 from fluorojax.validation.coverage import GROUPS, inside_shares, measure_coverage, seen_to_move
 from fluorojax.validation.methods import Method, PosteriorSummary
 from fluorojax.validation.options import CheckOptions

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from fluorojax.protocol import SceneData, SceneModel
-from fluorojax.spec import SPEC_NAMES
+from fluorojax.data.spec import SPEC_NAMES
+from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.validation.prior_draws import log_likelihood
 
 

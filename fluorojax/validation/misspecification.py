@@ -1,6 +1,6 @@
 """What the stated uncertainties are worth where the world is not the model.
 
-The blind pipeline (:func:`fluorojax.reconstruct.reconstruct_scenes`) on simulated scenes whose chain or devices differ
+The blind pipeline (:func:`fluorojax.runs.batches.reconstruct_scenes`) on simulated scenes whose chain or devices differ
 from what the model assumes. Nothing here has to pass: the table says by how much intervals fail, and in which case.
 """
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.metrics.calibration import LEVELS, coverage, spec_errors
-from fluorojax.progress import Progress
-from fluorojax.reconstruct import reconstruct_scenes
-from fluorojax.reconstruction import ReconstructOptions
-from fluorojax.scene import Scene
+from fluorojax.runs.batches import reconstruct_scenes
+from fluorojax.runs.progress import Progress
 from fluorojax.simulation import SimulationOptions, simulate_scenes
-from fluorojax.spec import SPEC_NAMES
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def run_case(
     """Simulate, reconstruct blindly and compare with the truth.
 
     Scene i of a seed shows the same patient and motion in every case that does not change them. Raises ``ValueError``
-    for fewer than one scene and what :func:`~fluorojax.reconstruct.reconstruct_scenes` raises.
+    for fewer than one scene and what :func:`~fluorojax.runs.batches.reconstruct_scenes` raises.
     """
     if scenes < 1:
         raise ValueError(f"scenes is {scenes}; expected at least one")

@@ -5,7 +5,7 @@ import numbers
 from dataclasses import dataclass
 from typing import Any
 
-from fluorojax.spec import TIERS
+from fluorojax.data.spec import TIERS
 from fluorojax.validation.coverage import RANK_STEP
 
 

@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.calibration.chain import calibrate
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
 from fluorojax.engines.map import MapResult, solve_map
-from fluorojax.protocol import SceneData, SceneModel
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.validation.methods import PosteriorSummary
 
 
 def batch_map(model: SceneModel, data: SceneData, keys: PRNGKeyArray, draws: int) -> PosteriorSummary:
-    """A :class:`~fluorojax.validation.Method`; the same steps as :func:`fluorojax.reconstruct.reconstruct_scenes`."""
+    """A :class:`~fluorojax.validation.Method`; the same steps as :func:`fluorojax.runs.batches.reconstruct_scenes`."""
     host = jax.device_get(data)
     chains = [calibrate(_scene(host, index)) for index in range(keys.shape[0])]
     spec = np.array([[chain.marginals[name].quantile(0.5) for name in SPEC_NAMES] for chain in chains])

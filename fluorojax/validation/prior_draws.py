@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import Normal
 
-from fluorojax.acquisition import Acquisition
-from fluorojax.protocol import SceneData, SceneModel, _base
-from fluorojax.spec import SPEC_NAMES, SpecRanges
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SPEC_NAMES, SpecRanges
+from fluorojax.models.protocol import SceneData, SceneModel, _base
 
 # Above this rate a Poisson draw is a rounded Gaussian one: its skewness 1/√λ is below 0.001, and float32, which the
 # engines see, no longer tells neighbouring counts apart soon after. It also keeps clear of the sampler's int32 limit.

@@ -14,7 +14,7 @@ from numpyro.infer.hmc import hmc
 
 from fluorojax.engines.energy import diagonal_scale, posterior
 from fluorojax.engines.lbfgs import minimise
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
 from fluorojax.validation.methods import LatentDraws, Method, PosteriorSummary, from_latent_draws
 
 # The dense metric of the Laplace approximation: 64 MiB in float32.

@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from fluorojax.engines.marginal import laplace_marginal
 from fluorojax.engines.mgvi import marginal_draws, solve_mgvi
-from fluorojax.protocol import SceneData, SceneModel
+from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.validation.methods import LatentDraws, Method, from_latent_draws
 from fluorojax.validation.pipeline import batch_map
 from fluorojax.validation.reference import laplace, nuts

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fluorojax.spec import SPEC_NAMES
+from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.validation.coverage import GroupCoverage, resolution
 from fluorojax.validation.options import CheckOptions
 from fluorojax.validation.sbc import Uniformity

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.io import write_challenge
-from fluorojax.scene import Scene
-from fluorojax.spec import Spec, SpecRanges
 
 # Answers every task by its scene's name; what the scene "sample_01" does is the argument.
 WORKER = """

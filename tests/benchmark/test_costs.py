@@ -16,7 +16,7 @@ from fluorojax.benchmark.costs import (
     run_costs,
 )
 from fluorojax.benchmark.rows import RowStore
-from fluorojax.progress import LineProgress, ProgressDisplay
+from fluorojax.runs.progress import LineProgress, ProgressDisplay
 
 # Time goes with the frames, memory with the pixels.
 WORKER = """

@@ -14,7 +14,7 @@ from fluorojax.benchmark.summary import summarise
 from fluorojax.benchmark.table import markdown
 from fluorojax.io import InputError
 from fluorojax.io.lock import FileLock
-from fluorojax.progress import ProgressDisplay
+from fluorojax.runs.progress import ProgressDisplay
 
 
 class Notes(ProgressDisplay):
@@ -141,7 +141,7 @@ from pathlib import Path
 from fluorojax.benchmark.matrix import Matrix
 from fluorojax.benchmark.rows import RowStore
 from fluorojax.benchmark.runner import Benchmark
-from fluorojax.progress import LineProgress
+from fluorojax.runs.progress import LineProgress
 
 folder, challenge, code = map(Path, sys.argv[1:])
 matrix = Matrix(methods=("raw",), scenarios=("II",), scenes=0)

@@ -12,8 +12,8 @@ from fluorojax.benchmark.contestants import CONTESTANTS
 from fluorojax.benchmark.scoring import score_row
 from fluorojax.benchmark.sources import SimulatedSource
 from fluorojax.benchmark.worker import ScoredRuns
-from fluorojax.reconstruction import Reconstruction, Status
-from fluorojax.spec import Spec
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.spec import Spec
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, SPEC_UNITS, TIERS, SpecRanges
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, TIERS, SpecRanges
 
 LOW, HIGH = -5.0, 10.0
 GRID = np.linspace(LOW, HIGH, 401)

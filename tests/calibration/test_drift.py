@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.scipy.integrate import trapezoid
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.calibration import drift
 from fluorojax.calibration._blocks import block_curves
 from fluorojax.calibration.drift import drift_log_posterior
+from fluorojax.data.acquisition import Acquisition
 from fluorojax.physics import GainDrift, Scatter
 
 LOW, HIGH = -0.5, 1.0

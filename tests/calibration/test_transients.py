@@ -5,9 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.calibration.transients import TransientLikelihood, transient_log_likelihood
-from fluorojax.spec import SpecRanges
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SpecRanges
 
 FRAME_TIME_MS = 1000 / 30
 RANGES = SpecRanges.from_dict({"motion_blur": (-5.0, 10.0), "lag": (-3.0, 6.0), "gain_drift": (-0.5, 1.0)})

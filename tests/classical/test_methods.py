@@ -6,12 +6,12 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.classical import CLASSICAL, LowRankSparse, MotionCompensated, Stabilised
 from fluorojax.classical.low_rank import decompose
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.metrics import expected_counts, psnr
 from fluorojax.simulation import SimulationOptions, simulate_scene
-from fluorojax.spec import Spec
 
 _MODULES = {"scikit-image": "skimage", "opencv-python-headless": "cv2", "PyWavelets": "pywt"}
 

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.classical import GatedRecursive, Kalman, LastImageHold, Recursive, filter_stream
-from fluorojax.spec import Spec
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 
 ALL = [LastImageHold(frames=3), Recursive(0.3), GatedRecursive(), Kalman()]
 NAMES = ["hold", "recursive", "gated", "kalman"]

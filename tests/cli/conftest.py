@@ -9,12 +9,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.cli import main
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.io import write_challenge
-from fluorojax.reconstruction import Reconstruction, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import Spec, SpecRanges
 
 
 def tiny_scene(name="sample_00", shape=(3, 12, 12), **changes):
@@ -75,9 +75,9 @@ class FakeEngine:
 @pytest.fixture
 def engine(monkeypatch):
     fake = FakeEngine()
-    module = ModuleType("fluorojax.reconstruct")
+    module = ModuleType("fluorojax.runs.batches")
     module.reconstruct_scenes = fake
-    monkeypatch.setitem(sys.modules, "fluorojax.reconstruct", module)
+    monkeypatch.setitem(sys.modules, "fluorojax.runs.batches", module)
     return fake
 
 

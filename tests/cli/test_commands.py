@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import fluorojax.simulation
+from fluorojax.data.reconstruction import METHODS
+from fluorojax.data.spec import Spec
 from fluorojax.io import list_scenes, read_scene, write_challenge
 from fluorojax.metrics import expected_counts
-from fluorojax.reconstruction import METHODS
-from fluorojax.scenarios import verdict, without_mismatch
-from fluorojax.spec import Spec
+from fluorojax.runs.scenarios import verdict, without_mismatch
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_version(run):
 
 
 def test_models_are_listed(run, monkeypatch, tmp_path):
-    module = ModuleType("fluorojax.models")
+    module = ModuleType("fluorojax.models.loading")
     module.list_models = lambda: {"sequence": tmp_path / "sequence.py"}
-    monkeypatch.setitem(sys.modules, "fluorojax.models", module)
+    monkeypatch.setitem(sys.modules, "fluorojax.models.loading", module)
     assert run("models") == (0, f"sequence  {tmp_path / 'sequence.py'}\n", "")
 
 

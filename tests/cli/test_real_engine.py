@@ -5,15 +5,15 @@ import re
 import numpy as np
 import pytest
 
+from fluorojax.data.reconstruction import Status
 from fluorojax.io import read_provenance, read_reconstruction, write_challenge
-from fluorojax.reconstruction import Status
 
 LIGHT = """
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
 from fluorojax.physics import default_operator
-from fluorojax.protocol import spec_prior
+from fluorojax.models.protocol import spec_prior
 
 
 def model(data):

@@ -8,8 +8,8 @@ import pytest
 
 from fluorojax.io import read_scene, write_challenge
 from fluorojax.simulation import SimulationOptions, simulate_scene
-from fluorojax.subtract_file import parse_frames
-from fluorojax.subtraction import CountRun, subtract
+from fluorojax.subtraction.dsa import CountRun, subtract
+from fluorojax.subtraction.files import parse_frames
 
 SHAPE = (6, 24, 24)
 

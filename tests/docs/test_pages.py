@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import typer
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.cli import app
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, TIERS, Spec, SpecRanges
 from fluorojax.io import Provenance, ReconstructionWriter, write_challenge
-from fluorojax.models import load_model
-from fluorojax.protocol import SceneData
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, TIERS, Spec, SpecRanges
-from fluorojax.subtract_file import SubtractSettings, subtract_file
+from fluorojax.models.loading import load_model
+from fluorojax.models.protocol import SceneData
+from fluorojax.subtraction.files import SubtractSettings, subtract_file
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

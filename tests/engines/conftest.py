@@ -8,10 +8,10 @@ import numpyro
 import pytest
 from numpyro.distributions import Normal
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SpecRanges
 from fluorojax.engines.energy import posterior
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
-from fluorojax.spec import SpecRanges
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
 
 SHAPE = (2, 3, 4)
 LATENTS = 7

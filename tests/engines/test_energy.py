@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SpecRanges
 from fluorojax.engines.energy import diagonal_scale, poisson_deviance, posterior
-from fluorojax.protocol import SPEC_SITE, SceneData
-from fluorojax.spec import SpecRanges
+from fluorojax.models.protocol import SPEC_SITE, SceneData
 
 
 def reference(counts, rate):

@@ -10,7 +10,8 @@ import pytest
 from numpyro.distributions import Normal, Poisson
 from scipy.stats import multivariate_normal, norm
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines.energy import diagonal_scale, posterior
 from fluorojax.engines.linear_response import metric
 from fluorojax.engines.marginal import (
@@ -20,8 +21,7 @@ from fluorojax.engines.marginal import (
     laplace_marginal,
     stochastic_log_determinant,
 )
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
-from fluorojax.spec import SPEC_NAMES, SpecRanges
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
 
 SIGMA = 0.5
 RNG = np.random.default_rng(2)

@@ -8,13 +8,13 @@ import pytest
 from numpyro.distributions import Normal, Poisson
 from numpyro.infer import MCMC, NUTS
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.calibration.chain import ChainPosterior, Marginal
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.marginal import LaplaceMarginal
 from fluorojax.engines.mgvi import _hamiltonian_moves, chain_draws, marginal_draws, solve_mgvi
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
-from fluorojax.spec import SPEC_NAMES, SpecRanges
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
 
 SIGMA = 0.5
 PAIRS = 300

@@ -17,16 +17,16 @@ import pytest
 from numpyro.distributions import Normal
 from scipy.stats import norm
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines import nuts
 from fluorojax.engines.draws import QUANTILES
 from fluorojax.engines.nuts import NutsOptions, sample_nuts
 from fluorojax.engines.nuts_state import ForeignStateError, fingerprint, shared_sites
-from fluorojax.engines.streaming import Grid, Moments, Watch
-from fluorojax.models import list_models, load_model
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
+from fluorojax.engines.online_statistics import Grid, Moments, Watch
+from fluorojax.models.loading import list_models, load_model
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
 from fluorojax.simulation import SimulationOptions, simulate_scene
-from fluorojax.spec import SPEC_NAMES, SpecRanges
 
 SHAPE = (2, 3, 4)
 SIGMA = 0.3

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.engines.draws import QUANTILES, NutsOptions, summarise, to_datatree, write_netcdf
-from fluorojax.engines.streaming import CoMoments, Grid, Moments, Stream, convergence_of, pool
+from fluorojax.engines.online_statistics import CoMoments, Grid, Moments, Stream, convergence_of, pool
 from fluorojax.io import InputError
-from fluorojax.spec import SPEC_NAMES
 
 xarray = pytest.importorskip("xarray")
 

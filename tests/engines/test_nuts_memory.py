@@ -8,14 +8,14 @@ import numpyro
 import pytest
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SpecRanges
 from fluorojax.engines import nuts, nuts_memory
 from fluorojax.engines.draws import NutsOptions
 from fluorojax.engines.nuts_memory import bytes_needed, check_memory
 from fluorojax.engines.nuts_state import make_coordinates, shared_sites
-from fluorojax.engines.streaming import Grid, Moments, Watch
-from fluorojax.protocol import SceneData, SceneModel, spec_prior
-from fluorojax.spec import SpecRanges
+from fluorojax.engines.online_statistics import Grid, Moments, Watch
+from fluorojax.models.protocol import SceneData, SceneModel, spec_prior
 
 SHAPE = (3, 40, 40)
 OPTIONS = NutsOptions(settle=0, chains=2, max_tree_depth=6)

@@ -7,13 +7,13 @@ import numpyro
 import pytest
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.energy import diagonal_scale, posterior
 from fluorojax.engines.linear_response import conditional_mode, sample_variance
 from fluorojax.engines.map import solve_map
 from fluorojax.engines.variance_factor import variance_factor
-from fluorojax.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
-from fluorojax.spec import Spec, SpecRanges
+from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
 
 SHAPE = (4, 50, 50)
 SPREAD = 0.8

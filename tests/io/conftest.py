@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
-from fluorojax.reconstruction import Reconstruction, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import Spec, SpecRanges
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import Spec, SpecRanges
 
 
 @pytest.fixture

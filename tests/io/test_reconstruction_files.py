@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from fluorojax.data.reconstruction import ReconstructOptions, Status
+from fluorojax.data.spec import Spec
 from fluorojax.io import (
     InputError,
     Provenance,
@@ -23,9 +25,7 @@ from fluorojax.io import (
     read_summaries,
     write_challenge,
 )
-from fluorojax.models import list_models
-from fluorojax.reconstruction import ReconstructOptions, Status
-from fluorojax.spec import Spec
+from fluorojax.models.loading import list_models
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ KILLED = """
 import os, sys
 import numpy as np
 from fluorojax.io import Provenance, ReconstructionWriter
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
-from fluorojax.spec import Spec
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.spec import Spec
 
 source, out = sys.argv[1:]
 x = np.random.default_rng(0).uniform(size=(8, 64, 64)).astype(np.float32)
@@ -232,7 +232,7 @@ def test_an_edited_shipped_model_does_not_continue(tmp_path, source, make_result
     checkout = tmp_path / "models"
     checkout.mkdir()
     (checkout / "sequence.py").write_text("scale = 1\n")
-    monkeypatch.setattr("fluorojax.models._shipped_directory", lambda: checkout)
+    monkeypatch.setattr("fluorojax.models.loading._shipped_directory", lambda: checkout)
     crash_after(tmp_path / "out.h5", Provenance.of_run(source, ReconstructOptions()), source, [make_result()])
     (checkout / "sequence.py").write_text("scale = 2\n")
     with pytest.raises(InputError, match=r"model file sequence\.py"):

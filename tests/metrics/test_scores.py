@@ -6,7 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.io import InputError, Provenance, ReconstructionWriter, write_challenge
 from fluorojax.metrics import (
     blind_score,
@@ -18,9 +21,6 @@ from fluorojax.metrics import (
     spec_errors,
     standard_score,
 )
-from fluorojax.reconstruction import Reconstruction, ReconstructOptions, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import Spec, SpecRanges
 
 TRUE_SPEC = Spec(1.0, -2.0, 0.25)
 SHAPE = (3, 12, 12)

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
 from fluorojax.metrics import Task, disk, task_detectability, task_lag, task_noise, task_transfer
 
 NO_LAG = Acquisition(lag_ms=1.0)

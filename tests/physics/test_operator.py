@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.physics import (
     BeerLambert,
     ChargeReleaseLag,
@@ -14,7 +15,6 @@ from fluorojax.physics import (
     VeilingGlare,
     default_operator,
 )
-from fluorojax.spec import Spec
 
 SHAPE = (5, 6, 7)
 OPERATORS = {

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import QUANTILES, Reconstruction, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
 from fluorojax.metrics import expected_counts
-from fluorojax.reconstruction import QUANTILES, Reconstruction, Status
-from fluorojax.scene import Scene
-from fluorojax.spec import SPEC_NAMES, Spec, SpecRanges
 
 SHAPE = (8, 24, 20)
 

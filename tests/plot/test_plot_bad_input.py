@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fluorojax import plot
+from fluorojax.data.reconstruction import Status
+from fluorojax.data.spec import Spec
 from fluorojax.metrics import FileScore, SceneScore
-from fluorojax.reconstruction import Status
-from fluorojax.spec import Spec
 
 NAN = float("nan")
 

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from fluorojax import plot
+from fluorojax.data.spec import SPEC_NAMES, Spec
 from fluorojax.metrics import FileScore, coverage, score_scene
 from fluorojax.plot.display import image_window, raw_attenuation, spread_window
-from fluorojax.spec import SPEC_NAMES, Spec
 
 
 def images(figure):
@@ -44,7 +44,7 @@ def single(scene, result):
 
 def test_matplotlib_is_imported_only_to_draw_and_pyplot_never():
     code = """
-import sys, fluorojax.plot, fluorojax.report
+import sys, fluorojax.plot, fluorojax.reports
 print([name for name in sys.modules if name.startswith("matplotlib")])
 from fluorojax.plot._canvas import new_figure
 new_figure(1, 1)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from fluorojax.data.spec import TIERS, Spec
 from fluorojax.simulation import (
     SimulationOptions,
     build_phantom,
@@ -15,7 +16,6 @@ from fluorojax.simulation import (
     simulate_scene,
     simulate_scenes,
 )
-from fluorojax.spec import TIERS, Spec
 
 SMALL = SimulationOptions(frames=3, size=32)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fluorojax.data.spec import Spec
 from fluorojax.simulation import SimulationOptions
-from fluorojax.spec import Spec
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from jax.scipy.stats import norm
 from numpyro.distributions import Normal, Poisson
 
+from fluorojax.models.protocol import SPEC_SITE, SceneModel, spec_prior
 from fluorojax.physics import default_operator
-from fluorojax.protocol import SPEC_SITE, SceneModel, spec_prior
 from fluorojax.validation import from_latent_draws
 
 FRAMES, SIZE = 3, 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fluorojax.io import dumps
-from fluorojax.models import load_model
+from fluorojax.models.loading import load_model
 from fluorojax.validation import (
     CheckOptions,
     PosteriorSummary,

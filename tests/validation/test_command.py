@@ -19,7 +19,7 @@ def command(monkeypatch, capsys, exact, linear_model):
     monkeypatch.setitem(METHODS, "exact", lambda: exact)
     monkeypatch.setitem(METHODS, "narrow", lambda: distorted(exact, sd_factor=0.6))
     monkeypatch.setitem(METHODS, "failing", lambda: _failing(exact))
-    monkeypatch.setattr("fluorojax.models.load_model", lambda name: linear_model)
+    monkeypatch.setattr("fluorojax.models.loading.load_model", lambda name: linear_model)
 
     def call(*arguments):
         code = app(["--frames", "3", "--size", "4", *arguments], standalone_mode=False)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import fluorojax.validation.misspecification as module
-from fluorojax.reconstruction import Reconstruction, Status
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.spec import Spec
 from fluorojax.simulation import SimulationOptions
-from fluorojax.spec import Spec
 from fluorojax.validation import misspecified_cases, run_case
 
 BASE = SimulationOptions(frames=4, size=16, photons=500.0)

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
-from fluorojax.spec import SpecRanges
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SpecRanges
 from fluorojax.validation import draw_prior, empty_scene, poisson_counts, protocol_for_dose
 
 RANGES = SpecRanges.for_tier("public")

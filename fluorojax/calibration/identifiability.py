@@ -1,0 +1,129 @@
+"""What the data can say about the three spec parameters: contraction, Fisher information, and plain words.
+
+The Fisher information is that of the chain with the scene integrated out in the Laplace approximation: the Schur
+complement ``I = J_θᵀ F J_θ − J_θᵀ F J_ξ M⁻¹ J_ξᵀ F J_θ``, M the metric of the scene's latents (their prior included)
+and F the information about the rate. It takes the scene prior at its word: window and lag may look better determined
+than they are, where the prior's spectrum does not fit, and the drift worse, because the calibration knows that some
+pixels are truly static and a Gaussian prior does not. Its eigenvectors, in units of the prior standard deviations, are
+the combinations of parameters that the data determine best and worst.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from fluorojax.calibration.chain import ChainPosterior
+from fluorojax.data.spec import SPEC_NAMES, SpecRanges
+
+# An eigenvector's entry below this is not named, and above it makes two parameters trade against each other.
+_NAMED = 0.3
+# A direction whose sd is above this share of the prior's is called undetermined.
+_UNDETERMINED = 0.8
+
+
+@dataclass(frozen=True)
+class FisherInformation:
+    """Information about the parameters in units of their prior standard deviations (range / √12)."""
+
+    matrix: Float[np.ndarray, "3 3"]
+    eigenvalues: Float[np.ndarray, "3"]
+    """Largest first."""
+    directions: Float[np.ndarray, "3 3"]
+    """A row per eigenvalue: unit vectors over ``SPEC_NAMES``, their largest entry positive."""
+
+    @property
+    def std(self) -> Float[np.ndarray, "3"]:
+        """Standard deviation along each direction, relative to the prior's: ``1/√(1 + eigenvalue)``."""
+        return 1.0 / np.sqrt(1.0 + self.eigenvalues)
+
+    def sentences(self) -> list[str]:
+        """Best and worst determined combination, and which parameters trade against each other."""
+        if self.std[0] > _UNDETERMINED:
+            return [
+                f"under the scene prior the data determine none of the three: {self.std[0]:.2g} of a prior sd remains"
+            ]
+        best, worst = self._name(0), self._name(2)
+        lines = [f"under the scene prior the data determine {best} best, to {self.std[0]:.2g} of its prior sd"]
+        if self.std[2] > _UNDETERMINED:
+            lines.append(f"they hardly determine {worst}: {self.std[2]:.2g} of its prior sd remains")
+        else:
+            lines.append(f"they determine {worst} least, to {self.std[2]:.2g} of its prior sd")
+        named = np.flatnonzero(np.abs(self.directions[2]) > _NAMED)
+        if named.size > 1 and self.std[2] > 2 * self.std[1]:
+            names = " and ".join(SPEC_NAMES[i] for i in named)
+            lines.append(f"{names} trade against each other: one is known only if the other is")
+        return lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the diagnostics of a result."""
+        return {
+            "parameters": list(SPEC_NAMES),
+            "matrix": self.matrix.tolist(),
+            "eigenvalues": self.eigenvalues.tolist(),
+            "directions": self.directions.tolist(),
+            "sentences": self.sentences(),
+        }
+
+    def _name(self, index: int) -> str:
+        vector = self.directions[index]
+        parts = [i for i in np.argsort(-np.abs(vector)) if abs(vector[i]) > _NAMED]
+        if len(parts) == 1:
+            return SPEC_NAMES[parts[0]]
+        return " ".join(f"{vector[i]:+.2f}·{SPEC_NAMES[i]}" for i in parts)
+
+
+def fisher_information(
+    information: Float[np.ndarray, "3 3"], chain: ChainPosterior, ranges: SpecRanges
+) -> FisherInformation | None:
+    """From the ``information`` per posterior standard deviation of each parameter; None where one is taken as known."""
+    std = np.array([chain.marginals[name].std for name in SPEC_NAMES])
+    if np.any(std == 0):
+        return None
+    prior = (np.asarray(ranges.high, np.float64) - np.asarray(ranges.low, np.float64)) / np.sqrt(12.0)
+    units = prior / std
+    matrix = np.asarray(information, np.float64) * np.outer(units, units)
+    matrix = 0.5 * (matrix + matrix.T)
+    values, vectors = np.linalg.eigh(matrix)
+    # Inexact solves leave small negative values where there is no information.
+    values, vectors = np.maximum(values[::-1], 0.0), vectors.T[::-1]
+    largest = vectors[np.arange(3), np.abs(vectors).argmax(axis=1)]
+    return FisherInformation(matrix, values, vectors * np.sign(largest)[:, None])
+
+
+def describe(
+    chain: ChainPosterior,
+    information: Float[np.ndarray, "3 3"] | None,
+    ranges: SpecRanges,
+    *,
+    joint: ChainPosterior | None = None,
+) -> dict[str, Any]:
+    """The part of a result's diagnostics about the chain: sentences, contraction and Fisher information.
+
+    ``information`` is per posterior standard deviation of ``chain``. Where the parameters were inferred together with
+    the scene, ``joint`` is their posterior: sentences and contraction are then its own, and say where the calibration
+    in ``chain`` does not agree.
+    """
+    stated = chain if joint is None else joint
+    facts: dict[str, Any] = {
+        "identifiability": chain.sentences() if joint is None else _joint_sentences(joint, chain),
+        "contraction": {name: marginal.contraction for name, marginal in stated.marginals.items()},
+    }
+    fisher = None if information is None else fisher_information(information, chain, ranges)
+    if fisher is not None:
+        facts["fisher_information"] = fisher.as_dict()
+    return facts
+
+
+def _joint_sentences(joint: ChainPosterior, calibrated: ChainPosterior) -> dict[str, str]:
+    """What model and data say of each parameter, and where the calibration, which trusts the prior less, disagrees."""
+    sentences = joint.sentences()
+    for name, mine in joint.marginals.items():
+        other = calibrated.marginals[name]
+        if abs(mine.mean - other.mean) > 2.0 * float(np.hypot(mine.std, other.std)):
+            sentences[name] += (
+                f"; the calibration has {other.mean:+.3g} ± {other.std:.2g}, which does not agree: "
+                "the scene prior may not fit this scene"
+            )
+    return sentences

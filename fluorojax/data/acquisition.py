@@ -1,0 +1,78 @@
+"""The nominal acquisition protocol of a fluoroscopy run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from fluorojax.data.spec import SpecRanges
+
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+
+
+class Acquisition(eqx.Module):
+    """Nominal values of the imaging chain; a pytree of scalars, so scenes with different protocols batch together.
+
+    Field names are those of the challenge file. Validation of user input happens where files are read
+    (:mod:`fluorojax.io`), through :meth:`check`.
+    """
+
+    photons_per_pixel: Float[ArrayLike, "..."] = 1500.0
+    """I_0: detected quanta per pixel and frame with nothing in the beam."""
+    attenuation_scale: Float[ArrayLike, "..."] = 7.0
+    """A: optical depth (line integral of the attenuation coefficient) at x = 1."""
+    frame_time_ms: Float[ArrayLike, "..."] = 1000.0 / 30.0
+    """Frame period Δ, ms."""
+    pulse_width_ms: Float[ArrayLike, "..."] = 8.0
+    """Nominal exposure window, ms."""
+    lag_ms: Float[ArrayLike, "..."] = 10.0
+    """Nominal time constant of the detector lag τ₀, ms."""
+    readout_delay_ms: Float[ArrayLike, "..."] = 1000.0 / 30.0
+    """Time from the exposure to its readout t_r, ms."""
+    scatter_fraction: Float[ArrayLike, "..."] = 0.0
+    """Scattered share of the detected quanta, S/(S+P), in [0, 1)."""
+
+    def as_dict(self) -> dict[str, float]:
+        """The protocol as plain floats (unbatched only)."""
+        return {name: float(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Acquisition":
+        """Build from a mapping with the field names of this class; missing fields keep their defaults."""
+        known = {name: float(values[name]) for name in cls.__dataclass_fields__ if name in values}
+        return cls(**known)
+
+    def check(self, ranges: SpecRanges) -> None:
+        """Raise ``ValueError`` where the protocol is unphysical, alone or inside the spec ranges (unbatched only)."""
+        for name in ("photons_per_pixel", "attenuation_scale", "frame_time_ms", "readout_delay_ms"):
+            value = float(getattr(self, name))
+            if not (_finite(value) and np.float32(value) > 0):
+                raise ValueError(f"{name} is {value:g}; expected a positive number in single precision")
+        for name in ("pulse_width_ms", "lag_ms"):
+            if not _finite(float(getattr(self, name))):
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a finite number")
+        fraction = self.as_dict()["scatter_fraction"]
+        if not 0 <= fraction < 1:
+            raise ValueError(f"scatter_fraction is {fraction:g}; expected 0 ≤ f < 1")
+        bounds = ranges.as_dict()
+        for nominal, offset, what in (
+            ("pulse_width_ms", "motion_blur", "exposure window"),
+            ("lag_ms", "lag", "lag time constant"),
+        ):
+            value, low = float(getattr(self, nominal)), bounds[offset][0]
+            least = value + low
+            # Bounds are float32: a sum within their rounding is zero (3.6 − 3.6 would leave 1e-7).
+            if abs(least) <= _ROUNDING * max(abs(value), abs(low)):
+                least = 0.0
+            if least <= 0:
+                raise ValueError(
+                    f"{nominal} {value:g} plus the lower bound {low:g} of {offset} makes the {what} "
+                    f"{least:g} ms; expected a positive value over the whole spec range"
+                )
+
+
+def _finite(value: float) -> bool:
+    """Whether ``value`` is finite in single precision."""
+    return abs(value) <= float(np.finfo(np.float32).max)

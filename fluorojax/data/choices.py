@@ -1,0 +1,10 @@
+"""What a user may choose, for the command line to know without importing JAX."""
+
+METHODS = ("map", "mgvi", "nuts")
+"""Inference methods of :func:`fluorojax.runs.batches.reconstruct_scenes`."""
+
+CHAINS = ("calibrated", "joint", "nominal", "true")
+"""Where the spec parameters come from: their calibration, the model together with the scene, zero, or the file."""
+
+MAX_SEED = 2**63 - 1
+"""Largest seed: JAX and HDF5 keep it as a signed 64-bit number."""

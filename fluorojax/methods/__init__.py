@@ -1,0 +1,1 @@
+"""The inference methods, and the registry that names them."""

@@ -1,0 +1,151 @@
+"""NUTS as a method of reconstruction: one scene after the other, from its MAP mode, its state kept on disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from fluorojax.calibration.chain import ChainPosterior, Marginal
+from fluorojax.calibration.identifiability import describe
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.engines.draws import NutsOptions, NutsResult
+from fluorojax.engines.map import find_mode, respond_to_chain
+from fluorojax.engines.nuts import chain_levels, sample_nuts
+from fluorojax.models.protocol import SceneData, SceneModel, spec_to_base
+
+# Settling re-centres the coordinates on hyperparameters far from where MAP holds them; without those it is not needed.
+_SETTLE = 60
+# The most efficient acceptance in many dimensions is 0.65 (Beskos et al., Bernoulli 19:1501, 2013). In fewer the step
+# that gives it is close to the largest stable one, and a smaller step is safer.
+_TARGET_ACCEPT, _TARGET_ACCEPT_LARGE, _LARGE = 0.8, 0.65, 50_000
+_POINTS = 1025
+
+
+class ModeDivergedError(ValueError):
+    """The mode that the sampler starts from could not be found."""
+
+
+_find_mode = jax.jit(find_mode, static_argnums=0)
+_respond_to_chain = jax.jit(respond_to_chain, static_argnums=0)
+
+
+def nuts_options(options: ReconstructOptions, pixels: int) -> NutsOptions:
+    """The sampler's settings for scenes of so many pixels; raises ``ValueError`` for counts it cannot use."""
+    return NutsOptions(
+        settle=min(_SETTLE, options.warmup) if options.chain == "joint" else 0,
+        warmup=options.warmup,
+        draws=options.draws,
+        chains=options.chains,
+        target_accept=_TARGET_ACCEPT_LARGE if pixels > _LARGE else _TARGET_ACCEPT,
+    )
+
+
+def sample_scene(
+    model: SceneModel,
+    data: SceneData,
+    chain: ChainPosterior,
+    options: ReconstructOptions,
+    *,
+    state_file: Path | None = None,
+    on_foreign_state: Callable[[Path, str], None] | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> tuple[NutsResult, Float[np.ndarray, "3 3"]]:
+    """Posterior draws of one scene around its mode, and the Fisher information about the chain there.
+
+    **Arguments:** ``chain`` the calibrated or known chain: the mode is found at its medians, and unless
+    ``options.chain`` is "joint" the spec parameters are drawn from it; ``state_file``, ``on_foreign_state`` and
+    ``progress`` as in :func:`fluorojax.engines.nuts.sample_nuts`. The information is per posterior sd of ``chain``.
+    Raises ``ValueError`` as that does, and :class:`ModeDivergedError` where there is no mode to start from.
+    """
+    mode_key, key = jax.random.split(jax.random.key(options.seed))
+    spec = Spec.from_array(jnp.asarray(chain.spec.as_array(), jnp.result_type(float)))
+    mode = _find_mode(model, data, spec, mode_key)
+    if bool(mode.minimum.diverged):
+        raise ModeDivergedError("the energy or its gradient was not finite at the start")
+    std = jnp.asarray(chain.std.as_array(), jnp.result_type(float))
+    information = _respond_to_chain(model, mode, spec, std).information
+    result = sample_nuts(
+        model,
+        mode.data,
+        {**mode.fixed, **mode.latents},
+        key,
+        nuts_options(options, data.counts.size),
+        chain=None if options.chain == "joint" else base_quantiles(chain, data.ranges),
+        state_file=state_file,
+        on_foreign_state=on_foreign_state,
+        progress=progress,
+    )
+    return result, np.asarray(information)
+
+
+def base_quantiles(chain: ChainPosterior, ranges: SpecRanges) -> Float[np.ndarray, "points 3"]:
+    """Quantiles of the latents of the spec parameters, at :func:`fluorojax.engines.nuts.chain_levels`."""
+    levels = chain_levels(_POINTS)
+    values = [[chain.marginals[name].quantile(level) for name in SPEC_NAMES] for level in levels]
+    base = np.asarray(spec_to_base(Spec.from_array(jnp.asarray(values, jnp.result_type(float))), ranges))
+    # Rounding must not make them descend.
+    return np.maximum.accumulate(base, axis=0)
+
+
+def summarise_scene(
+    scene: Scene,
+    model: SceneModel,
+    chain: ChainPosterior,
+    result: NutsResult,
+    information: Float[np.ndarray, "3 3"],
+    options: ReconstructOptions,
+    seconds: float,
+) -> Reconstruction:
+    """The result of one scene as every method reports it, with the draws that were kept."""
+    bounds = scene.ranges.as_dict()
+    draws = {name: result.spec_draws[..., i] for i, name in enumerate(SPEC_NAMES)}
+    spec, std, interval, joint = chain.spec, chain.std, chain.interval, None
+    if options.chain == "joint":
+        joint = ChainPosterior({name: Marginal.from_draws(draws[name], *bounds[name]) for name in SPEC_NAMES})
+        spec = Spec(**{name: float(np.median(draws[name])) for name in SPEC_NAMES})
+        std = Spec(**{name: float(np.std(draws[name])) for name in SPEC_NAMES})
+        interval = {n: (float(np.quantile(d, 0.05)), float(np.quantile(d, 0.95))) for n, d in draws.items()}
+    correlation = np.asarray(result.spec_correlation, np.float32)
+    finite = bool(np.all(np.isfinite(result.x_mean)) and np.all(np.isfinite(result.x_variance)))
+    status = (Status.CONVERGED if result.converged else Status.NOT_CONVERGED) if finite else Status.DIVERGED
+    shares = np.mean(correlation**2 * result.x_variance, axis=tuple(range(1, correlation.ndim)))
+    diagnostics: dict[str, Any] = {
+        "model": model.name,
+        "verdict": result.verdict,
+        "convergence": {
+            name: {"rhat": c.rhat, "ess_bulk": c.ess_bulk, "ess_tail": c.ess_tail}
+            for name, c in result.convergence.items()
+        },
+        "x_rhat_99": float(np.quantile(result.x_rhat, 0.99)),
+        "divergences": result.divergences,
+        "leapfrog_steps": result.leapfrog_steps,
+        "warmup_steps": result.warmup_steps,
+        "acceptance": result.acceptance,
+        "step_size": [float(size) for size in result.step_size],
+        "share_at_tree_limit": result.at_limit,
+        "variance_share_of_chain": {
+            name: float(shares[i] / np.mean(result.x_variance)) for i, name in enumerate(SPEC_NAMES)
+        },
+        **describe(chain, information, scene.ranges, joint=joint),
+    }
+    return Reconstruction(
+        name=scene.name,
+        x_hat=np.asarray(result.x_mean, np.float32),
+        x_std=np.asarray(np.sqrt(result.x_variance), np.float32),
+        spec_correlation=correlation,
+        spec=spec,
+        spec_std=std,
+        spec_interval=interval,
+        status=status,
+        seconds=seconds,
+        diagnostics=diagnostics,
+        x_quantiles=np.asarray(result.x_quantiles, np.float32),
+        draws={**draws, **result.hyperparameter_draws, **result.watched_draws},
+        sample_stats=result.sample_stats,
+    )

@@ -1,0 +1,203 @@
+"""The protocol between a model file and the inference engines.
+
+A model file is a Python module with a NumPyro program ``model(data: SceneData)`` that has
+
+* latent sites that are all standard normal (``Normal(0, 1)``, any shape): the coordinates every engine works in;
+* the spec parameters from :func:`spec_prior` (the latent site ``spec_base``);
+* a deterministic site ``x``, the normalised attenuation, of the shape of the counts;
+* a deterministic site ``rate``, the expected counts, of the same shape;
+* one observed site, ``Poisson(rate)`` or ``Normal``, conditioned on ``data.counts``.
+
+Optional module attributes:
+
+* ``HYPERPARAMETERS``: names of latents that describe the prior. MAP holds them at zero, their prior median, because a
+  joint MAP of fields and their amplitudes is biased; sampling engines sample them.
+* ``AUX_ROUNDS``, ``initial_aux(data, spec)``, ``update_aux(data, sites)``: empirical Bayes. ``data.aux`` starts as
+  ``initial_aux`` and is updated after each of the ``AUX_ROUNDS`` MAP solves but the last.
+* ``pixel_variance(data, sites)``: posterior variance of x at fixed chain; without it the engine draws linear-response
+  samples instead.
+
+Write a model for one scene: the engines batch it with ``vmap``. It must be traceable by ``jax.jit``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, PyTree
+from numpyro import handlers
+from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Normal, Poisson
+
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
+
+SPEC_SITE = "spec_base"
+"""Name of the latent site that :func:`spec_prior` samples."""
+# Keeps the inverse of the uniform-to-normal map finite at the edges of a range.
+_EDGE = 1e-6
+
+
+class SceneData(eqx.Module):
+    """What a model sees of one scene: a pytree of arrays, batched by the engines."""
+
+    counts: Float[Array, "*shape"]
+    """Detected quanta, shape (T, H, W) or (H, W)."""
+    acquisition: Acquisition
+    ranges: SpecRanges
+    aux: PyTree = None
+    """What the model's own hooks estimated from the data, e.g. local scales; None before."""
+
+
+def spec_prior(ranges: SpecRanges) -> Spec:
+    """Sample the spec parameters, uniform on their ranges, through standard-normal latents (site ``spec_base``).
+
+    ``θ = low + (high − low)·Φ(z)``, z ~ N(0, 1). Registers each parameter as a deterministic site of its name.
+    """
+    base = numpyro.sample(SPEC_SITE, Normal(0.0, 1.0).expand((len(SPEC_NAMES),)).to_event(1))
+    low, high = jnp.asarray(ranges.low), jnp.asarray(ranges.high)
+    spec = Spec.from_array(low + (high - low) * norm.cdf(base))
+    for name in SPEC_NAMES:
+        numpyro.deterministic(name, getattr(spec, name))
+    return spec
+
+
+def spec_to_base(spec: Spec, ranges: SpecRanges) -> Float[Array, "*batch 3"]:
+    """The standard-normal coordinates of a spec; values on or beyond an edge of the range map to just inside it."""
+    low, high = jnp.asarray(ranges.low), jnp.asarray(ranges.high)
+    return norm.ppf(jnp.clip((spec.as_array() - low) / (high - low), _EDGE, 1 - _EDGE))
+
+
+@dataclass(frozen=True)
+class SceneModel:
+    """A loaded model file; see the module docstring for what each member means."""
+
+    name: str
+    model: Callable[[SceneData], None]
+    hyperparameters: tuple[str, ...] = ()
+    aux_rounds: int = 1
+    initial_aux: Callable[[SceneData, Spec], PyTree] | None = None
+    update_aux: Callable[[SceneData, Mapping[str, Array]], PyTree] | None = None
+    pixel_variance: Callable[[SceneData, Mapping[str, Array]], Float[Array, "*shape"]] | None = None
+
+    def trace(self, data: SceneData, latents: Mapping[str, Array]) -> dict[str, Any]:
+        """All sites of the model with its latents set to ``latents`` (NumPyro's trace dictionary)."""
+        # The key is never used for a value: every latent is substituted.
+        seeded = handlers.seed(handlers.substitute(self.model, data=dict(latents)), jax.random.key(0))
+        return handlers.trace(seeded).get_trace(data)
+
+    def sites(self, data: SceneData, latents: Mapping[str, Array]) -> dict[str, Array]:
+        """Values of all latent and deterministic sites."""
+        return {name: site["value"] for name, site in self.trace(data, latents).items() if not site.get("is_observed")}
+
+    def latent_shapes(self, data: SceneData) -> dict[str, tuple[int, ...]]:
+        """Shapes of the latent sites, after checking that the model follows the protocol.
+
+        Raises ``ValueError`` naming the model, the site and what was expected.
+        """
+
+        def run(data: SceneData) -> None:
+            # Locations and scales that are constants stay concrete, so that they can be checked.
+            with jax.ensure_compile_time_eval():
+                traced.update(handlers.trace(handlers.seed(self.model, jax.random.key(0))).get_trace(data))
+
+        traced: dict[str, Any] = {}
+        try:
+            jax.eval_shape(run, data)
+        except Exception as error:  # the model is the user's program: whatever it raises is an input error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(
+                f"model {self.name}: cannot run on counts of shape {data.counts.shape}: {reason}"
+            ) from error
+        latents = {n: s for n, s in traced.items() if s["type"] == "sample" and not s["is_observed"]}
+        for name, site in latents.items():
+            if not _is_standard_normal(site["fn"]):
+                raise ValueError(
+                    f"model {self.name}: latent site {name!r} is {type(_base(site['fn'])).__name__}; "
+                    "expected a standard normal, Normal(0, 1)"
+                )
+        for name in ("x", "rate"):
+            if name not in traced or traced[name]["type"] != "deterministic":
+                raise ValueError(f"model {self.name}: no deterministic site {name!r}; expected one")
+            if traced[name]["value"].shape != data.counts.shape:
+                raise ValueError(
+                    f"model {self.name}: site {name!r} has shape {traced[name]['value'].shape}; "
+                    f"expected that of the counts, {data.counts.shape}"
+                )
+        observed = [s for s in traced.values() if s["type"] == "sample" and s["is_observed"]]
+        if len(observed) != 1 or not isinstance(_base(observed[0]["fn"]), Poisson | Normal):
+            raise ValueError(f"model {self.name}: expected exactly one observed site, Poisson or Normal")
+        if SPEC_SITE not in latents:
+            raise ValueError(f"model {self.name}: no latent site {SPEC_SITE!r}; expected a call of spec_prior")
+        unknown = [name for name in self.hyperparameters if name not in latents]
+        if unknown:
+            raise ValueError(f"model {self.name}: HYPERPARAMETERS names {', '.join(unknown)}; no such latent sites")
+        return {name: site["fn"].shape() for name, site in latents.items()}
+
+    def check_hooks(self, data: SceneData) -> None:
+        """Trace the optional hooks on one scene and check what they return.
+
+        Raises ``ValueError`` naming the model, the hook and what was expected.
+        """
+
+        def result_of(hook: str, *arguments: Any) -> Any:
+            # `sites` is the model itself: it has to run with what initial_aux returned.
+            try:
+                return jax.eval_shape(getattr(self, hook), *arguments)
+            except Exception as error:  # the user's program, as in latent_shapes
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise ValueError(
+                    f"model {self.name}: {hook} cannot run on counts of shape {data.counts.shape}: {reason}"
+                ) from error
+
+        if self.initial_aux is self.update_aux is self.pixel_variance is None:
+            return
+        middle = Spec.from_array(jnp.asarray(data.ranges.mean(), data.counts.dtype))
+        aux = data.aux if self.initial_aux is None else result_of("initial_aux", data, middle)
+        now = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
+        latents = {name: jnp.zeros(shape, data.counts.dtype) for name, shape in self.latent_shapes(data).items()}
+        sites = result_of("sites", now, latents)
+        if self.update_aux is not None:
+            updated = result_of("update_aux", now, sites)
+            if (found := _layout(updated)) != (expected := _layout(aux)):
+                raise ValueError(
+                    f"model {self.name}: update_aux returns {found}; expected the structure of initial_aux, {expected}"
+                )
+        if self.pixel_variance is not None:
+            shape = jnp.shape(result_of("pixel_variance", now, sites))
+            if shape != data.counts.shape:
+                raise ValueError(
+                    f"model {self.name}: pixel_variance has shape {shape}; expected that of the counts, "
+                    f"{data.counts.shape}"
+                )
+
+
+def _layout(tree: PyTree) -> str:
+    """Structure, shapes and types of a pytree in one line."""
+
+    def of(leaf: Any) -> str:
+        return f"{'×'.join(map(str, jnp.shape(leaf))) or 'scalar'} {jnp.result_type(leaf)}"
+
+    return str(jax.tree.map(of, tree))
+
+
+def _base(distribution: Distribution) -> Distribution:
+    """The distribution inside ``to_event`` and ``expand``."""
+    while isinstance(distribution, Independent | ExpandedDistribution):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def _is_standard_normal(distribution: Distribution) -> bool:
+    base = _base(distribution)
+    if not isinstance(base, Normal):
+        return False
+    try:
+        return bool(np.all(np.asarray(base.loc) == 0) and np.all(np.asarray(base.scale) == 1))
+    except jax.errors.TracerArrayConversionError:  # a location or scale computed from data is not standard
+        return False

@@ -1,5 +1,0 @@
-"""Self-contained HTML reports of reconstruction files."""
-
-from fluorojax.report.page import write_report
-
-__all__ = ["write_report"]

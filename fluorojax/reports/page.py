@@ -1,0 +1,182 @@
+"""The report of a reconstruction file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.scene import Scene
+from fluorojax.io import (
+    InputError,
+    Provenance,
+    check_output,
+    dumps,
+    file_sha256,
+    list_reconstructions,
+    read_provenance,
+    read_reconstruction,
+    read_scene,
+    read_skipped,
+    write_text,
+)
+from fluorojax.metrics import SceneScore, score_scene
+from fluorojax.reports.document import document
+from fluorojax.reports.fragments import definitions, escape
+from fluorojax.reports.scene_section import SceneInputs, scene_section, score_table
+from fluorojax.runs.files import Outcome
+
+PAGE_BYTES = 4_000_000
+"""Most that the images of a page take, in bytes of HTML; the rest, text and scripts, takes a tenth of it as a rule."""
+# A scene takes an equal share of what is left, but never less: a few frames of 32×32 pixels.
+_SCENE_BYTES = 48_000
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """What a page tells of the run, and what it could not show."""
+
+    outcome: Outcome
+    notes: tuple[str, ...]
+    """One line for everything that was asked for and cannot be shown."""
+
+
+def write_report(
+    output: str | PathLike[str],
+    result: str | PathLike[str],
+    *,
+    truth: str | PathLike[str] | None = None,
+    source: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> WrittenReport:
+    """Write a self-contained interactive HTML page about the reconstruction file ``result``, atomically.
+
+    ``truth`` (a challenge file with ``x_true``) adds true images, scores and true parameters; ``source`` (the challenge
+    file that was reconstructed, by default the truth file) the measurement and the prior ranges. The page needs no
+    network. Its images take at most :data:`PAGE_BYTES`: large and long scenes are thinned out, and from some scene on
+    there are no images, all of which the page says; the text takes a few kB a scene. A scene that cannot be read and a
+    truth that is missing are noted, and the rest is shown.
+
+    Raises :class:`fluorojax.io.InputError` where no scene can be read or the files do not fit each other.
+    """
+    inputs = [path for path in (result, truth, source) if path is not None]
+    check_output(output, inputs=inputs, overwrite=overwrite)
+    source = truth if source is None else source
+    names = list_reconstructions(result)
+    skipped = read_skipped(result)
+    provenance = read_provenance(result)
+    left, illustrated = PAGE_BYTES, 0
+    sections: list[str] = []
+    shown: list[str] = []
+    scores: list[SceneScore] = []
+    diverged: list[str] = []
+    unconverged: list[str] = []
+    warnings: list[str] = []
+    notes: list[str] = []
+    for index, (name, reconstruction) in enumerate(_readable(result, names, skipped)):
+        scene = None if source is None else _read_like(source, reconstruction)
+        true = None if truth is None else scene if truth == source else _read_like(truth, reconstruction)
+        score = _score(reconstruction, true, result, truth, notes)
+        if score is not None:
+            scores.append(score)
+        if reconstruction.status is Status.DIVERGED:
+            diverged.append(name)
+            warnings.append(f"{name} diverged: its result must not be used and enters no mean.")
+        elif not np.isfinite(reconstruction.x_hat).all():
+            warnings.append(f"{name} holds values that are not finite and must not be used.")
+        if reconstruction.status is Status.NOT_CONVERGED:
+            unconverged.append(name)
+        share = min(max(left / (len(names) - index), _SCENE_BYTES), left)
+        section, size = scene_section(SceneInputs(reconstruction, scene, true, score), share)
+        # what is missing is missing from one place on, not here and there
+        left = left - size if size else 0
+        illustrated += size > 0
+        sections += section
+        shown.append(name)
+    if illustrated < len(shown):
+        warnings.append(f"Images are shown of the first {illustrated} of {len(shown)} scenes, to keep the page small.")
+    warnings += [*notes, *(f"{name} was skipped: {reason}" for name, reason in skipped.items())]
+    if source is not None and provenance.input_sha256 and file_sha256(source) != provenance.input_sha256:
+        warnings.append(f"{Path(source).name} is not the file that was reconstructed (its SHA-256 differs).")
+
+    title = f"fluorojax report: {Path(result).name}"
+    body = [f"<header><h1>{escape(title)}</h1>", _summary(shown), "</header>"]
+    body += [f'<p class="warn">{escape(line)}</p>' for line in warnings]
+    if len(scores) > 1:
+        body += ["<h2>All scenes</h2>", score_table(scores)]
+    body += [*sections, "<h2>Provenance</h2>", _provenance(provenance)]
+    write_text(output, document(title, body), inputs=inputs, overwrite=overwrite)
+    return WrittenReport(Outcome(tuple(diverged), skipped, tuple(unconverged)), tuple(notes))
+
+
+def _readable(
+    path: str | PathLike[str], names: list[str], skipped: dict[str, str]
+) -> Iterator[tuple[str, Reconstruction]]:
+    """The scenes that can be read; the others enter ``skipped``. Raises where there are none."""
+    first: InputError | None = None
+    found = False
+    for name in names:
+        try:
+            reconstruction = read_reconstruction(path, name)
+        except InputError as error:
+            first = first or error
+            skipped[name] = ": ".join(part for part in (error.field, error.problem) if part)
+            continue
+        found = True
+        yield name, reconstruction
+    if first is not None and not found:
+        raise first
+
+
+def _read_like(path: str | PathLike[str], result: Reconstruction) -> Scene:
+    """The scene of a challenge file that belongs to ``result``."""
+    scene = read_scene(path, result.name)
+    if scene.y.shape != result.x_hat.shape:
+        shapes = f"has shape {scene.y.shape}; expected {result.x_hat.shape}, like x_hat"
+        raise InputError(path, result.name, "y", shapes)
+    return scene
+
+
+def _score(
+    result: Reconstruction,
+    true: Scene | None,
+    file: str | PathLike[str],
+    truth: str | PathLike[str] | None,
+    notes: list[str],
+) -> SceneScore | None:
+    """The score where the truth is known; what keeps it from being known where it was asked for enters ``notes``."""
+    if true is None or truth is None:
+        return None
+    if true.x_true is None:
+        missing = "missing; expected the truth, without which there are no scores"
+        notes.append(str(InputError(Path(truth).name, result.name, "x_true", missing)))
+        return None
+    if result.status is not Status.DIVERGED and not np.isfinite(result.x_hat).all():
+        return None
+    try:
+        return score_scene(result, true, file=Path(file).name)
+    except InputError as error:
+        notes.append(str(error))
+        return None
+
+
+def _summary(names: list[str]) -> str:
+    links = " · ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in names)
+    return f'<nav class="soft">{len(names)} scene{"s" if len(names) > 1 else ""}: {links}</nav>'
+
+
+def _provenance(provenance: Provenance) -> str:
+    fields = {
+        "input": provenance.input_file,
+        "input SHA-256": provenance.input_sha256,
+        "model": provenance.model,
+        "model file SHA-256": ", ".join(f"{name} {digest}" for name, digest in provenance.model_files.items()),
+        "method": provenance.method,
+        "seed": provenance.seed if provenance.seed >= 0 else "",
+        "settings": dumps(provenance.settings) if provenance.settings else "",
+        "versions": ", ".join(f"{name} {version}" for name, version in provenance.versions.items()),
+    }
+    known = {name: value for name, value in fields.items() if value != ""}
+    return definitions(known) if known else '<p class="soft">The file says nothing about how it was made.</p>'

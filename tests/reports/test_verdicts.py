@@ -1,0 +1,164 @@
+"""Verdicts say in words what was found."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.spec import Spec
+from fluorojax.metrics import Coverage, SceneScore, whiteness
+from fluorojax.reports.verdicts import (
+    chain_verdict,
+    convergence_verdict,
+    coverage_verdict,
+    residual_verdict,
+    variance_verdict,
+)
+
+NAN = float("nan")
+
+
+def result(**changes):
+    images = {"x_hat": np.zeros((2, 4, 4), np.float32), "x_std": np.ones((2, 4, 4), np.float32)}
+    chain = {"spec": Spec(), "spec_std": Spec(1, 1, 1), "spec_interval": {}}
+    run = {"status": Status.CONVERGED, "seconds": 1.0}
+    return Reconstruction(name="sample_00", **{**images, **chain, **run, **changes})
+
+
+def score(overall, moving, static):
+    return SceneScore("s", 40.0, 0.9, 0.9, 0.9, (Coverage(0.9, overall, moving, static),), {}, "converged", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "part"),
+    [
+        ({}, "good", "met its tolerance."),
+        ({"diagnostics": {"iterations": 80}}, "good", "after 80 iterations."),
+        ({"diagnostics": {"verdict": "converged: R-hat at most 1.01"}}, "good", "Converged: R-hat at most 1.01."),
+        ({"seconds": NAN}, "unknown", "does not say"),
+        ({"status": Status.ITERATION_LIMIT}, "caution", "iteration limit"),
+        ({"status": Status.STALLED}, "caution", "single precision"),
+        ({"status": Status.NOT_CONVERGED}, "bad", "Not converged: the chains disagree"),
+        ({"status": Status.DIVERGED}, "bad", "must not be used."),
+    ],
+)
+def test_convergence(changes, level, part):
+    verdict = convergence_verdict(result(**changes))
+    assert verdict.level == level
+    assert part in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("shares", "level", "part"),
+    [
+        ((0.91, 0.90, 0.912), "good", "90 % intervals hold the truth in 91.0 % of the pixels (90.0 % of the moving"),
+        ((0.96, 0.93, 0.97), "caution", "wider than need be"),
+        ((0.90, 0.85, 0.91), "caution", "somewhat too narrow"),
+        ((0.90, 0.60, 0.97), "bad", "too narrow, the error is larger than stated"),
+        ((0.90, NAN, 0.90), "good", "(90.0 % of the static ones)"),
+        ((NAN, NAN, NAN), "unknown", "truth of this scene is not known"),
+    ],
+)
+def test_coverage(shares, level, part):
+    verdict = coverage_verdict(result(), score(*shares))
+    assert verdict.level == level
+    assert part in verdict.text
+
+
+def test_coverage_needs_standard_deviations_and_a_truth():
+    assert (
+        coverage_verdict(result(x_std=None), score(0.9, 0.9, 0.9)).text == "The file has no standard deviations of x."
+    )
+    assert coverage_verdict(result(), None).level == "unknown"
+
+
+def counts(kind):
+    """Poisson counts of a rate, and the rate a reconstruction might claim."""
+    rng = np.random.default_rng(0)
+    rate = np.full((8, 48, 48), 50.0)
+    y = rng.poisson(rate).astype(float)
+    i = np.arange(48)
+    wave = 0.15 * np.sin(i / 3)
+    return {
+        "truth": (y, rate),
+        "missed rows": (rng.poisson(rate * (1 + 0.25 * wave[:, None])), rate),
+        "missed device": (rng.poisson(rate * (1 + 4 * wave[:, None])), rate),
+        "read noise": (y + rng.normal(0, 2.5, y.shape), rate),
+        "followed noise": (y, np.maximum(0.2 * rate + 0.8 * y, 1.0)),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "part"),
+    [
+        ("truth", "good", "no structure was missed"),
+        ("missed rows", "caution", "The counts hold structure along time, rows and columns that"),
+        ("missed device", "bad", "hold structure"),
+        ("read noise", "caution", "scatter more than photon noise"),
+        ("followed noise", "caution", "follows much of the photon noise"),
+    ],
+)
+def test_residual(kind, level, part):
+    verdict = residual_verdict(whiteness(*counts(kind)))
+    assert verdict.level == level, verdict
+    assert part in verdict.text
+    if kind == "missed device":
+        (y, rate), along = counts(kind), re.search(r"columns (\+[\d.]+\d)", verdict.text)[1]
+        z = (y - rate) / np.sqrt(rate)
+        assert float(along) == pytest.approx(np.corrcoef(z[..., 1:].ravel(), z[..., :-1].ravel())[0, 1], abs=0.01)
+
+
+def test_without_a_measurement_the_residual_is_not_known():
+    assert residual_verdict(None).level == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("shares", "level", "part"),
+    [
+        ({"lag": 0.0002, "gain_drift": 0.05}, "good", "makes 5.0 % of the variance of x (lag below 0.1 %, gain_drift"),
+        ({"lag": 0.1, "gain_drift": 0.7}, "caution", "knowing the chain better would help"),
+    ],
+)
+def test_chain(shares, level, part):
+    verdict = chain_verdict(result(diagnostics={"variance_share_of_chain": shares}))
+    assert verdict.level == level
+    assert part in verdict.text
+
+
+@pytest.mark.parametrize("shares", [None, {"lag": None}, {"lag": NAN}, [0.1]])
+def test_the_share_of_the_chain_may_be_missing(shares):
+    assert chain_verdict(result(diagnostics={"variance_share_of_chain": shares})) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "measured", "std", "level", "part"),
+    [
+        (0.7, 0.66, 0.05, "good", "0.66 ± 0.05 times what the model states; x_std holds a factor of 0.70."),
+        (1.2, 1.24, 0.05, "good", "a factor of 1.20."),
+        (1.43, 1.48, 0.065, "caution", "noise or structure that it does not have"),
+        (1.39, 2.0, 0.25, "caution", "noise or structure that it does not have"),
+        (1.1, 1.6, 0.29, "good", "a factor of 1.10."),
+        (0.5, 0.33, 0.1, "good", "a factor of 0.50."),
+        (0.5, 0.1, 0.02, "caution", "wider than need be"),
+        (0.6, -0.02, 0.29, "good", "0.00 ± 0.29"),
+    ],
+)
+def test_the_size_of_the_residual_is_told(factor, measured, std, level, part):
+    facts = {"variance_factor": factor, "variance_factor_measured": measured, "variance_factor_std": std}
+    verdict = variance_verdict(result(diagnostics=facts))
+    assert verdict.level == level
+    assert part in verdict.text
+    assert variance_verdict(result(diagnostics=facts, status=Status.DIVERGED)) is None
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"variance_factor": 1.0, "variance_factor_measured": None, "variance_factor_std": None},
+        {"variance_factor": 1.0, "variance_factor_measured": -3.0, "variance_factor_std": 50.0},
+    ],
+)
+def test_a_factor_that_was_not_measured_is_not_told(facts):
+    assert variance_verdict(result(diagnostics=facts)) is None
