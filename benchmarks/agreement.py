@@ -21,13 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fluorojax.calibration.chain import calibrate
+from fluorojax.calibration.posterior import calibrate
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.data.spec import SPEC_NAMES
-from fluorojax.engines.energy import posterior
 from fluorojax.engines.linear_response import sample_variance
-from fluorojax.engines.map import find_mode, respond_to_chain
-from fluorojax.engines.marginal import chain_posterior, laplace_marginal
+from fluorojax.engines.map import find_mode, respond_to_spec
+from fluorojax.engines.marginal import as_spec_posterior, laplace_marginal
 from fluorojax.methods.batch import BATCH_METHODS
 from fluorojax.methods.nuts import sample_scene
 from fluorojax.models.loading import load_model
@@ -44,18 +43,18 @@ def to_floats(tree):
 
 def uncertainty_maps(scene, options):
     """Standard deviations of x by every method, NUTS's verdict, and seconds of each."""
-    model, chain = load_model("sequence"), calibrate(scene)
-    data, key = scene_data(scene, chain.spec), jax.random.key(0)
-    spec, std = to_floats(chain.spec), to_floats(chain.std.as_array())
+    model, posterior = load_model("sequence"), calibrate(scene)
+    data, key = scene_data(scene, posterior.spec), jax.random.key(0)
+    spec, std = to_floats(posterior.spec), to_floats(posterior.std.as_array())
     deviations, means, seconds = {}, {}, {}
     begin = time.perf_counter()
     for name in ("map", "mgvi"):
         method = BATCH_METHODS[name]
-        inputs = to_floats(method.inputs(chain, data.ranges, options))
+        inputs = to_floats(method.inputs(posterior, data.ranges, options))
         found = jax.device_get(jax.jit(method.solve, static_argnums=0)(model, data, inputs, key))
         # NUTS has no residuals' correction of the prior; as the model states it:
         noise = found.noise_variance / found.facts["variance_factor"]
-        deviations[name] = np.sqrt(noise + found.chain_variance.sum(0))
+        deviations[name] = np.sqrt(noise + found.spec_variance.sum(0))
         means[name] = np.asarray(found.x)
         seconds[name] = time.perf_counter() - begin
         begin = time.perf_counter()
@@ -63,28 +62,28 @@ def uncertainty_maps(scene, options):
     def linear(data, spec, std):
         mode = find_mode(model, data, spec, key)
         noise = sample_variance(posterior(model, mode.data, mode.fixed), mode.latents, mode.scale, key, 256)
-        return noise + jnp.sum(respond_to_chain(model, mode, spec, std).x ** 2, axis=0)
+        return noise + jnp.sum(respond_to_spec(model, mode, spec, std).x ** 2, axis=0)
 
     deviations["linear response"] = np.sqrt(jax.device_get(jax.jit(linear)(data, spec, std)))
     means["linear response"] = means["map"]
-    result, _ = sample_scene(model, data, chain, options)
+    result, _ = sample_scene(model, data, posterior, options)
     seconds["nuts"] = time.perf_counter() - begin
     deviations["nuts"], means["nuts"] = np.sqrt(result.x_variance), result.x_mean
     return deviations, means, result
 
 
-def joint_chain(scene, options):
+def joint_spec(scene, options):
     """Spec means and standard deviations under the model alone, by NUTS and by the Laplace marginal."""
-    model, chain = load_model("sequence"), calibrate(scene)
-    data = scene_data(scene, chain.spec)
-    result, _ = sample_scene(model, data, chain, options)
+    model, posterior = load_model("sequence"), calibrate(scene)
+    data = scene_data(scene, posterior.spec)
+    result, _ = sample_scene(model, data, posterior, options)
 
     def laplace(data, spec):
         mode = find_mode(model, data, spec, jax.random.key(0))
         return laplace_marginal(model, mode.data, jax.random.key(1))
 
-    marginal = jax.jit(laplace)(data, to_floats(chain.spec))
-    approximate = chain_posterior(jax.device_get(marginal), scene.ranges)
+    marginal = jax.jit(laplace)(data, to_floats(posterior.spec))
+    approximate = as_spec_posterior(jax.device_get(marginal), scene.ranges)
     draws = result.spec_draws.reshape(-1, 3)
     rows = []
     for i, name in enumerate(SPEC_NAMES):
@@ -142,8 +141,8 @@ def main():
         for i in range(arguments.joint_scenes):
             kind = SimulationOptions(frames=5, size=arguments.joint_size, photons=photons, motion="slow")
             scene = simulate_scene(arguments.seed + 50 + i, kind)
-            options = ReconstructOptions(method="nuts", chain="joint", **(settings | {"draws": 2 * arguments.draws}))
-            rows, result = joint_chain(scene, options)
+            options = ReconstructOptions(method="nuts", spec="joint", **(settings | {"draws": 2 * arguments.draws}))
+            rows, result = joint_spec(scene, options)
             state = "converged" if result.converged else "not converged"
             for name, mean, std, approximate, width in rows:
                 print(

@@ -12,7 +12,7 @@ import numpy as np
 
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS
-from fluorojax.metrics.calibration import LEVELS
+from fluorojax.metrics.interval_coverage import LEVELS
 from fluorojax.simulation import SimulationOptions
 from fluorojax.validation import CaseResult, misspecified_cases, run_case
 

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fluorojax.calibration.chain import ChainPosterior, calibrate
+from fluorojax.calibration.posterior import SpecPosterior, calibrate
 from fluorojax.cli.tables import print_table
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS
@@ -22,7 +22,7 @@ from fluorojax.runs.progress import make_progress
 COLUMNS = ("scene", "parameter", "median", "sd", "90 % interval", "removed", "truth")
 
 
-def rows(scene: Scene, posterior: ChainPosterior) -> list[list[str]]:
+def rows(scene: Scene, posterior: SpecPosterior) -> list[list[str]]:
     """Table rows of one scene, one a parameter."""
     median, std, interval = posterior.spec.as_dict(), posterior.std.as_dict(), posterior.interval
     truth = {} if scene.true_spec is None else scene.true_spec.as_dict()
@@ -40,13 +40,13 @@ def rows(scene: Scene, posterior: ChainPosterior) -> list[list[str]]:
     ]
 
 
-def summary(posterior: ChainPosterior) -> str:
+def summary(posterior: SpecPosterior) -> str:
     """Median and standard deviation of every parameter in a line."""
     median, std = posterior.spec.as_dict(), posterior.std.as_dict()
     return ", ".join(f"{name} {median[name]:+.2g} ± {std[name]:.2g} {SPEC_UNITS[name]}" for name in SPEC_NAMES)
 
 
-def plot(path: Path, found: list[tuple[Scene, ChainPosterior]], *, overwrite: bool) -> None:
+def plot(path: Path, found: list[tuple[Scene, SpecPosterior]], *, overwrite: bool) -> None:
     """One row a scene, one column a parameter: posterior, flat prior and, where known, the truth."""
     from matplotlib.figure import Figure
 

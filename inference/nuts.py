@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """NUTS on the scenes of a challenge file from Python: draws for ArviZ beside the reconstruction.
 
-    python inference/nuts.py IN.h5 -o OUT.h5 [--chain calibrated|joint] [--chains 4] [--warmup 150] [--draws 200]
+    python inference/nuts.py IN.h5 -o OUT.h5 [--spec calibrated|joint] [--chains 4] [--warmup 150] [--draws 200]
                              [--netcdf FOLDER] [--model sequence|PATH.py] [--seed 0] [--allow-unconverged] [--overwrite]
 
 ``calibrated`` draws the spec parameters from their calibration and lets the image follow; ``joint`` samples them with
@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="NUTS on the scenes of a challenge file.")
     parser.add_argument("source", metavar="IN.h5", type=Path, help="challenge file")
     parser.add_argument("-o", "--output", metavar="OUT.h5", type=Path, required=True, help="file to write")
-    parser.add_argument("--chain", default="calibrated", help="calibrated, joint, nominal or true")
+    parser.add_argument("--spec", default="calibrated", help="calibrated, joint, nominal or true")
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--warmup", type=int, default=150, help="iterations of each chain before its draws")
     parser.add_argument("--draws", type=int, default=200, help="draws of each chain")
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     arguments = parser.parse_args()
 
-    settings = ("model", "seed", "chain", "chains", "warmup", "draws")
+    settings = ("model", "seed", "spec", "chains", "warmup", "draws")
     try:
         options = ReconstructOptions(method="nuts", **{name: getattr(arguments, name) for name in settings})
         if arguments.netcdf is not None:

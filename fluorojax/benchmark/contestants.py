@@ -13,11 +13,11 @@ from fluorojax.data.spec import Spec
 CALIBRATION = "calibration"
 """Name of the rows that hold the calibrated chain of a scene, which the classical methods share."""
 _SLOW = ("mgvi", "nuts")
-CHAIN_CODE = ("calibration", "physics", "acquisition", "spec")
+SPEC_CODE = ("calibration", "physics", "data/acquisition", "data/spec")
 """Modules that a calibrated chain depends on."""
-OURS_CODE = (*CHAIN_CODE, "engines", "priors", "methods", "nuts_method", "protocol", "reconstruct", "models")
+OURS_CODE = (*SPEC_CODE, "engines", "priors", "methods", "models", "shipped_models", "runs/batches")
 """Modules that a result of an engine depends on."""
-_SHARED_CODE = ("classical/estimate", "classical/rates", "classical/anscombe", "physics", "acquisition", "spec")
+_SHARED_CODE = ("classical/estimate", "classical/rates", "classical/anscombe", *SPEC_CODE[1:])
 _UNKNOWN = Spec(float("nan"), float("nan"), float("nan"))
 
 
@@ -74,8 +74,8 @@ class Contestant:
         if self.ours:
             from fluorojax.runs.batches import reconstruct_scenes
 
-            chain = "calibrated" if scenario == "III" else "nominal"
-            options = ReconstructOptions(method=self.name, seed=seed, chain=chain)
+            spec = "calibrated" if scenario == "III" else "nominal"
+            options = ReconstructOptions(method=self.name, seed=seed, spec=spec)
             return next(iter(reconstruct_scenes([scene], options)))
         spec = calibrated if scenario == "III" else None
         estimate = CLASSICAL[self.name].method(scene.y, scene.acquisition, spec)

@@ -24,16 +24,16 @@ def row_key(facts: dict[str, Any]) -> str:
 
 
 def code_digest(names: tuple[str, ...]) -> str:
-    """Hash of the code of modules and subpackages of fluorojax (and of ``models``): which code made a row.
+    """Hash of the code of modules and subpackages of fluorojax: which code made a row.
 
-    Comments, docstrings and layout do not count.
+    ``shipped_models`` stands for the shipped model files. Comments, docstrings and layout do not count.
     """
     from fluorojax.models.loading import model_path
 
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for name in names:
-        folder = model_path("sequence").parent if name == "models" else root / name
+        folder = model_path("sequence").parent if name == "shipped_models" else root / name
         files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
         for file in files:
             digest.update(f"{file.name}\0{_code(file.read_text(encoding='utf-8'))}\0".encode())

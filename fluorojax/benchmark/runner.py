@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fluorojax.benchmark.contestants import CALIBRATION, CHAIN_CODE, CONTESTANTS, Contestant
+from fluorojax.benchmark.contestants import CALIBRATION, CONTESTANTS, SPEC_CODE, Contestant
 from fluorojax.benchmark.matrix import Matrix
 from fluorojax.benchmark.rows import RowStore, code_digest, row_key
 from fluorojax.benchmark.sources import SimulatedSource, Source, with_matched
@@ -79,10 +79,10 @@ class Benchmark:
             for scenario in ("III",) if calibration else self.matrix.scenarios:
                 for source in sources:
                     scene = with_matched(source, scenario == "I")
-                    code = [digest(CHAIN_CODE if calibration else contestant.code)]
+                    code = [digest(SPEC_CODE if calibration else contestant.code)]
                     code += [digest(("simulation",))] if isinstance(source, SimulatedSource) else []
                     code += [] if calibration else [digest(_SCORING)]
-                    code += [digest(CHAIN_CODE)] if scenario == "III" else []
+                    code += [digest(SPEC_CODE)] if scenario == "III" else []
                     made_with = {"parameters": parameters, "versions": versions, "code": code}
                     names = {"method": contestant.name, "scenario": scenario, "source": scene.identity()}
                     key = row_key({**names, **made_with})
@@ -101,10 +101,10 @@ class Benchmark:
         for source in dict.fromkeys(task.source for task in missing):
             progress.update(done, f"scene {source.cell}, {source.scene}")
             source.load(self.cache)
-        chains = {task.source: task.key for task in tasks if task.method == CALIBRATION}
+        calibrations = {task.source: task.key for task in tasks if task.method == CALIBRATION}
         for method in dict.fromkeys(task.method for task in missing):
             mine = [task for task in missing if task.method == method]
-            for task, facts in self._rows(method, mine, store, chains):
+            for task, facts in self._rows(method, mine, store, calibrations):
                 store.add(task.row(facts))
                 done += 1
                 place = f"{method}, {task.scenario}, {task.source.cell}, {task.source.scene}"
@@ -112,7 +112,7 @@ class Benchmark:
         return tasks
 
     def _rows(
-        self, method: str, tasks: list[Task], store: RowStore, chains: dict[Source, str]
+        self, method: str, tasks: list[Task], store: RowStore, calibrations: dict[Source, str]
     ) -> Iterator[tuple[Task, dict[str, Any]]]:
         """Rows of one method; tasks that cannot start are rows, too."""
         contestant = CONTESTANTS.get(method)
@@ -121,9 +121,9 @@ class Benchmark:
         for task in tasks:
             spec, why = None, reason
             if contestant is not None and not contestant.ours and task.scenario == "III" and why is None:
-                chain = store.rows[chains[task.source]]
-                spec = chain.get("spec")
-                why = None if spec is not None else f"calibration failed: {chain.get('reason')}"
+                calibration = store.rows[calibrations[task.source]]
+                spec = calibration.get("spec")
+                why = None if spec is not None else f"calibration failed: {calibration.get('reason')}"
             if why is None:
                 ready.append((task, spec))
             else:

@@ -20,7 +20,7 @@ QUALITY = (
     "coverage_moving",
     "coverage_static",
 )
-CHAIN_ERRORS = ("motion_blur_error", "lag_error", "gain_drift_error")
+SPEC_ERRORS = ("motion_blur_error", "lag_error", "gain_drift_error")
 
 
 def summarise(tasks: Iterable[Task], rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -36,16 +36,16 @@ def summarise(tasks: Iterable[Task], rows: dict[str, dict[str, Any]]) -> list[di
 
 def _cell(name: str, methods: dict[str, list[Task]], rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     known = {method: [rows[task.key] for task in tasks if task.key in rows] for method, tasks in methods.items()}
-    chains = known.get(CALIBRATION, [])
+    calibrations = known.get(CALIBRATION, [])
     shapes = sorted({tuple(row["shape"]) for members in known.values() for row in members if "shape" in row})
     return {
         "cell": name,
         "shapes": [list(shape) for shape in shapes],
         "calibration": {
-            "seconds": mean(row.get("seconds") for row in chains),
-            "cpu_seconds": mean(row.get("cpu_seconds") for row in chains),
-            "first_seconds": mean(row.get("first_seconds") for row in chains),
-            "failures": failures(chains),
+            "seconds": mean(row.get("seconds") for row in calibrations),
+            "cpu_seconds": mean(row.get("cpu_seconds") for row in calibrations),
+            "first_seconds": mean(row.get("first_seconds") for row in calibrations),
+            "failures": failures(calibrations),
         },
         "methods": [_method(method, rows) for method, rows in known.items() if method != CALIBRATION],
     }
@@ -75,7 +75,7 @@ def _method(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _scenario(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     scores = [row["scores"] for row in rows if row["status"] == "ok"]
     values: dict[str, Any] = {name: mean(score.get(name) for score in scores) for name in QUALITY}
-    for name in CHAIN_ERRORS:
+    for name in SPEC_ERRORS:
         values[f"abs_{name}"] = mean(abs(s[name]) for s in scores if s.get(name) is not None)
     return {"scenes": len(scores), "of": len(rows), **values}
 

@@ -71,7 +71,7 @@ class ScoredRuns:
 
         def call() -> Any:
             if self._calibration:
-                from fluorojax.calibration.chain import calibrate
+                from fluorojax.calibration.posterior import calibrate
 
                 return calibrate(scene)
             return self._contestant.run(scene, task["scenario"], spec, self._seed)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.calibration.chain import ChainPosterior
+from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 
 # An eigenvector's entry below this is not named, and above it makes two parameters trade against each other.
@@ -75,10 +75,10 @@ class FisherInformation:
 
 
 def fisher_information(
-    information: Float[np.ndarray, "3 3"], chain: ChainPosterior, ranges: SpecRanges
+    information: Float[np.ndarray, "3 3"], posterior: SpecPosterior, ranges: SpecRanges
 ) -> FisherInformation | None:
     """From the ``information`` per posterior standard deviation of each parameter; None where one is taken as known."""
-    std = np.array([chain.marginals[name].std for name in SPEC_NAMES])
+    std = np.array([posterior.marginals[name].std for name in SPEC_NAMES])
     if np.any(std == 0):
         return None
     prior = (np.asarray(ranges.high, np.float64) - np.asarray(ranges.low, np.float64)) / np.sqrt(12.0)
@@ -93,11 +93,11 @@ def fisher_information(
 
 
 def describe(
-    chain: ChainPosterior,
+    posterior: SpecPosterior,
     information: Float[np.ndarray, "3 3"] | None,
     ranges: SpecRanges,
     *,
-    joint: ChainPosterior | None = None,
+    joint: SpecPosterior | None = None,
 ) -> dict[str, Any]:
     """The part of a result's diagnostics about the chain: sentences, contraction and Fisher information.
 
@@ -105,18 +105,18 @@ def describe(
     the scene, ``joint`` is their posterior: sentences and contraction are then its own, and say where the calibration
     in ``chain`` does not agree.
     """
-    stated = chain if joint is None else joint
+    stated = posterior if joint is None else joint
     facts: dict[str, Any] = {
-        "identifiability": chain.sentences() if joint is None else _joint_sentences(joint, chain),
+        "identifiability": posterior.sentences() if joint is None else _joint_sentences(joint, posterior),
         "contraction": {name: marginal.contraction for name, marginal in stated.marginals.items()},
     }
-    fisher = None if information is None else fisher_information(information, chain, ranges)
+    fisher = None if information is None else fisher_information(information, posterior, ranges)
     if fisher is not None:
         facts["fisher_information"] = fisher.as_dict()
     return facts
 
 
-def _joint_sentences(joint: ChainPosterior, calibrated: ChainPosterior) -> dict[str, str]:
+def _joint_sentences(joint: SpecPosterior, calibrated: SpecPosterior) -> dict[str, str]:
     """What model and data say of each parameter, and where the calibration, which trusts the prior less, disagrees."""
     sentences = joint.sentences()
     for name, mine in joint.marginals.items():

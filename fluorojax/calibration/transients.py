@@ -121,9 +121,9 @@ def transient_log_likelihood(
 
 
 def _inverse_lag(nodes: np.ndarray, acquisition: Acquisition, frames: int) -> Float[np.ndarray, "k T T"]:
-    protocol, chain = acquisition.as_dict(), ChargeReleaseLag()
+    protocol, release = acquisition.as_dict(), ChargeReleaseLag()
     times = protocol["frame_time_ms"], protocol["readout_delay_ms"]
-    matrices = [np.asarray(chain.matrix(protocol["lag_ms"] + node, *times, frames), np.float64) for node in nodes]
+    matrices = [np.asarray(release.matrix(protocol["lag_ms"] + node, *times, frames), np.float64) for node in nodes]
     return np.linalg.inv(np.array(matrices))
 
 

@@ -1,9 +1,9 @@
 """What a user would run instead: classical filters and denoisers behind one interface, ``(y, acquisition) → x_hat``.
 
 The streaming filters are written here in JAX; the others call scikit-image, OpenCV, bm3d or bm4d, none of which
-fluorojax depends on (``pip install 'fluorojax[peers]'`` brings the first two). Every method takes the chain to assume
-as an optional third argument: the nominal one, or the calibrated one of :func:`fluorojax.calibration.chain.calibrate`
-("+ calibration").
+fluorojax depends on (``pip install 'fluorojax[peers]'`` brings the first two). Every method takes the spec to assume
+as an optional third argument: the nominal one, or the calibrated one of
+:func:`fluorojax.calibration.posterior.calibrate` ("+ calibration").
 """
 
 from fluorojax.classical.anscombe import Stabilised, anscombe, inverse_anscombe

@@ -11,7 +11,7 @@ import typer
 from fluorojax.data.choices import MAX_SEED, METHODS
 
 
-class Chain(StrEnum):
+class SpecSource(StrEnum):
     """Which specification the reconstruction uses."""
 
     CALIBRATED = "calibrated"

@@ -9,13 +9,13 @@ import typer
 
 from fluorojax.cli.options import (
     BatchOption,
-    Chain,
     InputArgument,
     MethodOption,
     ModelOption,
     OverwriteOption,
     QuietOption,
     SeedOption,
+    SpecSource,
     VerboseOption,
     make_notify,
 )
@@ -41,10 +41,10 @@ def reconstruct(
         bool, typer.Option("--allow-unconverged", help="Exit code 0 although chains have not mixed (nuts).")
     ] = False,
     seed: SeedOption = 0,
-    chain: Annotated[
-        Chain,
+    spec: Annotated[
+        SpecSource,
         typer.Option(help="Spec parameters: calibrated, inferred with the scene (mgvi, nuts), zero, or from the file."),
-    ] = Chain.CALIBRATED,
+    ] = SpecSource.CALIBRATED,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Skip bad scenes instead of stopping.")] = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
@@ -67,7 +67,7 @@ def reconstruct(
         method=method,
         batch=batch,
         seed=seed,
-        chain=chain.value,
+        spec=spec.value,
         samples=samples,
         chains=chains,
         warmup=warmup,

@@ -3,7 +3,7 @@
 METHODS = ("map", "mgvi", "nuts")
 """Inference methods of :func:`fluorojax.runs.batches.reconstruct_scenes`."""
 
-CHAINS = ("calibrated", "joint", "nominal", "true")
+SPEC_SOURCES = ("calibrated", "joint", "nominal", "true")
 """Where the spec parameters come from: their calibration, the model together with the scene, zero, or the file."""
 
 MAX_SEED = 2**63 - 1

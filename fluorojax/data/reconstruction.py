@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.data.choices import CHAINS as CHAINS
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.data.choices import METHODS as METHODS
+from fluorojax.data.choices import SPEC_SOURCES as SPEC_SOURCES
 from fluorojax.data.spec import Spec
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -88,7 +88,7 @@ class ReconstructOptions:
     """Iterations of each chain before its draws (nuts)."""
     draws: int = 200
     """Draws of each chain (nuts)."""
-    chain: str = "calibrated"
+    spec: str = "calibrated"
     """``calibrated`` (spec parameters inferred from reduced models), ``joint`` (inferred together with scene and
     prior under the model alone; mgvi, nuts), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
 

@@ -226,7 +226,7 @@ def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, 
     return jnp.mean(jax.lax.map(square, jax.random.split(key, samples)), axis=0)
 
 
-class ChainResponse(NamedTuple):
+class SpecResponse(NamedTuple):
     """What changes of the chain do to the mode, and what of them the data can see."""
 
     x: Float[Array, "params *shape"]
@@ -235,9 +235,9 @@ class ChainResponse(NamedTuple):
     """Fisher information about the changes with the scene integrated out (the Schur complement of the metric)."""
 
 
-def chain_response(
+def spec_response(
     target: Posterior, at: Latents, scale: Latents, rate_change: Float[Array, "params *shape"]
-) -> ChainResponse:
+) -> SpecResponse:
     """Response of the scene when the chain changes the rate by ``rate_change`` at fixed latents.
 
     ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the chain did to the rate, as far as their prior lets them.
@@ -254,4 +254,4 @@ def chain_response(
 
     moves, x, remains = jax.lax.map(respond, rate_change)
     rows = [leaf.reshape(leaf.shape[0], -1) for leaf in (remains, *jax.tree.leaves(moves))]
-    return ChainResponse(x, sum((row @ row.T for row in rows), jnp.zeros((rate_change.shape[0],) * 2, x.dtype)))
+    return SpecResponse(x, sum((row @ row.T for row in rows), jnp.zeros((rate_change.shape[0],) * 2, x.dtype)))

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from fluorojax.data.spec import Spec
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
 from fluorojax.engines.lbfgs import Minimum, minimise
-from fluorojax.engines.linear_response import ChainResponse, chain_response, sample_variance
+from fluorojax.engines.linear_response import SpecResponse, sample_variance, spec_response
 from fluorojax.engines.variance_factor import VarianceFactor, variance_factor
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 
@@ -48,9 +48,9 @@ class MapResult(eqx.Module):
     """Posterior variance of x at fixed chain, photon noise and prior, times ``factor.applied``."""
     factor: VarianceFactor
     """How the residuals judge the variance that the model states."""
-    chain_response: Float[Array, "3 *shape"]
+    spec_response: Float[Array, "3 *shape"]
     """Change of x per posterior standard deviation of each spec parameter, in the order of ``SPEC_NAMES``."""
-    chain_information: Float[Array, "3 3"]
+    spec_information: Float[Array, "3 3"]
     """Fisher information about the spec parameters with the scene integrated out, per posterior standard deviation."""
     minimum: Minimum
 
@@ -85,7 +85,7 @@ def solve_map(
     mode = find_mode(model, data, spec, key, max_iterations=max_iterations, tolerance=tolerance)
     data, latents, fixed = mode.data, mode.latents, mode.fixed
     target = posterior(model, data, fixed)
-    response = respond_to_chain(model, mode, spec, spec_std)
+    response = respond_to_spec(model, mode, spec, spec_std)
     if model.pixel_variance is not None:
         noise = model.pixel_variance(data, model.sites(data, {**fixed, **latents}))
     else:
@@ -94,7 +94,7 @@ def solve_map(
     return MapResult(target.x(latents), factor.applied * noise, factor, response.x, response.information, mode.minimum)
 
 
-def respond_to_chain(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "3"]) -> ChainResponse:
+def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "3"]) -> SpecResponse:
     """Response of the mode to one posterior standard deviation of each spec parameter. Pure and traceable."""
     data, latents, fixed = mode.data, mode.latents, mode.fixed
 
@@ -109,7 +109,7 @@ def respond_to_chain(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[
     up = jnp.clip(centre + steps, low, high)
     down = jnp.clip(centre - steps, low, high)
     change = 0.5 * (jax.lax.map(rate_of_spec, up) - jax.lax.map(rate_of_spec, down))
-    return chain_response(posterior(model, data, fixed), latents, mode.scale, change)
+    return spec_response(posterior(model, data, fixed), latents, mode.scale, change)
 
 
 def find_mode(

@@ -19,7 +19,7 @@ import scipy.stats
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from fluorojax.calibration.chain import ChainPosterior, Marginal
+from fluorojax.calibration.posterior import Marginal, SpecPosterior
 from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
 from fluorojax.engines.linear_response import Metric, conditional_mode, metric, sample_residuals
@@ -179,7 +179,7 @@ class LaplaceMarginal(eqx.Module):
         return self.root @ jnp.swapaxes(self.root, -1, -2)
 
 
-def chain_posterior(marginal: LaplaceMarginal, ranges: SpecRanges, points: int = 201) -> ChainPosterior:
+def as_spec_posterior(marginal: LaplaceMarginal, ranges: SpecRanges, points: int = 201) -> SpecPosterior:
     """The marginals of the spec parameters as densities over their ranges. On the host, for one scene.
 
     The posterior is Gaussian in the standard-normal base; its density over the range is that of ``Φ(base)``.
@@ -199,7 +199,7 @@ def chain_posterior(marginal: LaplaceMarginal, ranges: SpecRanges, points: int =
         middles = low + (high - low) * 0.5 * (edges[1:] + edges[:-1])
         grid = np.concatenate([[low], middles, [high]])
         marginals[name] = Marginal.from_log(grid, np.concatenate([density[:1], density, density[-1:]]))
-    return ChainPosterior(marginals)
+    return SpecPosterior(marginals)
 
 
 def laplace_marginal(

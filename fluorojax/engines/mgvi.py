@@ -21,7 +21,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from numpyro.infer.hmc import HMCState, hmc
 
-from fluorojax.calibration.chain import ChainPosterior
+from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
 from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
 from fluorojax.engines.linear_response import (
@@ -68,7 +68,7 @@ class OuterDraws(eqx.Module):
     """Correlation of each spec parameter (row) with each coordinate (column)."""
 
 
-def chain_draws(chain: ChainPosterior, ranges: SpecRanges, samples: int, seed: int) -> OuterDraws:
+def outer_draws(posterior: SpecPosterior, ranges: SpecRanges, samples: int, seed: int) -> OuterDraws:
     """Draws of the spec parameters from independent marginals; other latents stay with MGVI.
 
     Stratified in each parameter; the mirror image of a quantile u is 1 − u. On the host, for one scene.
@@ -78,7 +78,7 @@ def chain_draws(chain: ChainPosterior, ranges: SpecRanges, samples: int, seed: i
     # Strata of [0, 1/2]; the mirror fills the other half, and a coin says which half belongs to which member.
     lower = (strata + rng.random(strata.shape)) / (2 * samples)
     first = np.where(rng.random(strata.shape) < 0.5, lower, 1 - lower)
-    marginals = [chain.marginals[name] for name in SPEC_NAMES]
+    marginals = [posterior.marginals[name] for name in SPEC_NAMES]
     values = np.array(
         [[[m.quantile(u[i]) for i, m in enumerate(marginals)] for u in side] for side in (first, 1 - first)]
     )
@@ -144,7 +144,7 @@ class MgviResult(eqx.Module):
     """Posterior mean of the normalised attenuation."""
     noise_variance: Float[Array, "*shape"]
     """Variance of x at fixed chain: photon noise, prior, hyperparameters."""
-    chain_variance: Float[Array, "3 *shape"]
+    spec_variance: Float[Array, "3 *shape"]
     """Variance of x from each spec parameter; correlated ones share by the symmetric root of their covariance."""
     correlation: Float[Array, "3 *shape"]
     """Correlation of each spec parameter with x."""
@@ -380,12 +380,12 @@ def _summary(
     x_residuals = paired(end.x - x)
     noise = x_residuals - jnp.tensordot(outer.scores, response, axes=1)
     noise_variance = jnp.mean(noise**2, axis=(0, 1))
-    chain_variance = response**2
-    total = noise_variance + jnp.sum(chain_variance, axis=0)
+    spec_variance = response**2
+    total = noise_variance + jnp.sum(spec_variance, axis=0)
     return MgviResult(
         x=x,
         noise_variance=noise_variance,
-        chain_variance=chain_variance,
+        spec_variance=spec_variance,
         correlation=jnp.tensordot(outer.loading, response, axes=1) / jnp.sqrt(total),
         mean=end.mean,
         residuals=jax.tree.map(paired, end.draws.residual),

@@ -58,17 +58,17 @@ class _Problem(eqx.Module):
     coordinates: Coordinates
     grid: Grid
     watch: Watch
-    chain: Float[Array, "points 3"] | None
-    """Quantiles of the chain's latents at :func:`chain_levels`, where they come from elsewhere."""
+    spec_quantiles: Float[Array, "points 3"] | None
+    """Quantiles of the latents of the spec parameters at :func:`spec_levels`, where they come from elsewhere."""
 
 
-def chain_levels(points: int) -> Float[np.ndarray, "points"]:
-    """Probabilities at which the quantiles of a given chain are tabulated: Φ(s), scores s even from −4.5 to 4.5."""
+def spec_levels(points: int) -> Float[np.ndarray, "points"]:
+    """Probabilities at which the quantiles of a spec posterior are tabulated: Φ(s), scores s even from −4.5 to 4.5."""
     return norm.cdf(np.linspace(-_LAST_SCORE, _LAST_SCORE, points))
 
 
 def draw_from_quantiles(quantiles: Float[Array, "points n"], key: Key[Array, ""]) -> Float[Array, "n"]:
-    """An independent draw from each column of quantiles at :func:`chain_levels`, by inverse transform.
+    """An independent draw from each column of quantiles at :func:`spec_levels`, by inverse transform.
 
     Linear in the normal score and not in the probability, which would spread the tails of a narrow posterior over the
     whole range.
@@ -96,7 +96,7 @@ def sample_nuts(
     key: Key[Array, ""],
     options: NutsOptions | None = None,
     *,
-    chain: Float[np.ndarray, "points 3"] | None = None,
+    spec_quantiles: Float[np.ndarray, "points 3"] | None = None,
     watch: Mapping[str, tuple[int, ...] | np.ndarray] | None = None,
     state_file: str | os.PathLike[str] | None = None,
     on_foreign_state: Callable[[Path, str], None] | None = None,
@@ -105,11 +105,11 @@ def sample_nuts(
     """Draw from the posterior of one scene.
 
     **Arguments:** ``data`` with the ``aux`` of the model's hooks filled in, which stays fixed; ``start`` the latents to
-    lay out the coordinates around, such as those of a MAP solve (missing ones stand at zero); ``chain`` quantiles of
-    the latents of the spec parameters (site ``spec_base``) at the probabilities :func:`chain_levels`, to draw them from
-    instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch`` names pixels
-    (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by default
-    a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the run
+    lay out the coordinates around, such as those of a MAP solve (missing ones stand at zero); ``spec_quantiles``
+    quantiles of the latents of the spec parameters (site ``spec_base``) at the probabilities :func:`spec_levels`,
+    to draw them from instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch``
+    names pixels (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by
+    default a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the run
     continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; a file there that is
     no state, or that of another run, is deleted once ``on_foreign_state`` was called with its path and what it is, and
     refused where that is None; ``progress`` is called with the fraction done and a note, before the first block too.
@@ -122,12 +122,12 @@ def sample_nuts(
     shapes = model.latent_shapes(data)
     start = complete_start(start, shapes)
     watched = Watch.of(watch, data.counts.shape)
-    sites = shared_sites(model, shapes) if chain is None else (SPEC_SITE,)
+    sites = shared_sites(model, shapes) if spec_quantiles is None else (SPEC_SITE,)
     _check_memory(options, data.counts.shape, {name: leaf.size for name, leaf in start.items()}, sites)
 
-    given = None if chain is None else _checked_chain(chain)
+    given = None if spec_quantiles is None else _checked_spec(spec_quantiles)
     sampler = _sampler(model, options)
-    marks = fingerprint(model, data, {name: getattr(options, name) for name in _DECISIVE}, watched, key, chain)
+    marks = fingerprint(model, data, {name: getattr(options, name) for name in _DECISIVE}, watched, key, spec_quantiles)
 
     def problem_of(coordinates: Coordinates, aux: PyTree, grid: Grid) -> _Problem:
         with_aux = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
@@ -138,7 +138,7 @@ def sample_nuts(
         chains = sampler.begin(problem_of(coordinates, aux, grid), jax.random.split(key, options.chains))
         return {"coordinates": coordinates, "aux": aux, "grid": grid, "chains": chains, "records": {}}
 
-    first_key, second_key, settle_key, chain_key = jax.random.split(key, 4)
+    first_key, second_key, settle_key, spec_key = jax.random.split(key, 4)
     settle, warm = options.settle, options.settle + options.warmup
     total = warm + options.draws
     half = options.warmup + options.draws // 2
@@ -179,7 +179,7 @@ def sample_nuts(
             mean = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), chains.mean)
             middle = state["coordinates"].latents(mean, None if given is None else state["coordinates"].centre)
             coordinates = _coordinates(model, problem.data, middle, second_key, given is not None)
-            state |= begin(coordinates, state["aux"], chain_key) | {"records": state["records"]}
+            state |= begin(coordinates, state["aux"], spec_key) | {"records": state["records"]}
         elif done == warm:
             state["grid"] = jax.jit(lambda pilot: Grid.around(pool(pilot)))(chains.stream.pilot)
             state["chains"] = _share_step_size(chains)
@@ -187,7 +187,7 @@ def sample_nuts(
             save_state(state_file, state, marks, done)
         if progress is not None:
             progress(done / total, _note(done, options, state["records"], watched.names, data.counts.size))
-    hyperparameters = {} if chain is not None else {name: shapes[name] for name in model.hyperparameters}
+    hyperparameters = {} if spec_quantiles is not None else {name: shapes[name] for name in model.hyperparameters}
     stream, grid = state["chains"].stream, state["grid"]
     return summarise(model.name, hyperparameters, watched.names, state["records"], stream, grid, options)
 
@@ -223,11 +223,11 @@ class _Sampler:
         )
 
     def _begin(self, problem: _Problem, key: Key[Array, ""]) -> _Chain:
-        position_key, hmc_key, chain_key = jax.random.split(key, 3)
+        position_key, hmc_key, spec_key = jax.random.split(key, 3)
         position = problem.coordinates.draw(position_key)
         shared = None
-        if problem.chain is not None:
-            position, shared = {"fields": position["fields"]}, draw_from_quantiles(problem.chain, chain_key)
+        if problem.spec_quantiles is not None:
+            position, shared = {"fields": position["fields"]}, draw_from_quantiles(problem.spec_quantiles, spec_key)
         size = sum(leaf.size for leaf in position.values())
         state = self._start(
             position,
@@ -279,9 +279,9 @@ class _Sampler:
 
     def _refresh(self, problem: _Problem, state: HMCState) -> tuple[HMCState, Float[Array, "3"]]:
         """A fresh draw of the chain, and the state's energy and gradient there."""
-        key, chain_key = jax.random.split(state.rng_key)
-        assert problem.chain is not None
-        shared = draw_from_quantiles(problem.chain, chain_key)
+        key, spec_key = jax.random.split(state.rng_key)
+        assert problem.spec_quantiles is not None
+        shared = draw_from_quantiles(problem.spec_quantiles, spec_key)
         energy, gradient = jax.value_and_grad(self._potential(problem, shared))(state.z)
         return state._replace(rng_key=key, potential_energy=energy, z_grad=gradient), shared
 
@@ -323,12 +323,12 @@ def _share_step_size(chains: _Chain) -> _Chain:
     return replace(chains, hmc=chains.hmc._replace(adapt_state=adapted))
 
 
-def _checked_chain(chain: np.ndarray) -> Float[Array, "points 3"]:
+def _checked_spec(spec_quantiles: np.ndarray) -> Float[Array, "points 3"]:
     """The quantiles on the device, where they are some."""
-    values = np.asarray(chain)
+    values = np.asarray(spec_quantiles)
     ordered = values.ndim == 2 and values.shape[0] > 1 and values.shape[1] == len(SPEC_NAMES)
     if not ordered or not np.all(np.isfinite(values)) or np.any(np.diff(values, axis=0) < 0):
-        raise ValueError(f"chain has shape {values.shape}; expected finite quantiles (points, 3), ascending")
+        raise ValueError(f"spec_quantiles has shape {values.shape}; expected finite quantiles (points, 3), ascending")
     return jnp.asarray(values, jnp.result_type(float))
 
 

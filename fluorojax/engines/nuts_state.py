@@ -226,9 +226,9 @@ def fingerprint(
     settings: Mapping[str, Any],
     watch: Watch,
     key: Array,
-    chain: np.ndarray | None = None,
+    spec_quantiles: np.ndarray | None = None,
 ) -> dict[str, str]:
-    """SHA-256 of what a run is determined by: model source, data (without ``aux``), settings, seed, given chain."""
+    """SHA-256 of what a run is determined by: model source, data without ``aux``, settings, seed, spec posterior."""
     try:
         file = inspect.getsourcefile(model.model)
         source = Path(file).read_bytes() if file else inspect.getsource(model.model).encode()
@@ -236,7 +236,7 @@ def fingerprint(
         code = model.model.__code__
         source = repr((code.co_code, code.co_names, code.co_consts)).encode()
     # `aux` is an estimate from these data, and the file holds the one in use.
-    known = jax.tree.leaves((data.counts, data.acquisition, data.ranges, chain))
+    known = jax.tree.leaves((data.counts, data.acquisition, data.ranges, spec_quantiles))
     arrays = [np.asarray(leaf, np.float32) for leaf in known]
     places = (np.asarray(watch.pixels).tobytes(), np.asarray(watch.regions).tobytes())
     return {

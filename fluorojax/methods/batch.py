@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
-from fluorojax.calibration.chain import ChainPosterior
+from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.energy import Latents, posterior
-from fluorojax.engines.map import Mode, find_mode, respond_to_chain, solve_map
+from fluorojax.engines.map import Mode, find_mode, respond_to_spec, solve_map
 from fluorojax.engines.marginal import LaplaceMarginal, laplace_marginal
-from fluorojax.engines.mgvi import OuterDraws, chain_draws, marginal_draws, solve_mgvi
+from fluorojax.engines.mgvi import OuterDraws, marginal_draws, outer_draws, solve_mgvi
 from fluorojax.engines.variance_factor import variance_factor
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
 
@@ -33,11 +33,11 @@ class Summary(eqx.Module):
     """Point estimate of the normalised attenuation: the mode (map) or the posterior mean."""
     noise_variance: Float[Array, "*shape"]
     """Posterior variance of x at fixed chain, photon noise and prior, as the residuals correct it."""
-    chain_variance: Float[Array, "3 *shape"]
+    spec_variance: Float[Array, "3 *shape"]
     """Variance of x from the uncertainty of each spec parameter, in the order of ``SPEC_NAMES``."""
     correlation: Float[Array, "3 *shape"]
     """Posterior correlation of each spec parameter with x."""
-    chain_information: Float[Array, "3 3"]
+    spec_information: Float[Array, "3 3"]
     """Fisher information about the spec parameters at the mode, per posterior standard deviation."""
     converged: Bool[Array, ""]
     stalled: Bool[Array, ""]
@@ -61,26 +61,26 @@ class Summary(eqx.Module):
 class BatchMethod:
     """One method; see the module docstring."""
 
-    inputs: Callable[[ChainPosterior, SpecRanges, ReconstructOptions], PyTree]
+    inputs: Callable[[SpecPosterior, SpecRanges, ReconstructOptions], PyTree]
     solve: Callable[[SceneModel, SceneData, Any, Array], Summary]
 
 
-def _moments(chain: ChainPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
-    return chain.spec, chain.std.as_array()
+def _moments(posterior: SpecPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
+    return posterior.spec, posterior.std.as_array()
 
 
 def _solve_map(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], key: Array) -> Summary:
     spec, std = inputs
     found = solve_map(model, data, spec, std, key)
-    minimum, response = found.minimum, found.chain_response
-    chain_variance = response**2
-    total = found.noise_variance + jnp.sum(chain_variance, axis=0)
+    minimum, response = found.minimum, found.spec_response
+    spec_variance = response**2
+    total = found.noise_variance + jnp.sum(spec_variance, axis=0)
     return Summary(
         x=found.x,
         noise_variance=found.noise_variance,
-        chain_variance=chain_variance,
+        spec_variance=spec_variance,
         correlation=response / jnp.sqrt(jnp.maximum(total, jnp.finfo(total.dtype).tiny)),
-        chain_information=found.chain_information,
+        spec_information=found.spec_information,
         converged=minimum.converged,
         stalled=minimum.stalled,
         diverged=minimum.diverged,
@@ -93,8 +93,8 @@ def _solve_map(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], k
     )
 
 
-def _mgvi_inputs(chain: ChainPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
-    return chain.spec, chain.std.as_array(), chain_draws(chain, ranges, options.samples, options.seed)
+def _mgvi_inputs(posterior: SpecPosterior, ranges: SpecRanges, options: ReconstructOptions) -> PyTree:
+    return posterior.spec, posterior.std.as_array(), outer_draws(posterior, ranges, options.samples, options.seed)
 
 
 def _solve_mgvi(model: SceneModel, data: SceneData, inputs: tuple[Spec, Array, OuterDraws], key: Array) -> Summary:
@@ -137,16 +137,16 @@ def _mgvi_around(
 ) -> Summary:
     found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=_hyperparameters(mode))
     factor = variance_factor(posterior(model, mode.data, mode.fixed), mode.latents, mode.scale, key)
-    noise, of_chain = factor.applied * found.noise_variance, jnp.sum(found.chain_variance, axis=0)
+    noise, of_spec = factor.applied * found.noise_variance, jnp.sum(found.spec_variance, axis=0)
     tiny = jnp.finfo(noise.dtype).tiny
     # The correlation is with the x of the corrected variance, so that its square remains the chain's share.
-    corrected = jnp.sqrt((found.noise_variance + of_chain) / jnp.maximum(noise + of_chain, tiny))
+    corrected = jnp.sqrt((found.noise_variance + of_spec) / jnp.maximum(noise + of_spec, tiny))
     return Summary(
         x=found.x,
         noise_variance=noise,
-        chain_variance=found.chain_variance,
+        spec_variance=found.spec_variance,
         correlation=found.correlation * corrected,
-        chain_information=respond_to_chain(model, mode, spec, std).information,
+        spec_information=respond_to_spec(model, mode, spec, std).information,
         converged=found.converged & mode.minimum.converged,
         stalled=mode.minimum.stalled,
         diverged=found.diverged | mode.minimum.diverged,
@@ -169,7 +169,7 @@ BATCH_METHODS = {"map": BatchMethod(_moments, _solve_map), "mgvi": BatchMethod(_
 
 def batch_method(options: ReconstructOptions) -> BatchMethod:
     """The method that the options ask for; equal options give the same object, so that it compiles once."""
-    if options.method == "mgvi" and options.chain == "joint":
+    if options.method == "mgvi" and options.spec == "joint":
         return _joint_mgvi(options.samples)
     return BATCH_METHODS[options.method]
 

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from fluorojax.calibration.chain import ChainPosterior, Marginal
 from fluorojax.calibration.identifiability import describe
+from fluorojax.calibration.posterior import Marginal, SpecPosterior
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
 from fluorojax.engines.draws import NutsOptions, NutsResult
-from fluorojax.engines.map import find_mode, respond_to_chain
-from fluorojax.engines.nuts import chain_levels, sample_nuts
+from fluorojax.engines.map import find_mode, respond_to_spec
+from fluorojax.engines.nuts import sample_nuts, spec_levels
 from fluorojax.models.protocol import SceneData, SceneModel, spec_to_base
 
 # Settling re-centres the coordinates on hyperparameters far from where MAP holds them; without those it is not needed.
@@ -32,13 +32,13 @@ class ModeDivergedError(ValueError):
 
 
 _find_mode = jax.jit(find_mode, static_argnums=0)
-_respond_to_chain = jax.jit(respond_to_chain, static_argnums=0)
+_respond_to_spec = jax.jit(respond_to_spec, static_argnums=0)
 
 
 def nuts_options(options: ReconstructOptions, pixels: int) -> NutsOptions:
     """The sampler's settings for scenes of so many pixels; raises ``ValueError`` for counts it cannot use."""
     return NutsOptions(
-        settle=min(_SETTLE, options.warmup) if options.chain == "joint" else 0,
+        settle=min(_SETTLE, options.warmup) if options.spec == "joint" else 0,
         warmup=options.warmup,
         draws=options.draws,
         chains=options.chains,
@@ -49,7 +49,7 @@ def nuts_options(options: ReconstructOptions, pixels: int) -> NutsOptions:
 def sample_scene(
     model: SceneModel,
     data: SceneData,
-    chain: ChainPosterior,
+    posterior: SpecPosterior,
     options: ReconstructOptions,
     *,
     state_file: Path | None = None,
@@ -64,19 +64,19 @@ def sample_scene(
     Raises ``ValueError`` as that does, and :class:`ModeDivergedError` where there is no mode to start from.
     """
     mode_key, key = jax.random.split(jax.random.key(options.seed))
-    spec = Spec.from_array(jnp.asarray(chain.spec.as_array(), jnp.result_type(float)))
+    spec = Spec.from_array(jnp.asarray(posterior.spec.as_array(), jnp.result_type(float)))
     mode = _find_mode(model, data, spec, mode_key)
     if bool(mode.minimum.diverged):
         raise ModeDivergedError("the energy or its gradient was not finite at the start")
-    std = jnp.asarray(chain.std.as_array(), jnp.result_type(float))
-    information = _respond_to_chain(model, mode, spec, std).information
+    std = jnp.asarray(posterior.std.as_array(), jnp.result_type(float))
+    information = _respond_to_spec(model, mode, spec, std).information
     result = sample_nuts(
         model,
         mode.data,
         {**mode.fixed, **mode.latents},
         key,
         nuts_options(options, data.counts.size),
-        chain=None if options.chain == "joint" else base_quantiles(chain, data.ranges),
+        spec_quantiles=None if options.spec == "joint" else base_quantiles(posterior, data.ranges),
         state_file=state_file,
         on_foreign_state=on_foreign_state,
         progress=progress,
@@ -84,10 +84,10 @@ def sample_scene(
     return result, np.asarray(information)
 
 
-def base_quantiles(chain: ChainPosterior, ranges: SpecRanges) -> Float[np.ndarray, "points 3"]:
+def base_quantiles(posterior: SpecPosterior, ranges: SpecRanges) -> Float[np.ndarray, "points 3"]:
     """Quantiles of the latents of the spec parameters, at :func:`fluorojax.engines.nuts.chain_levels`."""
-    levels = chain_levels(_POINTS)
-    values = [[chain.marginals[name].quantile(level) for name in SPEC_NAMES] for level in levels]
+    levels = spec_levels(_POINTS)
+    values = [[posterior.marginals[name].quantile(level) for name in SPEC_NAMES] for level in levels]
     base = np.asarray(spec_to_base(Spec.from_array(jnp.asarray(values, jnp.result_type(float))), ranges))
     # Rounding must not make them descend.
     return np.maximum.accumulate(base, axis=0)
@@ -96,7 +96,7 @@ def base_quantiles(chain: ChainPosterior, ranges: SpecRanges) -> Float[np.ndarra
 def summarise_scene(
     scene: Scene,
     model: SceneModel,
-    chain: ChainPosterior,
+    posterior: SpecPosterior,
     result: NutsResult,
     information: Float[np.ndarray, "3 3"],
     options: ReconstructOptions,
@@ -105,9 +105,9 @@ def summarise_scene(
     """The result of one scene as every method reports it, with the draws that were kept."""
     bounds = scene.ranges.as_dict()
     draws = {name: result.spec_draws[..., i] for i, name in enumerate(SPEC_NAMES)}
-    spec, std, interval, joint = chain.spec, chain.std, chain.interval, None
-    if options.chain == "joint":
-        joint = ChainPosterior({name: Marginal.from_draws(draws[name], *bounds[name]) for name in SPEC_NAMES})
+    spec, std, interval, joint = posterior.spec, posterior.std, posterior.interval, None
+    if options.spec == "joint":
+        joint = SpecPosterior({name: Marginal.from_draws(draws[name], *bounds[name]) for name in SPEC_NAMES})
         spec = Spec(**{name: float(np.median(draws[name])) for name in SPEC_NAMES})
         std = Spec(**{name: float(np.std(draws[name])) for name in SPEC_NAMES})
         interval = {n: (float(np.quantile(d, 0.05)), float(np.quantile(d, 0.95))) for n, d in draws.items()}
@@ -132,7 +132,7 @@ def summarise_scene(
         "variance_share_of_chain": {
             name: float(shares[i] / np.mean(result.x_variance)) for i, name in enumerate(SPEC_NAMES)
         },
-        **describe(chain, information, scene.ranges, joint=joint),
+        **describe(posterior, information, scene.ranges, joint=joint),
     }
     return Reconstruction(
         name=scene.name,

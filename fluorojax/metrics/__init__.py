@@ -1,6 +1,5 @@
 """Scores of reconstructions, calibration of the stated uncertainties, and the image-quality measures of the field."""
 
-from fluorojax.metrics.calibration import LEVELS, Coverage, SpecError, coverage, moving_pixels, spec_errors
 from fluorojax.metrics.contrast import (
     DeviceContrast,
     VesselScore,
@@ -12,6 +11,7 @@ from fluorojax.metrics.contrast import (
 )
 from fluorojax.metrics.detectability import Detectability, disk, npw_detectability, template_detectability, wire
 from fluorojax.metrics.image import psnr, ssim
+from fluorojax.metrics.interval_coverage import LEVELS, Coverage, SpecError, coverage, moving_pixels, spec_errors
 from fluorojax.metrics.noise import NoisePower, ensemble_noise, noise_power
 from fluorojax.metrics.resolution import EdgeTransfer, edge_transfer, slanted_edge
 from fluorojax.metrics.scene_score import FileScore, SceneScore, expected_counts, score_files, score_scene

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import binary_dilation, generate_binary_structure, iterate_structure
 
-from fluorojax.metrics.calibration import moving_pixels
 from fluorojax.metrics.image import psnr
+from fluorojax.metrics.interval_coverage import moving_pixels
 
 
 def cnr(

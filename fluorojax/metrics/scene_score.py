@@ -22,8 +22,8 @@ from fluorojax.io import (
     read_scene,
     read_skipped,
 )
-from fluorojax.metrics.calibration import Coverage, SpecError, coverage, spec_errors
 from fluorojax.metrics.image import psnr, ssim
+from fluorojax.metrics.interval_coverage import Coverage, SpecError, coverage, spec_errors
 from fluorojax.metrics.scores import blind_score, standard_score
 from fluorojax.physics import default_operator
 

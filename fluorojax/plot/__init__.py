@@ -4,10 +4,10 @@ Nothing here touches pyplot or any other global state, and matplotlib is importe
 figure with ``figure.savefig("name.png")``; as the last line of a notebook cell it shows itself.
 """
 
-from fluorojax.plot.calibration import coverage_curve, error_vs_sd
 from fluorojax.plot.curves import time_curve
 from fluorojax.plot.display import Window
 from fluorojax.plot.images import before_after, frame_strip, uncertainty_overlay
+from fluorojax.plot.interval_coverage import coverage_curve, error_vs_sd
 from fluorojax.plot.residuals import residual_figure
 from fluorojax.plot.scenarios import scenario_bars
 from fluorojax.plot.spec import spec_posteriors

@@ -17,10 +17,10 @@ from fluorojax.reports.score_rows import QUALITY_COLUMNS, mean_row, quality_row
 from fluorojax.reports.spec_cards import spec_cards
 from fluorojax.reports.strips import StripPlan, plan_strips, strip_images
 from fluorojax.reports.verdicts import (
-    chain_verdict,
     convergence_verdict,
     coverage_verdict,
     residual_verdict,
+    spec_verdict,
     variance_verdict,
     verdict_list,
 )
@@ -101,7 +101,7 @@ def _verdicts(inputs: SceneInputs) -> str:
     result, scene = inputs.result, inputs.scene
     residual = whiteness(*counts_and_rate(result, scene)) if scene is not None and inputs.usable else None
     found = [convergence_verdict(result), coverage_verdict(result, inputs.score), residual_verdict(residual)]
-    told = [verdict for verdict in (variance_verdict(result), chain_verdict(result)) if verdict is not None]
+    told = [verdict for verdict in (variance_verdict(result), spec_verdict(result)) if verdict is not None]
     return verdict_list([*found, *told])
 
 

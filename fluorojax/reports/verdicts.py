@@ -15,7 +15,7 @@ _TOO_NARROW, _FAR_TOO_NARROW, _TOO_WIDE = 0.87, 0.82, 0.94
 _STRUCTURE, _MUCH_STRUCTURE, _CHANCE = 0.02, 0.1, 4.0
 _EXCESS, _MUCH_EXCESS, _OVERFIT = 1.05, 1.2, 0.5
 # Share of the variance of x from which on the chain is the larger part.
-_MUCH_CHAIN = 0.5
+_MUCH_SPEC = 0.5
 
 # Standard deviation of the variance factor from which on it says nothing, and the excess that chance and a fast scene
 # do not explain.
@@ -143,7 +143,7 @@ def variance_verdict(result: Reconstruction) -> Verdict | None:
     return Verdict("Error size", "good", f"{text}.")
 
 
-def chain_verdict(result: Reconstruction) -> Verdict | None:
+def spec_verdict(result: Reconstruction) -> Verdict | None:
     """How much of the uncertainty comes from the chain; None where the file does not say."""
     shares = result.diagnostics.get("variance_share_of_chain")
     if not isinstance(shares, dict) or not all(isinstance(share, int | float) for share in shares.values()):
@@ -153,7 +153,7 @@ def chain_verdict(result: Reconstruction) -> Verdict | None:
         return None
     parts = ", ".join(f"{name} {_percent(share)}" for name, share in shares.items())
     text = f"The imperfectly known chain makes {_percent(total)} of the variance of x ({parts})"
-    if total > _MUCH_CHAIN:
+    if total > _MUCH_SPEC:
         return Verdict("Chain", "caution", f"{text}: knowing the chain better would help more than more dose.")
     return Verdict("Chain", "good", f"{text}; photon noise and prior make the rest.")
 

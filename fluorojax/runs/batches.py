@@ -19,13 +19,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
 from fluorojax.calibration.identifiability import describe
-from fluorojax.data.choices import CHAINS, METHODS
+from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
+from fluorojax.data.choices import METHODS, SPEC_SOURCES
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, Spec, SpecRanges
-from fluorojax.engines.marginal import chain_posterior
+from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.methods.batch import BatchMethod, Summary, batch_method, scalar_facts
 from fluorojax.methods.nuts import ModeDivergedError, nuts_options, sample_scene, summarise_scene
 from fluorojax.models.loading import load_model, model_for
@@ -36,7 +36,7 @@ from fluorojax.runs.progress import Progress, ProgressDisplay
 _ARRAYS_PER_SCENE = 160
 _LANE_BYTES = 2 * 1024**3
 # Of the progress of a scene: what its calibration counts, and the chains before the result is summarised.
-_CHAIN_SHARE, _SAMPLING_SHARE = 0.2, 0.99
+_CALIBRATION_SHARE, _SAMPLING_SHARE = 0.2, 0.99
 
 
 def reconstruct_scenes(
@@ -62,8 +62,8 @@ def reconstruct_scenes(
     _check(options)
     progress = ProgressDisplay() if progress is None else progress
     scenes = list(scenes)
-    if options.chain == "true" and (unknown := [s.name for s in scenes if s.true_spec is None]):
-        raise ValueError(f"chain is 'true', but {', '.join(unknown)} has no true_spec")
+    if options.spec == "true" and (unknown := [s.name for s in scenes if s.true_spec is None]):
+        raise ValueError(f"spec is 'true', but {', '.join(unknown)} has no true_spec")
     groups: dict[tuple[int, ...], list[Scene]] = {}
     for scene in scenes:
         groups.setdefault(scene.y.shape, []).append(scene)
@@ -101,16 +101,16 @@ def _run(
         for first in range(0, len(group), size):
             chunk = group[first : first + size]
             begin = time.perf_counter()
-            chains = []
+            posteriors = []
             for i, scene in enumerate(chunk, 1):
-                chains.append(_chain(scene, options))
-                progress.update(done + _CHAIN_SHARE * i, f"{scene.name}: {_chain_note(chains[-1], options)}")
-            results = _solve_chunk(models[shape], chunk, chains, size, options)
+                posteriors.append(_spec_posterior(scene, options))
+                progress.update(done + _CALIBRATION_SHARE * i, f"{scene.name}: {_spec_note(posteriors[-1], options)}")
+            results = _solve_chunk(models[shape], chunk, posteriors, size, options)
             seconds = (time.perf_counter() - begin) / len(chunk)
-            for i, (scene, chain) in enumerate(zip(chunk, chains, strict=True)):
+            for i, (scene, posterior) in enumerate(zip(chunk, posteriors, strict=True)):
                 one = jax.tree.map(lambda leaf, i=i: leaf[i], results)
                 done += 1
-                result = _reconstruction(scene, chain, models[shape], one, seconds)
+                result = _reconstruction(scene, posterior, models[shape], one, seconds)
                 progress.update(done, f"{scene.name}: {_standing(result)}")
                 yield result
 
@@ -125,8 +125,8 @@ def _sample(
 ) -> Reconstruction:
     """One scene by NUTS, which is not batched: its chains fill the devices, and its state goes to disk."""
     begin = time.perf_counter()
-    chain = _chain(scene, options)
-    progress.update(done, f"{scene.name}: {_chain_note(chain, options)}")
+    posterior = _spec_posterior(scene, options)
+    progress.update(done, f"{scene.name}: {_spec_note(posterior, options)}")
     begun = False
 
     def report(fraction: float, note: str) -> None:
@@ -140,8 +140,8 @@ def _sample(
     try:
         result, information = sample_scene(
             model,
-            scene_data(scene, chain.spec),
-            chain,
+            scene_data(scene, posterior.spec),
+            posterior,
             options,
             state_file=None if states.file is None else states.file(scene.name),
             on_foreign_state=states.on_foreign,
@@ -149,20 +149,20 @@ def _sample(
         )
     except ModeDivergedError as error:
         seconds, nothing = time.perf_counter() - begin, np.zeros(scene.y.shape, np.float32)
-        facts = {"model": model.name, "verdict": f"diverged: {error}", "identifiability": chain.sentences()}
-        where = (scene.name, nothing, nothing, chain.spec, chain.std, chain.interval)
+        facts = {"model": model.name, "verdict": f"diverged: {error}", "identifiability": posterior.sentences()}
+        where = (scene.name, nothing, nothing, posterior.spec, posterior.std, posterior.interval)
         progress.update(done + 1, f"{scene.name}: {facts['verdict']}")
         return Reconstruction(*where, Status.DIVERGED, seconds, facts)
-    found = summarise_scene(scene, model, chain, result, information, options, time.perf_counter() - begin)
+    found = summarise_scene(scene, model, posterior, result, information, options, time.perf_counter() - begin)
     progress.update(done + 1, f"{scene.name}: {result.verdict}")
     return found
 
 
-def _chain_note(chain: ChainPosterior, options: ReconstructOptions) -> str:
+def _spec_note(posterior: SpecPosterior, options: ReconstructOptions) -> str:
     """The chain a scene is reconstructed with, and where it comes from."""
-    if options.chain not in ("calibrated", "joint"):
-        return f"{options.chain} chain"
-    found = ((name, marginal.quantile(0.5), marginal.std) for name, marginal in chain.marginals.items())
+    if options.spec not in ("calibrated", "joint"):
+        return f"{options.spec} chain"
+    found = ((name, marginal.quantile(0.5), marginal.std) for name, marginal in posterior.marginals.items())
     return "calibrated, " + ", ".join(f"{n} {m:+.2g} ± {s:.2g} {SPEC_UNITS[n]}" for n, m, s in found)
 
 
@@ -197,12 +197,12 @@ def chunk_size(shape: tuple[int, ...], scenes: int, batch: int | None) -> int:
 def _check(options: ReconstructOptions) -> None:
     if options.method not in METHODS:
         raise ValueError(f"method is {options.method!r}; expected one of {', '.join(METHODS)}")
-    if options.chain not in CHAINS:
-        raise ValueError(f"chain is {options.chain!r}; expected one of {', '.join(CHAINS)}")
+    if options.spec not in SPEC_SOURCES:
+        raise ValueError(f"chain is {options.spec!r}; expected one of {', '.join(SPEC_SOURCES)}")
     if options.samples < 1:
         raise ValueError(f"samples is {options.samples}; expected a positive number of mirrored pairs")
-    if options.chain == "joint" and options.method == "map":
-        raise ValueError("chain is 'joint' with method 'map'; expected method 'mgvi' or 'nuts': a joint mode is biased")
+    if options.spec == "joint" and options.method == "map":
+        raise ValueError("spec is 'joint' with method 'map'; expected method 'mgvi' or 'nuts': a joint mode is biased")
     if options.method == "nuts":
         nuts_options(options, 1)  # refuses what it cannot use
     if options.batch is not None and options.batch < 1:
@@ -226,15 +226,15 @@ def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
     return SceneData(to_array(scene.y), jax.tree.map(to_array, scene.acquisition), ranges)
 
 
-def _chain(scene: Scene, options: ReconstructOptions) -> ChainPosterior:
-    if options.chain in ("calibrated", "joint"):
+def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:
+    if options.spec in ("calibrated", "joint"):
         return calibrate(scene)
-    if options.chain == "true":
+    if options.spec == "true":
         assert scene.true_spec is not None  # checked before the run
         known = scene.true_spec.as_dict()
     else:
         known = dict.fromkeys(SPEC_NAMES, 0.0)
-    return ChainPosterior({name: Marginal.point(value) for name, value in known.items()})
+    return SpecPosterior({name: Marginal.point(value) for name, value in known.items()})
 
 
 def _stack(trees: Sequence) -> Any:
@@ -246,13 +246,15 @@ def _stack(trees: Sequence) -> Any:
 def _solve_chunk(
     model: SceneModel,
     chunk: Sequence[Scene],
-    chains: Sequence[ChainPosterior],
+    posteriors: Sequence[SpecPosterior],
     size: int,
     options: ReconstructOptions,
 ) -> Summary:
     method = batch_method(options)
-    scenes = [scene_data(scene, chain.spec) for scene, chain in zip(chunk, chains, strict=True)]
-    inputs = [method.inputs(chain, data.ranges, options) for chain, data in zip(chains, scenes, strict=True)]
+    scenes = [scene_data(scene, posterior.spec) for scene, posterior in zip(chunk, posteriors, strict=True)]
+    inputs = [
+        method.inputs(posterior, data.ranges, options) for posterior, data in zip(posteriors, scenes, strict=True)
+    ]
     order = [*range(len(chunk)), *[0] * (size - len(chunk))]
     mesh = Mesh(np.array(jax.local_devices()), ("scene",))
     layout = NamedSharding(mesh, PartitionSpec("scene"))
@@ -288,13 +290,13 @@ def _batched(model: SceneModel, method: BatchMethod, mesh: Mesh) -> Callable[...
 
 
 def _reconstruction(
-    scene: Scene, chain: ChainPosterior, model: SceneModel, result: Summary, seconds: float
+    scene: Scene, posterior: SpecPosterior, model: SceneModel, result: Summary, seconds: float
 ) -> Reconstruction:
-    variance = result.noise_variance + np.sum(result.chain_variance, axis=0)
-    shares = {name: float(np.mean(result.chain_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
+    variance = result.noise_variance + np.sum(result.spec_variance, axis=0)
+    shares = {name: float(np.mean(result.spec_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
     facts = scalar_facts(result.facts)
-    joint = None if result.spec_posterior is None else chain_posterior(result.spec_posterior, scene.ranges)
-    stated = chain if joint is None else joint
+    joint = None if result.spec_posterior is None else as_spec_posterior(result.spec_posterior, scene.ranges)
+    stated = posterior if joint is None else joint
     return Reconstruction(
         name=scene.name,
         x_hat=np.asarray(result.x, np.float32),
@@ -310,6 +312,6 @@ def _reconstruction(
             **facts,
             "energy_per_pixel": facts["energy"] / scene.y.size,
             "variance_share_of_chain": shares,
-            **describe(chain, np.asarray(result.chain_information), scene.ranges, joint=joint),
+            **describe(posterior, np.asarray(result.spec_information), scene.ranges, joint=joint),
         },
     )

@@ -130,8 +130,8 @@ def _check_scenes(
     for name in list_scenes(source):
         try:
             scene = read_scene(source, name)
-            if options.chain == "true" and scene.true_spec is None:
-                raise InputError(source, name, "true_spec", "missing; expected with the chain 'true'")
+            if options.spec == "true" and scene.true_spec is None:
+                raise InputError(source, name, "true_spec", "missing; expected with spec 'true'")
         except InputError as error:
             if on_error is None:
                 raise

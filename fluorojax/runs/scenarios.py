@@ -58,13 +58,13 @@ def run_scenarios(
     matched = [without_mismatch(scene, settings["seed"]) for scene in measured]
 
     scores = {}
-    for scenario, chain, scenes in (
+    for scenario, spec, scenes in (
         ("I", "nominal", matched),
         ("II", "nominal", measured),
         ("III", "calibrated", measured),
     ):
         with make_display(scenario) as progress:
-            scores[scenario] = _run_one(scenes, source, {**settings, "chain": chain}, progress)
+            scores[scenario] = _run_one(scenes, source, {**settings, "spec": spec}, progress)
     return _paired(scores)
 
 

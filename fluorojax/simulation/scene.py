@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, Spec
-from fluorojax.simulation import chain
+from fluorojax.simulation import imaging_chain
 from fluorojax.simulation.ct import project_volume
 from fluorojax.simulation.devices import draw_devices
 from fluorojax.simulation.motion import Breathing, HeartMotion
@@ -83,8 +83,8 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
     - `name`: group name of the scene in a file.
 
     **Returns:** a :class:`fluorojax.data.scene.Scene` with counts ``y`` float32, (T, H, W) or, of one frame, (H, W),
-    whole numbers unless there is read noise; the truth ``x_true`` of the same shape, optical depth at the frame times over
-    the attenuation scale, in [0, 1]; and the spec parameters used.
+    whole numbers unless there is read noise; the truth ``x_true`` of the same shape, optical depth at the frame times
+    over the attenuation scale, in [0, 1]; and the spec parameters used.
 
     **Raises:** ``ValueError`` for a negative seed, or a CT volume that cannot be used.
     """
@@ -100,8 +100,8 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
 
     protocol = acquisition.as_dict()
     window_ms = protocol["pulse_width_ms"] + offset["motion_blur"]
-    signal = chain.expose(phantom.attenuation, times, window_ms, options.step_ms)
-    signal = chain.lag(
+    signal = imaging_chain.expose(phantom.attenuation, times, window_ms, options.step_ms)
+    signal = imaging_chain.lag(
         signal,
         protocol["lag_ms"] + offset["lag"],
         protocol["frame_time_ms"],
@@ -109,15 +109,15 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
         from_dark=options.from_dark,
     )
     if options.slow_tails:
-        signal = chain.slow_tails(signal, from_dark=options.from_dark)
-    signal = chain.add_scatter(signal, options.scatter_fraction, SCATTER_MM / grid.pixel_mm)
-    expected = chain.rate(signal, options.photons, offset["gain_drift"])
+        signal = imaging_chain.slow_tails(signal, from_dark=options.from_dark)
+    signal = imaging_chain.add_scatter(signal, options.scatter_fraction, SCATTER_MM / grid.pixel_mm)
+    expected = imaging_chain.rate(signal, options.photons, offset["gain_drift"])
 
     # Speeds are sampled at 5 ms, which is far below the period of any motion.
     samples = np.linspace(times[0], times[-1], int(np.clip((times[-1] - times[0]) / 5.0, 8, 400)))
     return Scene(
         name=name,
-        y=_as_scene(chain.count(streams.noise, expected, options.read_noise)),
+        y=_as_scene(imaging_chain.count(streams.noise, expected, options.read_noise)),
         acquisition=acquisition,
         ranges=options.ranges(),
         metadata={

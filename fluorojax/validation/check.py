@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SPEC_NAMES, SpecRanges
-from fluorojax.metrics.calibration import LEVELS
+from fluorojax.metrics.interval_coverage import LEVELS
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.progress import Progress
 from fluorojax.validation.coverage import GROUPS, inside_shares, measure_coverage, seen_to_move

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-from fluorojax.metrics.calibration import LEVELS, moving_pixels
+from fluorojax.metrics.interval_coverage import LEVELS, moving_pixels
 
 GROUPS = ("all", "moving", "static")
 RANK_STEP = 40

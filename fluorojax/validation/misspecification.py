@@ -12,7 +12,7 @@ import numpy as np
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES
-from fluorojax.metrics.calibration import LEVELS, coverage, spec_errors
+from fluorojax.metrics.interval_coverage import LEVELS, coverage, spec_errors
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.runs.progress import Progress
 from fluorojax.simulation import SimulationOptions, simulate_scenes

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from fluorojax.calibration.chain import calibrate
+from fluorojax.calibration.posterior import calibrate
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
@@ -23,19 +23,19 @@ from fluorojax.validation.methods import PosteriorSummary
 def batch_map(model: SceneModel, data: SceneData, keys: PRNGKeyArray, draws: int) -> PosteriorSummary:
     """A :class:`~fluorojax.validation.Method`; the same steps as :func:`fluorojax.runs.batches.reconstruct_scenes`."""
     host = jax.device_get(data)
-    chains = [calibrate(_scene(host, index)) for index in range(keys.shape[0])]
-    spec = np.array([[chain.marginals[name].quantile(0.5) for name in SPEC_NAMES] for chain in chains])
-    std = np.array([[chain.marginals[name].std for name in SPEC_NAMES] for chain in chains])
+    posteriors = [calibrate(_scene(host, index)) for index in range(keys.shape[0])]
+    spec = np.array([[posterior.marginals[name].quantile(0.5) for name in SPEC_NAMES] for posterior in posteriors])
+    std = np.array([[posterior.marginals[name].std for name in SPEC_NAMES] for posterior in posteriors])
     result = _solve(model, data, Spec.from_array(spec.astype(np.float32)), jnp.asarray(std, jnp.float32))
-    deviation = jnp.sqrt(result.noise_variance + jnp.sum(result.chain_response**2, axis=1))
+    deviation = jnp.sqrt(result.noise_variance + jnp.sum(result.spec_response**2, axis=1))
 
     def pixels(key: PRNGKeyArray, mean: Array, deviation: Array) -> Float[Array, "L *shape"]:
         return mean + deviation * jax.random.normal(key, (draws, *mean.shape), mean.dtype)
 
     uniform = np.asarray(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (draws, 3)))(keys))
     quantiles = [
-        [[chain.marginals[name].quantile(u) for name, u in zip(SPEC_NAMES, row, strict=True)] for row in rows]
-        for chain, rows in zip(chains, uniform, strict=True)
+        [[posterior.marginals[name].quantile(u) for name, u in zip(SPEC_NAMES, row, strict=True)] for row in rows]
+        for posterior, rows in zip(posteriors, uniform, strict=True)
     ]
     return PosteriorSummary(jnp.asarray(quantiles), jax.vmap(pixels)(keys, result.x, deviation), joint=False)
 

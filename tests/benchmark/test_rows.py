@@ -77,4 +77,12 @@ def test_words_about_the_code_are_not_the_code():
 
 def test_code_digests_tell_modules_apart():
     assert code_digest(("physics",)) == code_digest(("physics",))
-    assert len({code_digest(names) for names in (("physics",), ("spec",), ("models",), ("physics", "spec"))}) == 4
+    assert (
+        len(
+            {
+                code_digest(names)
+                for names in (("physics",), ("data/spec",), ("shipped_models",), ("physics", "data/spec"))
+            }
+        )
+        == 4
+    )

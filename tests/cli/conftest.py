@@ -55,7 +55,7 @@ class FakeEngine:
                     progress.update(len(self.seen), scene.name)
 
     def result(self, scene, options):
-        spec = Spec() if options.chain == "nominal" else Spec(1.5, -1.0, 0.25)
+        spec = Spec() if options.spec == "nominal" else Spec(1.5, -1.0, 0.25)
         diverged = scene.name in self.diverging
         x_hat = -np.log(np.maximum(scene.y, 0.5) / 200) / 2
         return Reconstruction(

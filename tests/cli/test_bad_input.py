@@ -257,7 +257,7 @@ def test_damaged_values_inside_a_sound_file(run, engine, challenge, tmp_path):
 def test_the_true_chain_needs_a_true_spec(run, engine, challenge, tmp_path):
     with h5py.File(challenge, "r+") as handle:
         del handle["sample_02"].attrs["true_spec"]
-    assert_refused(run, challenge, tmp_path / "out.h5", "sample_02: true_spec: missing", command=["--chain", "true"])
+    assert_refused(run, challenge, tmp_path / "out.h5", "sample_02: true_spec: missing", command=["--spec", "true"])
 
 
 def test_a_missing_model_file(run, engine, challenge, tmp_path):
@@ -316,7 +316,7 @@ def test_an_existing_output_is_refused(run, engine, challenge, tmp_path):
     [
         (["reconstruct"], "IN.h5"),
         (["nonsense"], "nonsense"),
-        (["reconstruct", "in.h5", "-o", "out.h5", "--chain", "ideal"], "ideal"),
+        (["reconstruct", "in.h5", "-o", "out.h5", "--spec", "ideal"], "ideal"),
         (["simulate", "out.h5", "--scenes", "none"], "--scenes"),
         (["simulate", "out.h5", "--seed", str(2**63)], "--seed"),
         (["reconstruct", "in.h5", "-o", "out.h5", "--seed", str(2**63)], "--seed"),

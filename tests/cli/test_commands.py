@@ -135,7 +135,7 @@ def test_scenarios(run, engine, challenge, tmp_path):
     table = tmp_path / "table.json"
     code, stdout, stderr = run("scenarios", challenge, "-o", table, "--seed", 4)
     assert code == 0, stderr
-    assert [options.chain for options in engine.options] == ["nominal", "nominal", "calibrated"]
+    assert [options.spec for options in engine.options] == ["nominal", "nominal", "calibrated"]
     for text in ("I    no mismatch, nominal chain", "III  mismatch, calibrated chain", "mean of 3 scenes", "PSNR"):
         assert text in stdout
     document = json.loads(table.read_text())
@@ -176,7 +176,7 @@ def test_a_scene_that_diverges_in_one_scenario_enters_the_mean_of_none(run, engi
     plain = type(engine).result
 
     def result(scene, options):
-        engine.diverging = {"sample_02"} if options.chain == "calibrated" else set()
+        engine.diverging = {"sample_02"} if options.spec == "calibrated" else set()
         return plain(engine, scene, options)
 
     monkeypatch.setattr(engine, "result", result)

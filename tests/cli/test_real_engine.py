@@ -40,12 +40,12 @@ def model(tmp_path):
 def test_a_file_is_simulated_reconstructed_and_scored(run, tmp_path):
     source, out = tmp_path / "in.h5", tmp_path / "out.h5"
     assert run("simulate", source, "--scenes", 1, "--frames", 6, "--size", 24, "-q")[0] == 0
-    code, stdout, stderr = run("reconstruct", source, "-o", out, "--chain", "nominal", "--verbose")
+    code, stdout, stderr = run("reconstruct", source, "-o", out, "--spec", "nominal", "--verbose")
     assert code == 0, stderr
     assert "converged" in stdout
     told = r"^reconstruct 1/1 \(.+/.+, took .+\): sample_00: energy 0\.\d+ per pixel, \d+ iterations, converged$"
     assert re.search(told, stderr, re.MULTILINE)
-    quiet = run("reconstruct", source, "-o", tmp_path / "again.h5", "--chain", "nominal", "--quiet")
+    quiet = run("reconstruct", source, "-o", tmp_path / "again.h5", "--spec", "nominal", "--quiet")
     assert quiet == (0, "", "")
     result = read_reconstruction(out, "sample_00")
     assert result.x_hat.shape == result.x_std.shape == (6, 24, 24)
@@ -61,7 +61,7 @@ def test_scenes_below_sixteen_pixels_of_which_one_diverges(run, model, make_scen
         source,
         [make_scene("sample_00", shape), make_scene("sample_01", shape, y=np.full(shape, 3e38, np.float32))],
     )
-    code, _, stderr = run("reconstruct", source, "-o", out, "--model", model(), "--chain", "nominal", "-q")
+    code, _, stderr = run("reconstruct", source, "-o", out, "--model", model(), "--spec", "nominal", "-q")
     assert code == 1, stderr
     assert "sample_01: diverged" in stderr
     good, bad = (read_reconstruction(out, name) for name in ("sample_00", "sample_01"))

@@ -33,11 +33,11 @@ def test_every_scene_lands_under_its_name(run, engine, challenge, out):
 
 
 def test_provenance_is_complete(run, engine, challenge, out):
-    run("reconstruct", challenge, "-o", out, "--seed", 5, "--method", "mgvi", "--samples", 4, "--chain", "nominal")
+    run("reconstruct", challenge, "-o", out, "--seed", 5, "--method", "mgvi", "--samples", 4, "--spec", "nominal")
     found = read_provenance(out)
     assert (found.model, found.method, found.seed) == ("sequence", "mgvi", 5)
     sampler = {"chains": 4, "warmup": 150, "draws": 200}
-    assert found.settings == {"batch": None, "chain": "nominal", "samples": 4, **sampler}
+    assert found.settings == {"batch": None, "spec": "nominal", "samples": 4, **sampler}
     assert (found.input_file, found.input_sha256) == ("in.h5", file_sha256(challenge))
     assert set(found.versions) == {"fluorojax", "jax", "numpyro"}
     assert str(challenge.parent).encode() not in out.read_bytes()
@@ -165,6 +165,6 @@ def test_quiet_prints_nothing(run, engine, challenge, out):
 
 
 def test_options_reach_the_engine(run, engine, challenge, out):
-    run("reconstruct", challenge, "-o", out, "--model", "single_frame", "--batch", 3, "--chain", "true")
+    run("reconstruct", challenge, "-o", out, "--model", "single_frame", "--batch", 3, "--spec", "true")
     options = engine.options[0]
-    assert (options.model, options.method, options.batch, options.chain) == ("single_frame", "map", 3, "true")
+    assert (options.model, options.method, options.batch, options.spec) == ("single_frame", "map", 3, "true")

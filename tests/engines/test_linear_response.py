@@ -7,12 +7,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from fluorojax.engines.linear_response import (
-    chain_response,
     conditional_mode,
     conjugate_gradients,
     metric,
     sample_residuals,
     sample_variance,
+    spec_response,
 )
 
 SAMPLES = 600
@@ -128,7 +128,7 @@ def test_the_key_fixes_the_variance(variance_of):
 
 def test_the_mode_moves_as_the_chain_makes_it(linear):
     changes = np.random.default_rng(3).normal(size=(3, *linear.shape))
-    response, information = chain_response(linear.target, linear.at, linear.scale, jnp.asarray(changes, jnp.float32))
+    response, information = spec_response(linear.target, linear.at, linear.scale, jnp.asarray(changes, jnp.float32))
     moved = -np.linalg.solve(linear.metric, linear.jacobian.T @ changes.reshape(3, -1).T / linear.sigma**2)
     exact = (linear.to_x @ moved).T.reshape(3, *linear.shape)
     # Conjugate gradients stop at a relative residual of one per cent.
@@ -141,7 +141,7 @@ def test_the_mode_moves_as_the_chain_makes_it(linear):
 
 
 def test_a_chain_that_does_not_change_the_rate_does_not_move_the_mode(linear):
-    response = chain_response(linear.target, linear.at, linear.scale, jnp.zeros((1, *linear.shape)))
+    response = spec_response(linear.target, linear.at, linear.scale, jnp.zeros((1, *linear.shape)))
     np.testing.assert_array_equal(response.information, np.zeros((1, 1)))
     np.testing.assert_array_equal(response.x, np.zeros((1, *linear.shape)))
 
@@ -149,6 +149,6 @@ def test_a_chain_that_does_not_change_the_rate_does_not_move_the_mode(linear):
 def test_the_preconditioner_does_not_change_the_answer(linear):
     change = jnp.asarray(np.random.default_rng(4).normal(size=(1, *linear.shape)), jnp.float32)
     other = {"first": jnp.array([0.07, 0.1, 0.15]), "second": jnp.full((2, 2), 0.12)}
-    first = np.asarray(chain_response(linear.target, linear.at, linear.scale, change).x)
-    second = np.asarray(chain_response(linear.target, linear.at, other, change).x)
+    first = np.asarray(spec_response(linear.target, linear.at, linear.scale, change).x)
+    second = np.asarray(spec_response(linear.target, linear.at, other, change).x)
     assert np.abs(first - second).max() < 0.1 * np.abs(first).max()

@@ -16,7 +16,7 @@ from fluorojax.engines.energy import diagonal_scale, posterior
 from fluorojax.engines.linear_response import metric
 from fluorojax.engines.marginal import (
     LaplaceMarginal,
-    chain_posterior,
+    as_spec_posterior,
     laplace_evidence,
     laplace_marginal,
     stochastic_log_determinant,
@@ -26,7 +26,7 @@ from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_pri
 SIGMA = 0.5
 RNG = np.random.default_rng(2)
 TO_RATE = RNG.normal(size=(12, 5))
-OF_CHAIN = RNG.normal(size=(12, 3))
+OF_SPEC = RNG.normal(size=(12, 3))
 RANGES = SpecRanges.for_tier("public")
 HELD = {SPEC_SITE: jnp.zeros(3)}
 
@@ -40,7 +40,7 @@ def offset(data):
     base = spec_to_base(spec_prior(data.ranges), data.ranges)
     x = jnp.asarray(TO_RATE, base.dtype) @ white("scene", 5)
     numpyro.deterministic("x", x.reshape(3, 4))
-    rate = numpyro.deterministic("rate", (x + jnp.asarray(OF_CHAIN, base.dtype) @ base).reshape(3, 4))
+    rate = numpyro.deterministic("rate", (x + jnp.asarray(OF_SPEC, base.dtype) @ base).reshape(3, 4))
     numpyro.sample("counts", Normal(rate, SIGMA).to_event(2), obs=data.counts)
 
 
@@ -92,7 +92,7 @@ def offset_marginal():
 
 def test_mean_covariance_and_evidence_of_a_linear_model_are_exact(offset_marginal):
     found = offset_marginal(scene("offset"))
-    joint = np.concatenate([OF_CHAIN, TO_RATE], axis=1)
+    joint = np.concatenate([OF_SPEC, TO_RATE], axis=1)
     precision = joint.T @ joint / SIGMA**2 + np.eye(8)
     covariance = np.linalg.inv(precision)
     mean = covariance @ joint.T @ COUNTS["offset"].ravel() / SIGMA**2
@@ -189,7 +189,7 @@ def gaussian(mean, std):
 
 
 def test_a_base_that_is_its_prior_gives_the_flat_posterior():
-    for name, marginal in chain_posterior(gaussian(0.0, 1.0), RANGES).marginals.items():
+    for name, marginal in as_spec_posterior(gaussian(0.0, 1.0), RANGES).marginals.items():
         low, high = RANGES.as_dict()[name]
         np.testing.assert_allclose(marginal.density, 1 / (high - low), rtol=1e-3)
 
@@ -198,7 +198,7 @@ def test_a_base_that_is_its_prior_gives_the_flat_posterior():
     ("mean", "std"), [(0.0, 0.2), (1.2, 0.3), (-1.5, 0.2), (0.31, 0.01), (-1.1, 0.001), (3.0, 0.1)]
 )
 def test_the_density_over_the_range_is_that_of_the_squashed_base(mean, std):
-    found = chain_posterior(gaussian(mean, std), RANGES)
+    found = as_spec_posterior(gaussian(mean, std), RANGES)
     draws = norm.cdf(mean + std * np.random.default_rng(0).normal(size=200_000))
     for name in SPEC_NAMES:
         low, high = RANGES.as_dict()[name]

@@ -8,12 +8,12 @@ import pytest
 from numpyro.distributions import Normal, Poisson
 from numpyro.infer import MCMC, NUTS
 
-from fluorojax.calibration.chain import ChainPosterior, Marginal
+from fluorojax.calibration.posterior import Marginal, SpecPosterior
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.marginal import LaplaceMarginal
-from fluorojax.engines.mgvi import _hamiltonian_moves, chain_draws, marginal_draws, solve_mgvi
+from fluorojax.engines.mgvi import _hamiltonian_moves, marginal_draws, outer_draws, solve_mgvi
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
 
 SIGMA = 0.5
@@ -21,12 +21,12 @@ PAIRS = 300
 RNG = np.random.default_rng(2)
 TO_RATE = RNG.normal(size=(12, 5))
 # Strong enough that the data, not the edges of the ranges, bound the chain.
-OF_CHAIN = 4 * RNG.normal(size=(12, 3))
+OF_SPEC = 4 * RNG.normal(size=(12, 3))
 TRUE_BASE = np.array([0.3, -0.2, 0.1])
-COUNTS = OF_CHAIN @ TRUE_BASE + TO_RATE @ RNG.normal(size=5) + SIGMA * RNG.normal(size=12)
+COUNTS = OF_SPEC @ TRUE_BASE + TO_RATE @ RNG.normal(size=5) + SIGMA * RNG.normal(size=12)
 RANGES = SpecRanges.for_tier("public")
 
-JOINT = np.concatenate([OF_CHAIN, TO_RATE], axis=1)
+JOINT = np.concatenate([OF_SPEC, TO_RATE], axis=1)
 COVARIANCE = np.linalg.inv(JOINT.T @ JOINT / SIGMA**2 + np.eye(8))
 MEAN = COVARIANCE @ JOINT.T @ COUNTS / SIGMA**2
 
@@ -36,7 +36,7 @@ def offset(data):
     base = spec_to_base(spec_prior(data.ranges), data.ranges)
     scene = numpyro.sample("scene", Normal(0.0, 1.0).expand((5,)).to_event(1))
     x = numpyro.deterministic("x", (jnp.asarray(TO_RATE, base.dtype) @ scene).reshape(3, 4))
-    rate = numpyro.deterministic("rate", x + (jnp.asarray(OF_CHAIN, base.dtype) @ base).reshape(3, 4))
+    rate = numpyro.deterministic("rate", x + (jnp.asarray(OF_SPEC, base.dtype) @ base).reshape(3, 4))
     numpyro.sample("counts", Normal(rate, SIGMA).to_event(2), obs=data.counts)
 
 
@@ -59,7 +59,7 @@ def known(base):
     """A chain without uncertainty."""
     low, high = np.asarray(RANGES.low), np.asarray(RANGES.high)
     values = low + (high - low) * np.asarray(jax.scipy.stats.norm.cdf(jnp.asarray(base)))
-    return ChainPosterior({name: Marginal.point(float(v)) for name, v in zip(SPEC_NAMES, values, strict=True)})
+    return SpecPosterior({name: Marginal.point(float(v)) for name, v in zip(SPEC_NAMES, values, strict=True)})
 
 
 @jax.jit
@@ -86,7 +86,7 @@ def test_the_variance_is_split_into_noise_and_chain(result):
     assert chain.mean() > 0.05 * noise.mean()
     # Mean squares of n draws scatter by √(2/n).
     np.testing.assert_allclose(result.noise_variance, noise, rtol=5 * np.sqrt(2 / PAIRS))
-    np.testing.assert_allclose(result.chain_variance.sum(axis=0), chain, rtol=0.05, atol=1e-4)
+    np.testing.assert_allclose(result.spec_variance.sum(axis=0), chain, rtol=0.05, atol=1e-4)
 
 
 def test_each_spec_parameter_has_its_correlation_with_the_image(result):
@@ -119,7 +119,7 @@ def test_the_report_says_how_the_run_ended(result):
 
 
 def test_one_round_alone_does_not_count_as_converged():
-    outer = chain_draws(known(TRUE_BASE), RANGES, PAIRS, seed=0)
+    outer = outer_draws(known(TRUE_BASE), RANGES, PAIRS, seed=0)
     once = solve(data_of(COUNTS), outer, jax.random.key(0), 1)
     assert not bool(once.converged)
     assert once.sentence().startswith("stopped before converging after 1 rounds")
@@ -158,9 +158,9 @@ def test_a_batch_is_its_scenes_one_by_one(result):
 
 
 def test_a_known_chain_adds_no_variance():
-    outer = chain_draws(known(TRUE_BASE), RANGES, PAIRS, seed=0)
+    outer = outer_draws(known(TRUE_BASE), RANGES, PAIRS, seed=0)
     found = solve(data_of(COUNTS), outer, jax.random.key(2))
-    np.testing.assert_allclose(found.chain_variance, 0.0, atol=1e-8)
+    np.testing.assert_allclose(found.spec_variance, 0.0, atol=1e-8)
     np.testing.assert_array_equal(found.correlation, np.zeros((3, 3, 4)))
 
 
@@ -168,7 +168,7 @@ def test_chain_draws_follow_their_marginals_in_mirrored_pairs():
     grid = np.linspace(-0.5, 1.0, 101)
     marginals = {name: Marginal.flat(*RANGES.as_dict()[name]) for name in SPEC_NAMES}
     marginals["gain_drift"] = Marginal.from_log(grid, -0.5 * ((grid - 0.6) / 0.05) ** 2)
-    outer = chain_draws(ChainPosterior(marginals), RANGES, 200, seed=4)
+    outer = outer_draws(SpecPosterior(marginals), RANGES, 200, seed=4)
     scores = np.asarray(outer.scores)
     np.testing.assert_allclose(scores.mean(axis=(0, 1)), 0.0, atol=0.01)
     np.testing.assert_allclose(scores.std(axis=(0, 1)), 1.0, atol=0.02)
@@ -178,7 +178,7 @@ def test_chain_draws_follow_their_marginals_in_mirrored_pairs():
     drift = -0.5 + 1.5 * jax.scipy.stats.norm.cdf(outer.draws[SPEC_SITE][..., 2])
     assert float(drift.mean()) == pytest.approx(0.6, abs=1e-3)
     assert float(drift.std()) == pytest.approx(0.05, rel=0.02)
-    again, other = (chain_draws(ChainPosterior(marginals), RANGES, 200, seed=s).scores for s in (4, 5))
+    again, other = (outer_draws(SpecPosterior(marginals), RANGES, 200, seed=s).scores for s in (4, 5))
     np.testing.assert_array_equal(scores, again)
     assert np.abs(scores - other).max() > 0.1
 
@@ -195,7 +195,7 @@ def test_poisson_counts_agree_with_nuts(poisson_model):
     )
     reference.run(jax.random.key(0), init_params=jnp.zeros((2, 2, 3, 4)))
     x = np.asarray(jax.vmap(lambda z: target.x({"z": z}))(reference.get_samples()))
-    outer = chain_draws(known(np.zeros(3)), RANGES, 200, seed=0)
+    outer = outer_draws(known(np.zeros(3)), RANGES, 200, seed=0)
     found = jax.jit(lambda: solve_mgvi(poisson_model, data, outer, jax.random.key(1)))()
     sd = np.sqrt(np.asarray(found.noise_variance))
     assert np.abs((x.mean(axis=0) - found.x) / sd).max() < 0.25

@@ -193,11 +193,11 @@ def test_only_as_many_hyperparameters_move_with_the_chain_as_stay_cheap():
 def test_a_given_chain_is_drawn_from_and_the_fields_follow():
     """The cut distribution of a linear model: fields given the chain, averaged over the chain as it was given."""
     # Drift mostly in the upper part of its range, whatever the data say; window and lag as good as known.
-    levels = nuts.chain_levels(201)
+    levels = nuts.spec_levels(201)
     base = norm.ppf(0.55 + 0.4 * levels)
-    chain = np.stack([np.full(201, 0.3), 0.01 * levels, base], axis=-1)
+    table = np.stack([np.full(201, 0.3), 0.01 * levels, base], axis=-1)
     options = replace(SMALL, settle=0, draws=400)
-    run = sample_nuts(MODEL, DATA, START, jax.random.key(0), options, chain=chain, watch=EVERYWHERE)
+    run = sample_nuts(MODEL, DATA, START, jax.random.key(0), options, spec_quantiles=table, watch=EVERYWHERE)
     assert run.converged, run.verdict
     assert run.hyperparameter_draws == {}
 
@@ -228,7 +228,7 @@ def test_draws_from_quantiles_have_the_width_of_a_narrow_posterior(relative):
     grid = np.linspace(-1.0, 1.0, 20_001)
     density = norm.pdf(grid, 0.2, relative)
     cumulative = np.cumsum(density) / density.sum()
-    table = np.interp(nuts.chain_levels(1025), cumulative, grid)[:, None]
+    table = np.interp(nuts.spec_levels(1025), cumulative, grid)[:, None]
     keys = jax.random.split(jax.random.key(0), 40_000)
     drawn = np.asarray(jax.vmap(lambda key: nuts.draw_from_quantiles(jnp.asarray(table), key))(keys))
     inside = norm(0.2, relative)
@@ -240,10 +240,10 @@ def test_draws_from_quantiles_have_the_width_of_a_narrow_posterior(relative):
     )
 
 
-@pytest.mark.parametrize("chain", [np.zeros((5, 2)), np.zeros(3), np.eye(3)[:, ::-1], np.full((4, 3), np.nan)])
-def test_a_chain_that_is_no_table_of_quantiles_is_refused(chain):
+@pytest.mark.parametrize("table", [np.zeros((5, 2)), np.zeros(3), np.eye(3)[:, ::-1], np.full((4, 3), np.nan)])
+def test_a_spec_posterior_that_is_no_table_of_quantiles_is_refused(table):
     with pytest.raises(ValueError, match=r"^chain has shape .*; expected finite quantiles \(points, 3\)"):
-        small(chain=chain)
+        small(spec_quantiles=table)
 
 
 def small(key=5, options=SMALL, **arguments):

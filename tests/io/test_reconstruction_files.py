@@ -175,9 +175,9 @@ def test_a_scene_cut_short_is_written_again(tmp_path, source, provenance, make_r
         ({"model": "single_frame"}, "model (single_frame, sequence)"),
         ({"method": "nuts"}, "method (nuts, map)"),
         ({"seed": 8}, "seed (8, 7)"),
-        ({"chain": "nominal"}, "chain (nominal, calibrated)"),
+        ({"spec": "nominal"}, "spec (nominal, calibrated)"),
     ],
-    ids=["model", "method", "seed", "chain"],
+    ids=["model", "method", "seed", "spec"],
 )
 def test_other_settings_do_not_continue(tmp_path, source, provenance, make_result, change, named):
     out = tmp_path / "out.h5"

@@ -12,12 +12,12 @@ import xarray
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
+from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
 from fluorojax.cli import main as fluorojax
 from fluorojax.data.reconstruction import QUANTILES, Reconstruction, ReconstructOptions, Status
 from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
 from fluorojax.engines.draws import to_datatree
-from fluorojax.engines.nuts import chain_levels
+from fluorojax.engines.nuts import spec_levels
 from fluorojax.io import read_provenance, read_reconstruction, read_scene, write_challenge
 from fluorojax.methods.nuts import base_quantiles
 from fluorojax.runs.batches import reconstruct_scenes
@@ -68,9 +68,7 @@ def run(files, out, draws, *more):
 def joint(files):
     """Both scenes, the chain sampled with image and amplitude."""
     source, model = files
-    options = ReconstructOptions(
-        model=str(model), method="nuts", chain="joint", chains=2, warmup=150, draws=300, seed=1
-    )
+    options = ReconstructOptions(model=str(model), method="nuts", spec="joint", chains=2, warmup=150, draws=300, seed=1)
     return [read_scene(source, f"sample_0{i}") for i in range(2)], list(
         reconstruct_scenes([read_scene(source, f"sample_0{i}") for i in range(2)], options)
     )
@@ -119,16 +117,16 @@ def test_a_calibrated_chain_keeps_its_posterior_and_widens_the_image(files, tmp_
     out = tmp_path / "out.h5"
     assert run(files, out, 400, "-q") == 0
     scene, result = read_scene(files[0], "sample_01"), read_reconstruction(out, "sample_01")
-    chain = calibrate(scene)
-    assert result.spec.as_dict() == pytest.approx(chain.spec.as_dict())
-    for name, marginal in chain.marginals.items():
+    posterior = calibrate(scene)
+    assert result.spec.as_dict() == pytest.approx(posterior.spec.as_dict())
+    for name, marginal in posterior.marginals.items():
         drawn = result.draws[name]
         assert abs(drawn.mean() - marginal.mean) < 5 * marginal.std / np.sqrt(drawn.size)
         assert drawn.std() == pytest.approx(marginal.std, rel=0.15)
     # A gain that grows faster means more attenuation: by 1.5 frames' worth in an image that is the same in all four.
     scale = scene.acquisition.attenuation_scale
     alone = 1 / np.sqrt(scale**2 * scene.y.sum(0) + 1 / 0.2**2)
-    expected = 1.5 * chain.std.gain_drift / 100 / scale / alone
+    expected = 1.5 * posterior.std.gain_drift / 100 / scale / alone
     assert np.median(result.spec_correlation[2]) == pytest.approx(np.median(expected), rel=0.25)
     np.testing.assert_allclose(np.median(result.noise_std[0] / alone), 1.0, atol=0.1)
 
@@ -182,9 +180,9 @@ def test_a_joint_answer_that_the_calibration_contradicts_says_so(files, joint, m
     bounds = SpecRanges.for_tier("public").as_dict()
     wrong = {name: Marginal.flat(*bounds[name]) for name in SPEC_NAMES}
     wrong["gain_drift"] = Marginal.from_log(grid, -0.5 * ((grid - end) / 0.01) ** 2)
-    monkeypatch.setattr(sys.modules["fluorojax.runs.batches"], "calibrate", lambda scene: ChainPosterior(wrong))
+    monkeypatch.setattr(sys.modules["fluorojax.runs.batches"], "calibrate", lambda scene: SpecPosterior(wrong))
     options = ReconstructOptions(
-        model=str(files[1]), method="nuts", chain="joint", chains=2, warmup=150, draws=20, seed=1
+        model=str(files[1]), method="nuts", spec="joint", chains=2, warmup=150, draws=20, seed=1
     )
     (result,) = reconstruct_scenes(scenes[:1], options)
     sentences = result.diagnostics["identifiability"]
@@ -195,21 +193,21 @@ def test_a_joint_answer_that_the_calibration_contradicts_says_so(files, joint, m
 def test_the_table_of_quantiles_reproduces_a_marginal():
     ranges = SpecRanges.for_tier("public")
     grid = np.linspace(-3, 6, 301)
-    chain = ChainPosterior(
+    posterior = SpecPosterior(
         {
             "motion_blur": Marginal.point(2.0),
             "lag": Marginal.from_log(grid, -0.5 * ((grid - 5.0) / 1.5) ** 2),
             "gain_drift": Marginal.flat(-0.5, 1.0),
         }
     )
-    table = base_quantiles(chain, ranges)
+    table = base_quantiles(posterior, ranges)
     assert table.shape[1] == 3
     assert np.all(np.diff(table, axis=0) >= 0)
     low, high = np.asarray(ranges.low), np.asarray(ranges.high)
     values = low + (high - low) * norm.cdf(table)
-    levels = chain_levels(len(table))
+    levels = spec_levels(len(table))
     for i, name in enumerate(SPEC_NAMES):
-        expected = [chain.marginals[name].quantile(level) for level in levels]
+        expected = [posterior.marginals[name].quantile(level) for level in levels]
         np.testing.assert_allclose(values[:, i], expected, atol=2e-3)
 
 
@@ -228,7 +226,7 @@ def test_a_density_of_draws_has_their_shape():
 
 def test_mgvi_takes_the_joint_chain_from_the_laplace_marginal(files, joint, monkeypatch):
     scenes, sampled = joint
-    options = ReconstructOptions(model=str(files[1]), method="mgvi", chain="joint", samples=32, seed=1)
+    options = ReconstructOptions(model=str(files[1]), method="mgvi", spec="joint", samples=32, seed=1)
     results = list(reconstruct_scenes(scenes, options))
     bounds = SpecRanges.for_tier("public").as_dict()
     for scene, result, other in zip(scenes, results, sampled, strict=True):
@@ -245,7 +243,7 @@ def test_mgvi_takes_the_joint_chain_from_the_laplace_marginal(files, joint, monk
     wrong = {name: Marginal.flat(*bounds[name]) for name in SPEC_NAMES}
     grid, end = np.linspace(-0.5, 1, 151), -0.5 if drift > 0.25 else 1.0
     wrong["gain_drift"] = Marginal.from_log(grid, -0.5 * ((grid - end) / 0.01) ** 2)
-    monkeypatch.setattr(sys.modules["fluorojax.runs.batches"], "calibrate", lambda scene: ChainPosterior(wrong))
+    monkeypatch.setattr(sys.modules["fluorojax.runs.batches"], "calibrate", lambda scene: SpecPosterior(wrong))
     (result,) = reconstruct_scenes(scenes[:1], options)
     assert abs(result.spec.gain_drift - drift) < 0.1 * results[0].spec_std.gain_drift
     assert "does not agree: the scene prior may not fit" in result.diagnostics["identifiability"]["gain_drift"]
@@ -254,8 +252,8 @@ def test_mgvi_takes_the_joint_chain_from_the_laplace_marginal(files, joint, monk
 def test_a_mode_has_no_joint_chain(files, tmp_path, capsys):
     out = tmp_path / "out.h5"
     source, model = files
-    assert fluorojax(["reconstruct", str(source), "-o", str(out), "--model", str(model), "--chain", "joint"]) == 2
-    assert "chain is 'joint' with method 'map'; expected method 'mgvi' or 'nuts'" in capsys.readouterr().err
+    assert fluorojax(["reconstruct", str(source), "-o", str(out), "--model", str(model), "--spec", "joint"]) == 2
+    assert "spec is 'joint' with method 'map'; expected method 'mgvi' or 'nuts'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -327,7 +325,7 @@ def test_a_result_without_draws_is_not_for_arviz():
 
 def test_a_known_chain_stays_as_it_is(files):
     scene = read_scene(files[0], "sample_00")
-    options = ReconstructOptions(model=str(files[1]), method="nuts", chain="true", chains=2, warmup=150, draws=300)
+    options = ReconstructOptions(model=str(files[1]), method="nuts", spec="true", chains=2, warmup=150, draws=300)
     (result,) = reconstruct_scenes([scene], options)
     assert result.status is Status.CONVERGED, result.diagnostics["verdict"]
     assert result.spec == Spec(**{n: pytest.approx(v) for n, v in scene.true_spec.as_dict().items()})

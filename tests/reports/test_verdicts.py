@@ -9,10 +9,10 @@ from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.spec import Spec
 from fluorojax.metrics import Coverage, SceneScore, whiteness
 from fluorojax.reports.verdicts import (
-    chain_verdict,
     convergence_verdict,
     coverage_verdict,
     residual_verdict,
+    spec_verdict,
     variance_verdict,
 )
 
@@ -21,9 +21,9 @@ NAN = float("nan")
 
 def result(**changes):
     images = {"x_hat": np.zeros((2, 4, 4), np.float32), "x_std": np.ones((2, 4, 4), np.float32)}
-    chain = {"spec": Spec(), "spec_std": Spec(1, 1, 1), "spec_interval": {}}
+    spec = {"spec": Spec(), "spec_std": Spec(1, 1, 1), "spec_interval": {}}
     run = {"status": Status.CONVERGED, "seconds": 1.0}
-    return Reconstruction(name="sample_00", **{**images, **chain, **run, **changes})
+    return Reconstruction(name="sample_00", **{**images, **spec, **run, **changes})
 
 
 def score(overall, moving, static):
@@ -121,14 +121,14 @@ def test_without_a_measurement_the_residual_is_not_known():
     ],
 )
 def test_chain(shares, level, part):
-    verdict = chain_verdict(result(diagnostics={"variance_share_of_chain": shares}))
+    verdict = spec_verdict(result(diagnostics={"variance_share_of_chain": shares}))
     assert verdict.level == level
     assert part in verdict.text
 
 
 @pytest.mark.parametrize("shares", [None, {"lag": None}, {"lag": NAN}, [0.1]])
 def test_the_share_of_the_chain_may_be_missing(shares):
-    assert chain_verdict(result(diagnostics={"variance_share_of_chain": shares})) is None
+    assert spec_verdict(result(diagnostics={"variance_share_of_chain": shares})) is None
 
 
 @pytest.mark.parametrize(

@@ -103,13 +103,13 @@ def progress():
 @pytest.fixture(scope="module")
 def results(scenes, static_model, progress):
     """At most three to a chunk: the four scenes of one shape go two and two."""
-    options = ReconstructOptions(model=str(static_model), chain="true", batch=3)
+    options = ReconstructOptions(model=str(static_model), spec="true", batch=3)
     return by_name(reconstruct_scenes(scenes, options, progress=progress))
 
 
 @pytest.fixture(scope="module")
 def one_by_one(scenes, static_model, results):
-    options = ReconstructOptions(model=str(static_model), chain="true", batch=1)
+    options = ReconstructOptions(model=str(static_model), spec="true", batch=1)
     return by_name(reconstruct_scenes([s for s in scenes if s.name != "wide"], options))
 
 
@@ -176,7 +176,7 @@ def test_the_variance_splits_into_noise_and_chain(sequences, blind):
 
 
 def test_mgvi_agrees_with_map_where_the_posterior_is_narrow(scenes, static_model, results):
-    options = ReconstructOptions(model=str(static_model), method="mgvi", chain="true", samples=24)
+    options = ReconstructOptions(model=str(static_model), method="mgvi", spec="true", samples=24)
     for result in reconstruct_scenes([s for s in scenes if s.name != "wide"][:2], options):
         mode = results[result.name]
         assert result.status is Status.CONVERGED
@@ -224,7 +224,7 @@ def test_a_users_own_model_is_reconstructed(scenes, results):
 
 def test_gaussian_observations_are_reconstructed(scenes, results, tmp_path):
     path = write_model(tmp_path, "gaussian", "Normal(rate, jnp.sqrt(jnp.maximum(data.counts, 1.0)))")
-    (result,) = reconstruct_scenes(scenes[:1], ReconstructOptions(model=str(path), chain="true", batch=1))
+    (result,) = reconstruct_scenes(scenes[:1], ReconstructOptions(model=str(path), spec="true", batch=1))
     assert result.status is Status.CONVERGED
     # At tens of counts a pixel the Gaussian noise model is close to the Poisson one.
     assert np.abs(result.x_hat - results[result.name].x_hat).mean() < 0.02
@@ -260,7 +260,7 @@ def test_scattered_quanta_widen_the_deviation(sequences, blind):
 
 def test_a_known_chain_may_lie_outside_its_ranges(scenes, static_model):
     """The nominal chain is all offsets zero, whether or not the ranges hold them."""
-    options = ReconstructOptions(model=str(static_model), chain="nominal", batch=1)
+    options = ReconstructOptions(model=str(static_model), spec="nominal", batch=1)
     inside = scenes[0]
     apart = replace(inside, ranges=SpecRanges(np.float32([2, 1, 0.2]), np.float32([10, 6, 1])))
     results = list(reconstruct_scenes([inside, apart], options))
@@ -293,7 +293,7 @@ def test_progress_counts_scenes(scenes, results, progress):
 def test_a_second_run_of_a_shape_compiles_nothing(scenes, one_by_one, static_model):
     before = len(traces(static_model))
     alone = [scene for scene in scenes if scene.name != "wide"][:2]
-    options = ReconstructOptions(model=str(static_model), chain="true", batch=1)
+    options = ReconstructOptions(model=str(static_model), spec="true", batch=1)
     again = by_name(reconstruct_scenes(alone, options))
     # Checking the model against the protocol traces it once.
     assert len(traces(static_model)) - before <= 1
@@ -304,7 +304,7 @@ def test_a_second_run_of_a_shape_compiles_nothing(scenes, one_by_one, static_mod
 
 def test_chunks_of_one_shape_share_a_trace(scenes, one_by_one, static_model):
     chunks = reconstruct_scenes(
-        [s for s in scenes if s.name != "wide"], ReconstructOptions(model=str(static_model), chain="nominal", batch=1)
+        [s for s in scenes if s.name != "wide"], ReconstructOptions(model=str(static_model), spec="nominal", batch=1)
     )
     first = next(chunks)
     before = len(traces(static_model))
@@ -336,7 +336,7 @@ def test_a_single_frame_keeps_the_priors_of_its_chain():
     [
         ({"method": "gibbs"}, "method is 'gibbs'; expected one of map, mgvi"),
         ({"samples": 0}, "samples is 0; expected a positive number of mirrored pairs"),
-        ({"chain": "guessed"}, "chain is 'guessed'; expected one of calibrated, joint, nominal, true"),
+        ({"spec": "guessed"}, "spec is 'guessed'; expected one of calibrated, joint, nominal, true"),
         ({"batch": 0}, "batch is 0; expected a positive number of scenes"),
         ({"batch": -2}, "batch is -2; expected a positive number of scenes"),
         ({"model": "nothing"}, "model is 'nothing'; expected one of"),
@@ -349,8 +349,8 @@ def test_bad_options_are_refused_before_any_work(scenes, changes, message):
 
 def test_a_true_chain_needs_a_truth(scenes):
     unknown = replace(scenes[0], true_spec=None)
-    with pytest.raises(ValueError, match="chain is 'true', but sample_00 has no true_spec"):
-        reconstruct_scenes([unknown, scenes[1]], ReconstructOptions(chain="true"))
+    with pytest.raises(ValueError, match="spec is 'true', but sample_00 has no true_spec"):
+        reconstruct_scenes([unknown, scenes[1]], ReconstructOptions(spec="true"))
 
 
 def test_a_model_outside_the_protocol_is_refused_before_any_work(scenes, tmp_path):

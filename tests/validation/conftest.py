@@ -72,7 +72,7 @@ def ignorant():
 
 
 @pytest.fixture(scope="session")
-def chain_model():
+def spec_model():
     """An uncorrelated sequence of unknown amplitude behind the default chain, with Poisson counts."""
 
     def model(data):

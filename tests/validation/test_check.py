@@ -65,7 +65,7 @@ def test_laplace_is_exact_for_a_linear_model(linear_model):
 
 
 @pytest.mark.slow
-def test_nuts_passes_on_poisson_counts_and_its_distortions_fail(chain_model, sampled):
+def test_nuts_passes_on_poisson_counts_and_its_distortions_fail(spec_model, sampled):
     # One run serves all: distortions are applied to what it drew.
     options = replace(SMALL, doses=(30.0,), replicates=100, batch=100)
     kept = []
@@ -74,10 +74,10 @@ def test_nuts_passes_on_poisson_counts_and_its_distortions_fail(chain_model, sam
         kept.append(sampled(*arguments))
         return kept[-1]
 
-    report = check_calibration(chain_model, record, options)
+    report = check_calibration(spec_model, record, options)
     assert report.passed, report.sentences()
     for name, wrong in WRONG.items():
-        report = check_calibration(chain_model, distorted(lambda *_: kept[0], **wrong), options)
+        report = check_calibration(spec_model, distorted(lambda *_: kept[0], **wrong), options)
         assert not report.passed, name
 
 
@@ -154,13 +154,13 @@ def test_laplace_refuses_large_scenes():
         check_calibration(load_model("sequence"), laplace(), CheckOptions(frames=8, size=32, replicates=20))
 
 
-def test_methods_draw_all_latents(chain_model):
+def test_methods_draw_all_latents(spec_model):
     @from_latent_draws
     def incomplete(model, data, key, draws):
         return {}
 
     with pytest.raises(ValueError, match="draws lack the latents spec_base, amplitude, field, level of model chain"):
-        check_calibration(chain_model, incomplete, replace(SMALL, replicates=20, batch=20))
+        check_calibration(spec_model, incomplete, replace(SMALL, replicates=20, batch=20))
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fluorojax.metrics.calibration import LEVELS
+from fluorojax.metrics.interval_coverage import LEVELS
 from fluorojax.validation.coverage import inside_shares, margin_p_value, measure_coverage, seen_to_move
 
 

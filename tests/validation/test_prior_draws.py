@@ -41,9 +41,9 @@ def test_truth_follows_the_prior(linear_model):
     assert residual.mean() == pytest.approx(24, abs=4 * np.sqrt(24 / 2000))
 
 
-def test_a_replicate_depends_on_its_own_key_only(chain_model):
+def test_a_replicate_depends_on_its_own_key_only(spec_model):
     scene = empty_scene((3, 4, 4), protocol_for_dose(30.0), RANGES)
     keys = jax.random.split(jax.random.key(0), 4)
-    many, one = draw_prior(chain_model, scene, keys), draw_prior(chain_model, scene, keys[2:3])
+    many, one = draw_prior(spec_model, scene, keys), draw_prior(spec_model, scene, keys[2:3])
     np.testing.assert_allclose(many.x[2], one.x[0], rtol=1e-6)
     np.testing.assert_array_equal(many.data.counts[2], one.data.counts[0])

@@ -114,7 +114,7 @@ class Marginal:
 
 
 @dataclass(frozen=True)
-class ChainPosterior:
+class SpecPosterior:
     """Marginal posteriors of ``SPEC_NAMES``."""
 
     marginals: dict[str, Marginal]
@@ -140,7 +140,7 @@ class ChainPosterior:
         return {name: marginal.sentence(name) for name, marginal in self.marginals.items()}
 
 
-def calibrate(scene: Scene) -> ChainPosterior:
+def calibrate(scene: Scene) -> SpecPosterior:
     """Marginal posteriors of the mismatch parameters from the counts of one scene.
 
     A single frame, fewer than three frames, or images smaller than 4 × 4 leave all three at their priors; window and
@@ -158,4 +158,4 @@ def calibrate(scene: Scene) -> ChainPosterior:
         )
         marginals["motion_blur"] = Marginal.from_log(found.motion_blur_grid, found.motion_blur_log_likelihood)
         marginals["lag"] = Marginal.from_log(found.lag_grid, found.lag_log_likelihood)
-    return ChainPosterior(marginals)
+    return SpecPosterior(marginals)

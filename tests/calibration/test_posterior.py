@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fluorojax.calibration.chain import ChainPosterior, Marginal, calibrate
+from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, TIERS, SpecRanges
@@ -67,12 +67,14 @@ def test_a_known_value_has_no_spread():
 
 def test_the_estimate_is_the_median_with_a_central_interval():
     skewed = Marginal.from_log(np.linspace(0, 20, 2001), -np.linspace(0, 20, 2001))
-    chain = ChainPosterior({"motion_blur": skewed, "lag": gaussian(1.0, 0.5), "gain_drift": Marginal.point(0.1)})
-    assert chain.spec.as_dict() == pytest.approx({"motion_blur": np.log(2), "lag": 1.0, "gain_drift": 0.1}, abs=1e-3)
-    assert chain.std.as_dict() == pytest.approx({"motion_blur": 1.0, "lag": 0.5, "gain_drift": 0.0}, abs=1e-3)
-    assert chain.interval["motion_blur"] == pytest.approx((-np.log(0.95), -np.log(0.05)), abs=2e-3)
-    assert chain.interval["lag"] == pytest.approx((1 - 1.645 * 0.5, 1 + 1.645 * 0.5), abs=5e-3)
-    assert chain.interval["gain_drift"] == (0.1, 0.1)
+    posterior = SpecPosterior({"motion_blur": skewed, "lag": gaussian(1.0, 0.5), "gain_drift": Marginal.point(0.1)})
+    assert posterior.spec.as_dict() == pytest.approx(
+        {"motion_blur": np.log(2), "lag": 1.0, "gain_drift": 0.1}, abs=1e-3
+    )
+    assert posterior.std.as_dict() == pytest.approx({"motion_blur": 1.0, "lag": 0.5, "gain_drift": 0.0}, abs=1e-3)
+    assert posterior.interval["motion_blur"] == pytest.approx((-np.log(0.95), -np.log(0.05)), abs=2e-3)
+    assert posterior.interval["lag"] == pytest.approx((1 - 1.645 * 0.5, 1 + 1.645 * 0.5), abs=5e-3)
+    assert posterior.interval["gain_drift"] == (0.1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_the_estimate_is_the_median_with_a_central_interval():
     ids=["flat", "good", "upper edge", "lower edge", "known"],
 )
 def test_sentences_say_what_the_data_say(marginal, words):
-    sentences = ChainPosterior(dict.fromkeys(SPEC_NAMES, marginal)).sentences()
+    sentences = SpecPosterior(dict.fromkeys(SPEC_NAMES, marginal)).sentences()
     for name in SPEC_NAMES:
         assert sentences[name].startswith(name)
         assert SPEC_UNITS[name] in sentences[name]
@@ -98,15 +100,15 @@ def test_sentences_say_what_the_data_say(marginal, words):
 @pytest.mark.parametrize("shape", [(12, 12), (1, 12, 12), (2, 12, 12), (6, 3, 12)])
 def test_too_few_frames_or_pixels_leave_the_priors(shape):
     scene = Scene("sample_00", np.full(shape, 9.0, np.float32), Acquisition(), SpecRanges.for_tier("dev"))
-    chain = calibrate(scene)
+    posterior = calibrate(scene)
     for name, (low, high) in TIERS["dev"].items():
-        assert chain.marginals[name].contraction == pytest.approx(0, abs=1e-3)
-        assert getattr(chain.spec, name) == pytest.approx((low + high) / 2, abs=1e-5)
+        assert posterior.marginals[name].contraction == pytest.approx(0, abs=1e-3)
+        assert getattr(posterior.spec, name) == pytest.approx((low + high) / 2, abs=1e-5)
 
 
 def test_a_small_sequence_has_a_drift_but_no_window():
     counts = np.random.default_rng(0).poisson(50.0, (6, 12, 12)).astype(np.float32)
-    chain = calibrate(Scene("sample_00", counts, Acquisition(), SpecRanges.for_tier("dev")))
-    assert chain.marginals["motion_blur"].contraction == pytest.approx(0, abs=2e-3)
-    assert chain.marginals["lag"].contraction == pytest.approx(0, abs=2e-3)
-    assert np.isfinite(chain.spec.gain_drift)
+    posterior = calibrate(Scene("sample_00", counts, Acquisition(), SpecRanges.for_tier("dev")))
+    assert posterior.marginals["motion_blur"].contraction == pytest.approx(0, abs=2e-3)
+    assert posterior.marginals["lag"].contraction == pytest.approx(0, abs=2e-3)
+    assert np.isfinite(posterior.spec.gain_drift)
