@@ -106,13 +106,14 @@ def sample_nuts(
 
     **Arguments:** ``data`` with the ``aux`` of the model's hooks filled in, which stays fixed; ``start`` the latents to
     lay out the coordinates around, such as those of a MAP solve (missing ones stand at zero); ``spec_quantiles``
-    quantiles of the latents of the spec parameters (site ``spec_base``) at the probabilities :func:`spec_levels`,
-    to draw them from instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch``
-    names pixels (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by
-    default a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the run
-    continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; a file there that is
-    no state, or that of another run, is deleted once ``on_foreign_state`` was called with its path and what it is, and
-    refused where that is None; ``progress`` is called with the fraction done and a note, before the first block too.
+    quantiles of the latents of the spec parameters (site ``spec_base``) at the probabilities :func:`spec_levels`, to
+    draw them from instead of sampling them, in which case the hyperparameters are held at ``start``; ``watch`` names
+    pixels (index tuples into x) and regions (boolean masks of its shape, averaged over) whose every draw is kept, by
+    default a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the
+    run continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; a file there that
+    is no state, or that of another run, is deleted once ``on_foreign_state`` was called with its path and what it is,
+    and refused where that is None; ``progress`` is called with the fraction done and a note, before the first block
+    too.
 
     A run may be continued with more draws than it was begun with; all else must be the same. Raises ``ValueError`` for
     a model outside the protocol, a bad ``start`` or ``watch``, more chains than fit in memory, or a state file of
