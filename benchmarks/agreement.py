@@ -16,6 +16,7 @@ own error is about 1/√(2·draws) per pixel, which widens the 5 %–95 % range 
 
 import argparse
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +25,12 @@ import numpy as np
 from fluorojax.calibration.posterior import calibrate
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.data.spec import SPEC_NAMES
+from fluorojax.engines.energy import posterior
 from fluorojax.engines.linear_response import sample_variance
 from fluorojax.engines.map import find_mode, respond_to_spec
 from fluorojax.engines.marginal import as_spec_posterior, laplace_marginal
-from fluorojax.methods.batch import BATCH_METHODS
-from fluorojax.methods.nuts import sample_scene
+from fluorojax.methods.nuts import NutsMethod
+from fluorojax.methods.registry import make_method
 from fluorojax.models.loading import load_model
 from fluorojax.runs.batches import scene_data
 from fluorojax.simulation import SimulationOptions, simulate_scene
@@ -43,14 +45,14 @@ def to_floats(tree):
 
 def uncertainty_maps(scene, options):
     """Standard deviations of x by every method, NUTS's verdict, and seconds of each."""
-    model, posterior = load_model("sequence"), calibrate(scene)
-    data, key = scene_data(scene, posterior.spec), jax.random.key(0)
-    spec, std = to_floats(posterior.spec), to_floats(posterior.std.as_array())
+    model, known = load_model("sequence"), calibrate(scene)
+    data, key = scene_data(scene, known.spec), jax.random.key(0)
+    spec, std = to_floats(known.spec), to_floats(known.std.as_array())
     deviations, means, seconds = {}, {}, {}
     begin = time.perf_counter()
     for name in ("map", "mgvi"):
-        method = BATCH_METHODS[name]
-        inputs = to_floats(method.inputs(posterior, data.ranges, options))
+        method = make_method(replace(options, method=name))
+        inputs = to_floats(method.inputs(known, data.ranges, options.seed))
         found = jax.device_get(jax.jit(method.solve, static_argnums=0)(model, data, inputs, key))
         # NUTS has no residuals' correction of the prior; as the model states it:
         noise = found.noise_variance / found.facts["variance_factor"]
@@ -66,7 +68,7 @@ def uncertainty_maps(scene, options):
 
     deviations["linear response"] = np.sqrt(jax.device_get(jax.jit(linear)(data, spec, std)))
     means["linear response"] = means["map"]
-    result, _ = sample_scene(model, data, posterior, options)
+    result, _ = NutsMethod.from_options(options).sample(model, data, known, options.seed)
     seconds["nuts"] = time.perf_counter() - begin
     deviations["nuts"], means["nuts"] = np.sqrt(result.x_variance), result.x_mean
     return deviations, means, result
@@ -74,15 +76,15 @@ def uncertainty_maps(scene, options):
 
 def joint_spec(scene, options):
     """Spec means and standard deviations under the model alone, by NUTS and by the Laplace marginal."""
-    model, posterior = load_model("sequence"), calibrate(scene)
-    data = scene_data(scene, posterior.spec)
-    result, _ = sample_scene(model, data, posterior, options)
+    model, known = load_model("sequence"), calibrate(scene)
+    data = scene_data(scene, known.spec)
+    result, _ = NutsMethod.from_options(options).sample(model, data, known, options.seed)
 
     def laplace(data, spec):
         mode = find_mode(model, data, spec, jax.random.key(0))
         return laplace_marginal(model, mode.data, jax.random.key(1))
 
-    marginal = jax.jit(laplace)(data, to_floats(posterior.spec))
+    marginal = jax.jit(laplace)(data, to_floats(known.spec))
     approximate = as_spec_posterior(jax.device_get(marginal), scene.ranges)
     draws = result.spec_draws.reshape(-1, 3)
     rows = []

@@ -17,9 +17,10 @@ import numpy as np
 
 from fluorojax.calibration.posterior import calibrate
 from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.engines.energy import posterior
 from fluorojax.engines.linear_response import metric, sample_residuals
 from fluorojax.engines.map import find_mode
-from fluorojax.methods.nuts import sample_scene
+from fluorojax.methods.nuts import NutsMethod
 from fluorojax.models.loading import load_model
 from fluorojax.runs.batches import scene_data
 from fluorojax.simulation import SimulationOptions, simulate_scene
@@ -45,9 +46,9 @@ def seconds(call, *arguments, repeats=3):
 def measure(frames, side, counts, with_nuts):
     """CPU seconds of a MAP solve, a gradient and a draw, conjugate-gradient steps, and gradients per NUTS iteration."""
     scene = simulate_scene(7, SimulationOptions(frames=frames, size=side, photons=PHOTONS[counts]))
-    model, posterior = load_model("sequence"), calibrate(scene)
-    data, key = scene_data(scene, posterior.spec), jax.random.key(0)
-    spec = jax.tree.map(jnp.float32, posterior.spec)
+    model, known = load_model("sequence"), calibrate(scene)
+    data, key = scene_data(scene, known.spec), jax.random.key(0)
+    spec = jax.tree.map(jnp.float32, known.spec)
     solve = jax.jit(lambda data, spec: find_mode(model, data, spec, key))
     mode = solve(data, spec)
     gradient = jax.jit(lambda data, fixed, at: jax.grad(posterior(model, data, fixed).energy)(at))
@@ -68,11 +69,11 @@ def measure(frames, side, counts, with_nuts):
     if with_nuts:
         options = ReconstructOptions(method="nuts", chains=1, warmup=150, draws=20)
         begin = time.process_time()
-        result, _ = sample_scene(model, data, posterior, options)
+        result, _ = NutsMethod.from_options(options).sample(model, data, known, options.seed)
         steps = result.leapfrog_steps + result.warmup_steps
         row |= {"steps": result.leapfrog_steps / 20, "nuts": time.process_time() - begin, "per_step": 0.0}
         begin = time.process_time()
-        again, _ = sample_scene(model, data, posterior, options)
+        again, _ = NutsMethod.from_options(options).sample(model, data, known, options.seed)
         row["nuts"] = (time.process_time() - begin - row["map"]) / steps * row["steps"]
         assert again.leapfrog_steps == result.leapfrog_steps
     return row

@@ -18,7 +18,6 @@ from fluorojax.engines.map import find_mode
 from fluorojax.engines.variance_factor import variance_factor
 from fluorojax.metrics import coverage
 from fluorojax.models.loading import load_model
-from fluorojax.physics import default_operator
 from fluorojax.runs.batches import scene_data
 from fluorojax.simulation import SimulationOptions, simulate_scene
 
@@ -34,7 +33,7 @@ def solve(data, spec, truth):
     target = posterior(MODEL, mode.data, mode.fixed)
     factor = variance_factor(target, mode.latents, mode.scale, key)
     sites = MODEL.sites(mode.data, {**mode.fixed, **mode.latents})
-    error = default_operator()(truth, spec, data.acquisition) - sites["rate"]
+    error = data.operator(truth, spec, data.acquisition) - sites["rate"]
     return sites["x"], MODEL.pixel_variance(mode.data, sites), factor, jnp.mean(error**2 / sites["rate"])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from fluorojax.calibration.posterior import SpecPosterior, calibrate
 from fluorojax.cli.tables import print_table
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS
+from fluorojax.data.spec import Parameter
 from fluorojax.io import InputError, atomic_output, check_output, iter_scenes, list_scenes, writing
 from fluorojax.runs.progress import make_progress
 
@@ -29,21 +29,25 @@ def rows(scene: Scene, posterior: SpecPosterior) -> list[list[str]]:
     return [
         [
             scene.name,
-            f"{name} ({SPEC_UNITS[name]})",
+            _titled(parameter),
             f"{median[name]:+.3f}",
             f"{std[name]:.3f}",
             f"{interval[name][0]:+.3f} … {interval[name][1]:+.3f}",
             f"{100 * max(posterior.marginals[name].contraction, 0.0):.0f} %",
             f"{truth[name]:+.3f}" if name in truth else "–",
         ]
-        for name in SPEC_NAMES
+        for parameter, name in ((p, p.name) for p in posterior.parameters)
     ]
 
 
 def summary(posterior: SpecPosterior) -> str:
     """Median and standard deviation of every parameter in a line."""
     median, std = posterior.spec.as_dict(), posterior.std.as_dict()
-    return ", ".join(f"{name} {median[name]:+.2g} ± {std[name]:.2g} {SPEC_UNITS[name]}" for name in SPEC_NAMES)
+    return ", ".join(f"{p.name} {median[p.name]:+.2g} ± {std[p.name]:.2g} {p.unit}" for p in posterior.parameters)
+
+
+def _titled(parameter: Parameter) -> str:
+    return f"{parameter.name} ({parameter.unit})" if parameter.unit else parameter.name
 
 
 def plot(path: Path, found: list[tuple[Scene, SpecPosterior]], *, overwrite: bool) -> None:
@@ -51,16 +55,18 @@ def plot(path: Path, found: list[tuple[Scene, SpecPosterior]], *, overwrite: boo
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 2.2 * len(found)), layout="constrained")
-    axes = figure.subplots(len(found), len(SPEC_NAMES), squeeze=False)
+    most = max(len(posterior.parameters) for _, posterior in found)
+    axes = figure.subplots(len(found), most, squeeze=False)
     for line, (scene, posterior) in zip(axes, found, strict=True):
         line[0].set_ylabel(scene.name)
-        for axis, name in zip(line, SPEC_NAMES, strict=True):
+        for axis, parameter in zip(line, posterior.parameters, strict=False):
+            name = parameter.name
             marginal, (low, high) = posterior.marginals[name], scene.ranges.as_dict()[name]
             axis.plot(marginal.grid, marginal.density, label="posterior")
             axis.hlines(1 / (high - low), low, high, colors="0.6", linestyles="dashed", label="prior")
             if scene.true_spec is not None:
                 axis.axvline(scene.true_spec.as_dict()[name], color="k", linewidth=1, label="truth")
-            axis.set(xlabel=f"{name} ({SPEC_UNITS[name]})", yticks=[], ylim=(0, None))
+            axis.set(xlabel=_titled(parameter), yticks=[], ylim=(0, None))
     axes[0, 0].legend(fontsize="small")
     with atomic_output(path, overwrite=overwrite) as temporary, writing(path):
         figure.savefig(temporary, format="png", dpi=120)

@@ -1,6 +1,6 @@
 """Generative model of a fluoroscopy sequence: what the data are, from priors to photon counts.
 
-    spec     motion_blur, lag, gain_drift   uniform on the scene's spec ranges
+    spec     the parameters that the scene's imaging chain declares, uniform on their ranges
     x(p, t)  = level + static(p) + dynamic(p, t)
     static   = sum over bands of  a_b(p) · band-limited Gaussian field, power ~ (1+k)^-slope
     dynamic  = the same per temporal group, power ~ (1+k)^-slope · (1+(n/n_c(k))²)^-3/2 · temporal_n²
@@ -16,9 +16,7 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.data.spec import SPEC_NAMES, Spec
-from fluorojax.models.protocol import SceneData, spec_prior
-from fluorojax.physics import GainDrift, default_operator
+from fluorojax.models.protocol import SceneData, spec_of, spec_prior
 from fluorojax.priors import (
     Bands,
     LocalScales,
@@ -61,7 +59,7 @@ def model(data: SceneData) -> None:
 
     x = level + static + dynamic
     numpyro.deterministic("x", x)
-    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
+    rate = numpyro.deterministic("rate", data.operator(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
 
 
@@ -86,7 +84,7 @@ def powers(bands, data, *, static_amplitude, static_slope, dynamic_amplitude, dy
 def initial_aux(data, spec):
     """Local scales before any reconstruction, from the counts alone."""
     bands = Bands(*data.counts.shape)
-    gains = GainDrift().gains(spec.gain_drift, bands.frames)
+    gains = data.operator.gains(spec, bands.frames)
     return initial_scales(bands, data.counts, gains, data.acquisition.attenuation_scale)
 
 
@@ -107,6 +105,6 @@ def pixel_variance(data, sites):
 def _state(data, sites):
     bands = Bands(*data.counts.shape)
     static_power, dynamic_power = powers(bands, data, **{name: sites[name] for name in HYPERPARAMETERS})
-    spec = Spec(**{name: sites[name] for name in SPEC_NAMES})
-    information = default_operator().pixel_information(sites["x"], sites["rate"], spec, data.acquisition)
+    spec = spec_of(sites, data)
+    information = data.operator.pixel_information(sites["x"], sites["rate"], spec, data.acquisition)
     return bands, static_power, dynamic_power, jnp.mean(information, axis=0)

@@ -1,6 +1,6 @@
 """Generative model of one frame (H, W): a locally scaled image behind the chain at rest.
 
-Without time there is nothing that could show a window, a carry-over or a drift: the three spec parameters keep their
+Without time there is nothing that could show a window, a carry-over or a drift: the spec parameters keep their
 priors, and the reconstruction says so. Everything else is as in ``sequence.py``.
 """
 
@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.data.spec import SPEC_NAMES, Spec
-from fluorojax.models.protocol import SceneData, spec_prior
-from fluorojax.physics import default_operator
+from fluorojax.models.protocol import SceneData, spec_of, spec_prior
 from fluorojax.priors import Bands, LocalScales, local_variance, static_field, static_spectrum, update_scales
 
 HYPERPARAMETERS = ("static_amplitude", "static_slope")
@@ -25,7 +23,7 @@ def model(data: SceneData) -> None:
     image = static_field(bands, scales, jnp.sqrt(power) * white("static", bands.height, bands.width))
     x = 0.5 + 0.25 * white("level") + image
     numpyro.deterministic("x", x)
-    rate = numpyro.deterministic("rate", default_operator()(jnp.asarray(x), spec, data.acquisition))
+    rate = numpyro.deterministic("rate", data.operator(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(2), obs=data.counts)
 
 
@@ -60,5 +58,5 @@ def pixel_variance(data, sites):
 def _state(data, sites):
     bands = Bands(1, *data.counts.shape)
     power = spectrum(bands, sites["static_amplitude"], sites["static_slope"])
-    spec = Spec(**{name: sites[name] for name in SPEC_NAMES})
-    return bands, power, default_operator().pixel_information(sites["x"], sites["rate"], spec, data.acquisition)
+    information = data.operator.pixel_information(sites["x"], sites["rate"], spec_of(sites, data), data.acquisition)
+    return bands, power, information

@@ -9,7 +9,7 @@ from fluorojax.physics import FluoroscopyOperator, VeilingGlare
 from fluorojax.priors import Bands, LocalScales, static_field, static_spectrum
 
 # The chain of the published task, with one more stage.
-OPERATOR = FluoroscopyOperator(psf=VeilingGlare(share=0.079, radius=20.0))
+OPERATOR = FluoroscopyOperator().with_stage(VeilingGlare(share=0.079, radius=20.0))
 
 
 def model(data):

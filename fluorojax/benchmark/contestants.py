@@ -4,21 +4,24 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
+from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.classical import CLASSICAL
-from fluorojax.data.choices import METHODS as OURS
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
+from fluorojax.io.provenance import asset_digests
+from fluorojax.methods.protocol import Job, SceneMethod
+from fluorojax.methods.registry import make_method, method_class, method_names
+from fluorojax.models.loading import load_model, model_for
+from fluorojax.runs.batches import reconstruct_scenes, scene_data
 
 CALIBRATION = "calibration"
-"""Name of the rows that hold the calibrated chain of a scene, which the classical methods share."""
-_SLOW = ("mgvi", "nuts")
+"""Name of the rows that hold the calibrated spec of a scene, which the classical methods share."""
 SPEC_CODE = ("calibration", "physics", "data/acquisition", "data/spec")
-"""Modules that a calibrated chain depends on."""
-OURS_CODE = (*SPEC_CODE, "engines", "priors", "methods", "models", "shipped_models", "runs/batches")
+"""Modules that a calibrated spec depends on."""
+OURS_CODE = (*SPEC_CODE, "engines", "priors", "methods", "models", "shipped_models", "runs/batches", "runs/devices")
 """Modules that a result of an engine depends on."""
 _SHARED_CODE = ("classical/estimate", "classical/rates", "classical/anscombe", *SPEC_CODE[1:])
-_UNKNOWN = Spec(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,21 @@ class Contestant:
 
     @property
     def ours(self) -> bool:
-        """Whether it is an engine of fluorojax, which calibrates by itself in Scenario III."""
-        return self.name in OURS
+        """Whether it is a method of fluorojax that infers a posterior, and calibrates by itself in Scenario III."""
+        return self.name in method_names()
 
     @property
     def slow(self) -> bool:
         """Whether a scene takes minutes."""
-        return self.name in _SLOW
+        return self.name != CALIBRATION and method_class(self.name).cost != "seconds"
 
     def parameters(self, seed: int) -> dict[str, Any]:
-        """What the result depends on besides the scene and the chain."""
+        """What the result depends on besides the scene and the spec."""
         if self.name == CALIBRATION:
             return {}
         if self.ours:
-            return asdict(ReconstructOptions(method=self.name, seed=seed))
+            options = ReconstructOptions(method=self.name, seed=seed)
+            return {**asdict(options), "assets": asset_digests(make_method(options))}
         return {"class": type(CLASSICAL[self.name].method).__name__, **asdict(CLASSICAL[self.name].method)}
 
     @property
@@ -70,24 +74,23 @@ class Contestant:
         return f"{', '.join(gone)} not installed" + (f" ({self.note})" if self.note else "")
 
     def run(self, scene: Scene, scenario: str, calibrated: Spec | None, seed: int) -> Reconstruction:
-        """Reconstruct one scene. ``calibrated`` is the chain that a classical method assumes in Scenario III."""
+        """Reconstruct one scene. ``calibrated`` is the spec that a classical method assumes in Scenario III."""
+        options = ReconstructOptions(method=self.name, seed=seed, spec="calibrated" if scenario == "III" else "nominal")
         if self.ours:
-            from fluorojax.runs.batches import reconstruct_scenes
-
-            spec = "calibrated" if scenario == "III" else "nominal"
-            options = ReconstructOptions(method=self.name, seed=seed, spec=spec)
             return next(iter(reconstruct_scenes([scene], options)))
-        spec = calibrated if scenario == "III" else None
-        estimate = CLASSICAL[self.name].method(scene.y, scene.acquisition, spec)
-        return Reconstruction(
-            name=scene.name,
-            x_hat=estimate.x_hat,
-            x_std=estimate.x_std,
-            spec=Spec() if spec is None else spec,
-            spec_std=_UNKNOWN,
-            spec_interval={},
-            status=Status.CONVERGED,
-            seconds=float("nan"),
+        parameters = scene.operator.parameters
+        spec = Spec.nominal(parameters) if calibrated is None or scenario != "III" else calibrated
+        method = make_method(options)
+        assert isinstance(method, SceneMethod)
+        return method.run(
+            Job(
+                scene=scene,
+                data=scene_data(scene),
+                model=load_model(model_for(options.model, scene.y.ndim)),
+                posterior=SpecPosterior.known(spec, parameters),
+                seed=seed,
+                assets={},
+            )
         )
 
 
@@ -102,13 +105,15 @@ _MODULES = {
 CONTESTANTS: dict[str, Contestant] = {
     name: Contestant(name, entry.label, entry.note, tuple((_MODULES[package], package) for package in entry.packages))
     for name, entry in CLASSICAL.items()
-} | {name: Contestant(name, f"fluorojax {name}") for name in OURS}
+} | {name: Contestant(name, method_class(name).label) for name in method_names()}
 """Method names in the order of the tables."""
 
-DEFAULT_METHODS = tuple(name for name in CONTESTANTS if name not in (*_SLOW, "bm3d", "bm4d"))
-"""Those that take seconds."""
-FULL_METHODS = tuple(name for name in CONTESTANTS if name != "nuts")
-"""All but NUTS, which takes hours for a scene of 16 × 128 × 128 and has to be asked for."""
+DEFAULT_METHODS = tuple(
+    name for name in CONTESTANTS if method_class(name).cost == "seconds" and name not in ("bm3d", "bm4d")
+)
+"""Those that take seconds, without BM3D and BM4D, whose licence is non-commercial."""
+FULL_METHODS = tuple(name for name in CONTESTANTS if method_class(name).cost != "hours")
+"""All but those that take hours for a scene of 16 × 128 × 128, such as NUTS, which have to be asked for."""
 
 
 def _version(module: str, distribution: str) -> str | None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from fluorojax.data.choices import METHODS as OURS
 from fluorojax.io import atomic_output, writing
+from fluorojax.methods.registry import method_names
 
 # Scenario III, what a user gets, is filled; colours differ in lightness, too.
 _MARKS = {
@@ -23,7 +23,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     columns = min(3, len(cells))
     rows = -(-len(cells) // columns)
     labels = list(dict.fromkeys(entry["label"] for cell in cells for entry in cell["methods"]))
-    ours = {entry["label"] for cell in cells for entry in cell["methods"] if entry["method"] in OURS}
+    ours = {entry["label"] for cell in cells for entry in cell["methods"] if entry["method"] in method_names()}
     figure = Figure(figsize=(3.1 + 3.3 * columns, rows * (0.9 + 0.24 * len(labels)) + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axis, cell in zip(axes, cells, strict=False):

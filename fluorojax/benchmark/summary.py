@@ -6,6 +6,7 @@ from typing import Any
 
 from fluorojax.benchmark.contestants import CALIBRATION, CONTESTANTS
 from fluorojax.benchmark.runner import Task
+from fluorojax.data.spec import SPEC_NAMES
 
 QUALITY = (
     "psnr",
@@ -20,7 +21,7 @@ QUALITY = (
     "coverage_moving",
     "coverage_static",
 )
-SPEC_ERRORS = ("motion_blur_error", "lag_error", "gain_drift_error")
+SPEC_ERRORS = tuple(f"{name}_error" for name in SPEC_NAMES)
 
 
 def summarise(tasks: Iterable[Task], rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ TEMPER = 0.5
 """Exponent of the composite likelihood. Motion is coherent over more than a block, so blocks carry less information
 than independent ones; half makes the intervals cover on simulated scenes (``benchmarks/drift.py``)."""
 SCATTER_STEPS = 8
+_SCATTER = Scatter()
 FEWEST_BLOCKS = 64
 """Fewest disjoint blocks that a mixture is fitted to; the smallest side is used whatever the field."""
 
@@ -36,6 +37,7 @@ def drift_log_posterior(
     acquisition: Acquisition,
     low: Float[ArrayLike, ""],
     high: Float[ArrayLike, ""],
+    scatter: Scatter | None = _SCATTER,
     *,
     points: int = 101,
 ) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
@@ -50,7 +52,8 @@ def drift_log_posterior(
     is subtracted. Works for one scene; batch with ``jax.vmap`` over ``y``, ``acquisition``, ``low`` and ``high``.
 
     **Arguments:** ``y`` counts, T ≥ 2 frames of at least 4 × 4 pixels; ``low``, ``high`` the range of the drift d in
-    %/frame, where gain of frame t = ``(1 + d/100)^t``: a positive drift brightens the run; ``points`` ≥ 2, grid size.
+    %/frame, where gain of frame t = ``(1 + d/100)^t``: a positive drift brightens the run; ``scatter`` the scatter
+    stage of the imaging chain; ``points`` ≥ 2, grid size.
 
     **Returns** the grid of the drift, %/frame, and the log of its posterior density, 1/(%/frame): the trapezoid
     integral of its exponential over the grid is one.
@@ -63,22 +66,26 @@ def drift_log_posterior(
     if points < 2:
         raise ValueError(f"points is {points}; expected at least 2")
     grid = jnp.linspace(scalar("low", low, y.dtype), scalar("high", high, y.dtype), points)
-    scatter = _scatter(y, scalar("scatter_fraction", acquisition.scatter_fraction, y.dtype))
+    fraction = scalar("scatter_fraction", acquisition.scatter_fraction, y.dtype)
+    scattered = jnp.zeros_like(y) if scatter is None else _scattered(y, fraction, scatter)
     rows, columns = height // STRIDE, width // STRIDE
     # The fast matrix products of accelerators keep three digits, fewer than a slope needs.
     with jax.default_matmul_precision("highest"):
         densities = [
-            _normalise(TEMPER * atom_log_likelihood(block_curves(y, scatter, stride=STRIDE, side=side), grid), grid)
+            _normalise(TEMPER * atom_log_likelihood(block_curves(y, scattered, stride=STRIDE, side=side), grid), grid)
             for side in SIDES
             if side == 1 or (rows // side) * (columns // side) >= FEWEST_BLOCKS
         ]
     return grid, _normalise(logsumexp(jnp.stack(densities), axis=0), grid)
 
 
-def _scatter(y: Float[Array, "T H W"], fraction: Float[Array, ""]) -> Float[Array, "T H W"]:
+def _scattered(y: Float[Array, "T H W"], fraction: Float[Array, ""], scatter: Scatter) -> Float[Array, "T H W"]:
     """Scattered quanta in ``y`` = primary + f/(1−f) × blurred primary: a fixed point, its error shrinks by f a step."""
-    blur = Scatter().blur
-    return jax.lax.fori_loop(0, SCATTER_STEPS, lambda _, s: fraction * (s + blur(y - s)), jnp.zeros_like(y))
+
+    def step(_: int, s: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
+        return fraction * (s + scatter.blur(y - s))
+
+    return jax.lax.fori_loop(0, SCATTER_STEPS, step, jnp.zeros_like(y))
 
 
 def _normalise(log_density: Float[Array, " points"], grid: Float[Array, " points"]) -> Float[Array, " points"]:

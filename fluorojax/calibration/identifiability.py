@@ -1,4 +1,4 @@
-"""What the data can say about the three spec parameters: contraction, Fisher information, and plain words.
+"""What the data can say about the spec parameters: contraction, Fisher information, and plain words.
 
 The Fisher information is that of the chain with the scene integrated out in the Laplace approximation: the Schur
 complement ``I = J_θᵀ F J_θ − J_θᵀ F J_ξ M⁻¹ J_ξᵀ F J_θ``, M the metric of the scene's latents (their prior included)
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fluorojax.calibration.posterior import SpecPosterior
-from fluorojax.data.spec import SPEC_NAMES, SpecRanges
+from fluorojax.data.spec import SpecRanges
 
 # An eigenvector's entry below this is not named, and above it makes two parameters trade against each other.
 _NAMED = 0.3
@@ -27,39 +27,39 @@ _UNDETERMINED = 0.8
 class FisherInformation:
     """Information about the parameters in units of their prior standard deviations (range / √12)."""
 
-    matrix: Float[np.ndarray, "3 3"]
-    eigenvalues: Float[np.ndarray, "3"]
+    names: tuple[str, ...]
+    """The parameters, in the order of the rows and columns of ``matrix``."""
+    matrix: Float[np.ndarray, "parameters parameters"]
+    eigenvalues: Float[np.ndarray, "parameters"]
     """Largest first."""
-    directions: Float[np.ndarray, "3 3"]
-    """A row per eigenvalue: unit vectors over ``SPEC_NAMES``, their largest entry positive."""
+    directions: Float[np.ndarray, "parameters parameters"]
+    """A row per eigenvalue: unit vectors over ``names``, their largest entry positive."""
 
     @property
-    def std(self) -> Float[np.ndarray, "3"]:
+    def std(self) -> Float[np.ndarray, "parameters"]:
         """Standard deviation along each direction, relative to the prior's: ``1/√(1 + eigenvalue)``."""
         return 1.0 / np.sqrt(1.0 + self.eigenvalues)
 
     def sentences(self) -> list[str]:
         """Best and worst determined combination, and which parameters trade against each other."""
         if self.std[0] > _UNDETERMINED:
-            return [
-                f"under the scene prior the data determine none of the three: {self.std[0]:.2g} of a prior sd remains"
-            ]
-        best, worst = self._name(0), self._name(2)
+            return [f"under the scene prior the data determine none of them: {self.std[0]:.2g} of a prior sd remains"]
+        best, worst = self._name(0), self._name(-1)
         lines = [f"under the scene prior the data determine {best} best, to {self.std[0]:.2g} of its prior sd"]
-        if self.std[2] > _UNDETERMINED:
-            lines.append(f"they hardly determine {worst}: {self.std[2]:.2g} of its prior sd remains")
+        if self.std[-1] > _UNDETERMINED:
+            lines.append(f"they hardly determine {worst}: {self.std[-1]:.2g} of its prior sd remains")
         else:
-            lines.append(f"they determine {worst} least, to {self.std[2]:.2g} of its prior sd")
-        named = np.flatnonzero(np.abs(self.directions[2]) > _NAMED)
-        if named.size > 1 and self.std[2] > 2 * self.std[1]:
-            names = " and ".join(SPEC_NAMES[i] for i in named)
+            lines.append(f"they determine {worst} least, to {self.std[-1]:.2g} of its prior sd")
+        named = np.flatnonzero(np.abs(self.directions[-1]) > _NAMED)
+        if named.size > 1 and self.std[-1] > 2 * self.std[-2]:
+            names = " and ".join(self.names[i] for i in named)
             lines.append(f"{names} trade against each other: one is known only if the other is")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
         """For the diagnostics of a result."""
         return {
-            "parameters": list(SPEC_NAMES),
+            "parameters": list(self.names),
             "matrix": self.matrix.tolist(),
             "eigenvalues": self.eigenvalues.tolist(),
             "directions": self.directions.tolist(),
@@ -70,15 +70,15 @@ class FisherInformation:
         vector = self.directions[index]
         parts = [i for i in np.argsort(-np.abs(vector)) if abs(vector[i]) > _NAMED]
         if len(parts) == 1:
-            return SPEC_NAMES[parts[0]]
-        return " ".join(f"{vector[i]:+.2f}·{SPEC_NAMES[i]}" for i in parts)
+            return self.names[parts[0]]
+        return " ".join(f"{vector[i]:+.2f}·{self.names[i]}" for i in parts)
 
 
 def fisher_information(
-    information: Float[np.ndarray, "3 3"], posterior: SpecPosterior, ranges: SpecRanges
+    information: Float[np.ndarray, "parameters parameters"], posterior: SpecPosterior, ranges: SpecRanges
 ) -> FisherInformation | None:
     """From the ``information`` per posterior standard deviation of each parameter; None where one is taken as known."""
-    std = np.array([posterior.marginals[name].std for name in SPEC_NAMES])
+    std = posterior.array("std")
     if np.any(std == 0):
         return None
     prior = (np.asarray(ranges.high, np.float64) - np.asarray(ranges.low, np.float64)) / np.sqrt(12.0)
@@ -88,13 +88,13 @@ def fisher_information(
     values, vectors = np.linalg.eigh(matrix)
     # Inexact solves leave small negative values where there is no information.
     values, vectors = np.maximum(values[::-1], 0.0), vectors.T[::-1]
-    largest = vectors[np.arange(3), np.abs(vectors).argmax(axis=1)]
-    return FisherInformation(matrix, values, vectors * np.sign(largest)[:, None])
+    largest = vectors[np.arange(len(vectors)), np.abs(vectors).argmax(axis=1)]
+    return FisherInformation(tuple(posterior.marginals), matrix, values, vectors * np.sign(largest)[:, None])
 
 
 def describe(
     posterior: SpecPosterior,
-    information: Float[np.ndarray, "3 3"] | None,
+    information: Float[np.ndarray, "parameters parameters"] | None,
     ranges: SpecRanges,
     *,
     joint: SpecPosterior | None = None,

@@ -1,8 +1,9 @@
-"""Marginal posteriors of the three mismatch parameters of one scene.
+"""Marginal posteriors of the unknown parameters of the imaging chain of one scene.
 
 Each parameter has a reduced model in which the image is integrated out (:mod:`~fluorojax.calibration.drift`,
 :mod:`~fluorojax.calibration.transients`); its log likelihood on a grid over the spec range, with the uniform prior, is
-the posterior. Where the data say nothing the grid is flat and the posterior is the prior.
+the posterior. Where the data say nothing the grid is flat and the posterior is the prior; so it is for a parameter that
+has no reduced model here.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from jaxtyping import Float
 from fluorojax.calibration.drift import STRIDE, drift_log_posterior
 from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, Spec
+from fluorojax.data.spec import GAIN_DRIFT, LAG, MOTION_BLUR, PUBLISHED, Parameter, Spec
+from fluorojax.physics.lag import ChargeReleaseLag
+from fluorojax.physics.scatter import Scatter
 
 # A drift needs a slope and something that is not a slope; transients have limits of their own.
 _MIN_FRAMES = 3
@@ -98,9 +101,9 @@ class Marginal:
             return 1.0
         return 1.0 - self.std**2 / ((self.grid[-1] - self.grid[0]) ** 2 / 12.0)
 
-    def sentence(self, name: str) -> str:
-        """What is known of the parameter ``name``, in words."""
-        unit, low, high = SPEC_UNITS[name], self.grid[0], self.grid[-1]
+    def sentence(self, parameter: Parameter) -> str:
+        """What is known of ``parameter``, in words."""
+        name, unit, low, high = parameter.name, parameter.unit, self.grid[0], self.grid[-1]
         if self.known:
             return f"{name} = {self.mean:+.3g} {unit}, taken as known"
         estimate = f"{self.quantile(0.5):+.3g} ± {self.std:.2g} {unit}"
@@ -115,19 +118,31 @@ class Marginal:
 
 @dataclass(frozen=True)
 class SpecPosterior:
-    """Marginal posteriors of ``SPEC_NAMES``."""
+    """Marginal posteriors of the unknown parameters of an imaging chain, in the order of its operator."""
 
     marginals: dict[str, Marginal]
+    parameters: tuple[Parameter, ...] = PUBLISHED
+    """The parameters as the stages of the imaging chain declare them."""
+
+    @classmethod
+    def known(cls, spec: Spec, parameters: tuple[Parameter, ...]) -> "SpecPosterior":
+        """``spec`` taken as known; a parameter that it leaves out has its nominal value."""
+        values = {p.name: float(np.asarray(spec.value(p))) for p in parameters}
+        return cls({name: Marginal.point(value) for name, value in values.items()}, parameters)
+
+    def array(self, statistic: str) -> Float[np.ndarray, "parameters"]:
+        """A property of the marginals, ``"mean"``, ``"std"`` or ``"contraction"``, in the order of the parameters."""
+        return np.array([getattr(marginal, statistic) for marginal in self.marginals.values()])
 
     @property
     def spec(self) -> Spec:
         """Posterior medians: the estimate with the least expected absolute error, and not drawn to far side modes."""
-        return Spec(**{name: marginal.quantile(0.5) for name, marginal in self.marginals.items()})
+        return Spec.from_dict({name: marginal.quantile(0.5) for name, marginal in self.marginals.items()})
 
     @property
     def std(self) -> Spec:
         """Posterior standard deviations."""
-        return Spec(**{name: marginal.std for name, marginal in self.marginals.items()})
+        return Spec.from_dict({name: marginal.std for name, marginal in self.marginals.items()})
 
     @property
     def interval(self) -> dict[str, tuple[float, float]]:
@@ -137,25 +152,32 @@ class SpecPosterior:
 
     def sentences(self) -> dict[str, str]:
         """What the data say about each parameter, in words."""
-        return {name: marginal.sentence(name) for name, marginal in self.marginals.items()}
+        return {p.name: self.marginals[p.name].sentence(p) for p in self.parameters}
 
 
 def calibrate(scene: Scene) -> SpecPosterior:
-    """Marginal posteriors of the mismatch parameters from the counts of one scene.
+    """Marginal posteriors of the unknown parameters of the imaging chain from the counts of one scene.
 
-    A single frame, fewer than three frames, or images smaller than 4 × 4 leave all three at their priors; window and
-    lag need five frames of 16 × 16. Deterministic.
+    The reduced models know gain drift, detector lag and exposure window, taken from the operator of the scene; any
+    other parameter keeps its prior, whose whole width the reconstruction then carries. A single frame, fewer than three
+    frames, or images smaller than 4 × 4 leave all parameters at their priors; window and lag need five frames of
+    16 × 16. Deterministic.
     """
-    bounds = scene.ranges.as_dict()
-    marginals = {name: Marginal.flat(*bounds[name]) for name in SPEC_NAMES}
+    bounds, parameters = scene.ranges.as_dict(), scene.operator.parameters
+    marginals = {parameter.name: Marginal.flat(*bounds[parameter.name]) for parameter in parameters}
     if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES and min(scene.y.shape[1:]) >= STRIDE:
-        low, high = bounds["gain_drift"]
-        marginals["gain_drift"] = Marginal.from_log(
-            *map(np.asarray, drift_log_posterior(scene.y.astype(np.float32), scene.acquisition, low, high))
-        )
-        found = transient_log_likelihood(
-            scene.y.astype(np.float32), scene.acquisition, scene.ranges, marginals["gain_drift"].quantile(0.5)
-        )
-        marginals["motion_blur"] = Marginal.from_log(found.motion_blur_grid, found.motion_blur_log_likelihood)
-        marginals["lag"] = Marginal.from_log(found.lag_grid, found.lag_log_likelihood)
-    return SpecPosterior(marginals)
+        counts = scene.y.astype(np.float32)
+        drift = GAIN_DRIFT.nominal
+        if GAIN_DRIFT in parameters:
+            found = drift_log_posterior(
+                counts, scene.acquisition, *bounds[GAIN_DRIFT.name], scene.operator.stage(Scatter)
+            )
+            marginals[GAIN_DRIFT.name] = Marginal.from_log(*map(np.asarray, found))
+            drift = marginals[GAIN_DRIFT.name].quantile(0.5)
+        release = scene.operator.stage(ChargeReleaseLag)
+        if {MOTION_BLUR, LAG} <= set(parameters) and release is not None:
+            transients = transient_log_likelihood(counts, scene.acquisition, scene.ranges, drift, release)
+            blur, lag = transients.motion_blur_log_likelihood, transients.lag_log_likelihood
+            marginals[MOTION_BLUR.name] = Marginal.from_log(transients.motion_blur_grid, blur)
+            marginals[LAG.name] = Marginal.from_log(transients.lag_grid, lag)
+    return SpecPosterior(marginals, parameters)

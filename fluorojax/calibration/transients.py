@@ -43,6 +43,7 @@ from fluorojax.physics.lag import ChargeReleaseLag
 INFLATION = 1.3
 """Factor on the sandwich variance, for background errors that neighbouring blocks share."""
 _NODES = 5
+_RELEASE = ChargeReleaseLag()
 
 
 # Smaller sequences hold no track of a device that moves fast.
@@ -72,6 +73,7 @@ def transient_log_likelihood(
     acquisition: Acquisition,
     ranges: SpecRanges,
     gain_drift: Float[ArrayLike, ""] | float,
+    release: ChargeReleaseLag = _RELEASE,
     *,
     points: int = 41,
 ) -> TransientLikelihood:
@@ -86,6 +88,7 @@ def transient_log_likelihood(
     - `acquisition`: nominal protocol of the scene, unbatched.
     - `ranges`: ranges of the spec parameters; the grids span them, ends included.
     - `gain_drift`: gain drift, %/frame, divided out of the counts first.
+    - `release`: the lag stage of the imaging chain.
     - `points`: grid points of each parameter.
 
     **Returns:** a :class:`TransientLikelihood`. Sequences of fewer than five frames or of images smaller than
@@ -106,13 +109,13 @@ def transient_log_likelihood(
         drift = (1.0 + float(np.asarray(gain_drift)) / 100.0) ** np.arange(len(counts))
         counts = counts / drift[:, None, None]
         nodes = np.linspace(*bounds["lag"], _NODES)
-        undo = _inverse_lag(nodes, acquisition, len(counts))
+        undo = _inverse_lag(release, nodes, acquisition, len(counts))
         profiles = device_profiles(counts, np.tensordot(undo[_NODES // 2], counts, axes=1))
         if profiles is not None:
             lag_likelihood, lag_cells = _lag_log_likelihood(counts, profiles, undo, nodes, lag_grid)
             likely = np.exp(lag_likelihood - lag_likelihood.max())
             mean = np.sum(likely * lag_grid, keepdims=True) / np.sum(likely)
-            signal = np.tensordot(_inverse_lag(mean, acquisition, len(counts))[0], counts, axes=1)
+            signal = np.tensordot(_inverse_lag(release, mean, acquisition, len(counts))[0], counts, axes=1)
             protocol = acquisition.as_dict()
             blur_likelihood, blur_cells = window_log_likelihood(
                 profiles, profiles.opacity(signal), protocol["pulse_width_ms"] + blur_grid, protocol["frame_time_ms"]
@@ -120,8 +123,10 @@ def transient_log_likelihood(
     return TransientLikelihood(blur_grid, blur_likelihood, lag_grid, lag_likelihood, blur_cells, lag_cells)
 
 
-def _inverse_lag(nodes: np.ndarray, acquisition: Acquisition, frames: int) -> Float[np.ndarray, "k T T"]:
-    protocol, release = acquisition.as_dict(), ChargeReleaseLag()
+def _inverse_lag(
+    release: ChargeReleaseLag, nodes: np.ndarray, acquisition: Acquisition, frames: int
+) -> Float[np.ndarray, "k T T"]:
+    protocol = acquisition.as_dict()
     times = protocol["frame_time_ms"], protocol["readout_delay_ms"]
     matrices = [np.asarray(release.matrix(protocol["lag_ms"] + node, *times, frames), np.float64) for node in nodes]
     return np.linalg.inv(np.array(matrices))

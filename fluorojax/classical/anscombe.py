@@ -11,6 +11,7 @@ from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.classical.rates import attenuation, gains
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 
 def anscombe(y: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
@@ -40,9 +41,15 @@ class Stabilised(ClassicalMethod):
     def denoise(self, z: Float[np.ndarray, "T H W"]) -> Float[np.ndarray, "T H W"]:
         """Remove Gaussian noise of standard deviation one."""
 
-    def __call__(self, y: Float[np.ndarray, "T H W"], acquisition: Acquisition, spec: Spec | None = None) -> Estimate:
+    def __call__(
+        self,
+        y: Float[np.ndarray, "T H W"],
+        acquisition: Acquisition,
+        spec: Spec | None = None,
+        operator: FluoroscopyOperator = PUBLISHED_OPERATOR,
+    ) -> Estimate:
         """See :class:`~fluorojax.classical.estimate.ClassicalMethod`."""
-        gain = gains(spec, len(y))
+        gain = gains(operator, spec, len(y))
         root = np.sqrt(gain)
         signal = inverse_anscombe(root * self.denoise(anscombe(as_stack(y)) / root)) / gain
         return Estimate(attenuation(signal, acquisition))

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,18 @@ class ClassicalMethod(ABC):
     """
 
     @abstractmethod
-    def __call__(self, y: Float[np.ndarray, "T H W"], acquisition: Acquisition, spec: Spec | None = None) -> Estimate:
+    def __call__(
+        self,
+        y: Float[np.ndarray, "T H W"],
+        acquisition: Acquisition,
+        spec: Spec | None = None,
+        operator: FluoroscopyOperator = PUBLISHED_OPERATOR,
+    ) -> Estimate:
         """Estimate the attenuation from counts.
 
-        **Arguments:** ``y`` counts, quanta per pixel and frame; ``acquisition`` the nominal protocol; ``spec`` the
-        offsets of the chain to assume, None for the nominal chain. **Raises** ``ValueError`` for counts of another
-        rank, ``ModuleNotFoundError`` where the package that does the work is not installed.
+        **Arguments:** ``y`` counts, quanta per pixel and frame; ``acquisition`` the nominal protocol; ``spec`` the spec
+        to assume, None for the nominal one; ``operator`` the imaging chain of the scene. **Raises** ``ValueError`` for
+        counts of another rank, ``ModuleNotFoundError`` where the package that does the work is not installed.
         """
 
 

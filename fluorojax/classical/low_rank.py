@@ -10,6 +10,7 @@ from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.classical.rates import attenuation, gains
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,13 @@ class LowRankSparse(ClassicalMethod):
     """Standard deviation, pixels, of a Gaussian on the counts before the logarithm, which has no mean at few counts."""
     iterations: int = 60
 
-    def __call__(self, y: Float[np.ndarray, "T H W"], acquisition: Acquisition, spec: Spec | None = None) -> Estimate:
+    def __call__(
+        self,
+        y: Float[np.ndarray, "T H W"],
+        acquisition: Acquisition,
+        spec: Spec | None = None,
+        operator: FluoroscopyOperator = PUBLISHED_OPERATOR,
+    ) -> Estimate:
         """See :class:`~fluorojax.classical.estimate.ClassicalMethod`."""
         counts = as_stack(y)
         frames = len(counts)
@@ -40,7 +47,7 @@ class LowRankSparse(ClassicalMethod):
             impulse = gaussian_filter(np.pad(np.ones((1, 1)), 20), self.smooth)
             noise = float(np.sqrt(np.sum(impulse**2)))
         # log(y + v/2λ) is unbiased for log λ up to second order; the gain of a frame is a known factor.
-        logs = np.log((calm + 0.5 * noise**2) / gains(spec, frames)).reshape(frames, -1).astype(np.float64)
+        logs = np.log((calm + 0.5 * noise**2) / gains(operator, spec, frames)).reshape(frames, -1).astype(np.float64)
         weight = np.sqrt(np.maximum(counts.mean(0), 0.5)).reshape(-1) / noise
         low, few = decompose(logs * weight, self.rank, self.sparse, self.iterations)
         signal = np.exp((low + few) / weight).reshape(counts.shape)

@@ -12,7 +12,7 @@ from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
 from fluorojax.engines.lbfgs import minimise
-from fluorojax.physics import default_operator
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 from fluorojax.priors.smoothing import gaussian_matrix, smooth
 
 
@@ -32,18 +32,32 @@ class PoissonTotalVariation(ClassicalMethod):
     iterations: int = 150
     tolerance: float = 1e-3
 
-    def __call__(self, y: Float[np.ndarray, "T H W"], acquisition: Acquisition, spec: Spec | None = None) -> Estimate:
+    def __call__(
+        self,
+        y: Float[np.ndarray, "T H W"],
+        acquisition: Acquisition,
+        spec: Spec | None = None,
+        operator: FluoroscopyOperator = PUBLISHED_OPERATOR,
+    ) -> Estimate:
         """See :class:`~fluorojax.classical.estimate.ClassicalMethod`."""
-        data = (jnp.asarray(as_stack(y)), acquisition, Spec() if spec is None else spec)
+        data = (
+            jnp.asarray(as_stack(y)),
+            acquisition,
+            Spec.nominal(operator.parameters) if spec is None else spec,
+            operator,
+        )
         x = _solve(self, *jax.tree.map(jnp.float32, data))
         return Estimate(np.clip(np.asarray(x, np.float32), 0, 1))
 
 
 @partial(jax.jit, static_argnums=0)
 def _solve(
-    method: PoissonTotalVariation, counts: Float[Array, "T H W"], acquisition: Acquisition, spec: Spec
+    method: PoissonTotalVariation,
+    counts: Float[Array, "T H W"],
+    acquisition: Acquisition,
+    spec: Spec,
+    operator: FluoroscopyOperator,
 ) -> Float[Array, "T H W"]:
-    operator = default_operator()
     level = jnp.maximum(smooth(jnp.mean(counts, 0), method.level_pixels), 0.5)
     unit = 1 / (acquisition.attenuation_scale * jnp.sqrt(level))
     # A smooth start, three frames and pixels wide: from raw counts the logarithm starts far out at low dose.

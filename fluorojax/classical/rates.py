@@ -1,8 +1,8 @@
-"""From denoised rates to attenuation: the gain of the assumed chain is divided out, its lag and window are not.
+"""From denoised rates to attenuation: the gain of the assumed imaging chain is divided out, its lag and window are not.
 
-Undoing the lag, ``L s = λ`` with the lag matrix L of the *true* chain, after the denoiser was measured on the tuning
-scenes (``benchmarks/tune_classical.py``): it costs 0.00 to 0.13 dB with every method, because what a denoiser leaves of
-the noise grows by more than the 3.6 % ghost of a moving edge is worth.
+Undoing the lag, ``L s = λ`` with the lag matrix L of the *true* imaging chain, after the denoiser was measured on the
+tuning scenes (``benchmarks/tune_classical.py``): it costs 0.00 to 0.13 dB with every method, because what a denoiser
+leaves of the noise grows by more than the 3.6 % ghost of a moving edge is worth.
 """
 
 import numpy as np
@@ -10,13 +10,13 @@ from jaxtyping import Float
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
-from fluorojax.physics.gain import GainDrift
+from fluorojax.physics.operator import FluoroscopyOperator
 
 
-def gains(spec: Spec | None, frames: int) -> Float[np.ndarray, "T 1 1"]:
-    """Gain ``(1 + d/100)^t`` of each frame of the assumed chain; one for the nominal chain."""
-    drift = 0.0 if spec is None else spec.gain_drift
-    return np.asarray(GainDrift().gains(drift, frames), np.float32)[:, None, None]
+def gains(operator: FluoroscopyOperator, spec: Spec | None, frames: int) -> Float[np.ndarray, "T 1 1"]:
+    """Gain of each frame of the assumed imaging chain; that of the nominal protocol where ``spec`` is None."""
+    assumed = Spec.nominal(operator.parameters) if spec is None else spec
+    return np.asarray(operator.gains(assumed, frames), np.float32)[:, None, None]
 
 
 def attenuation(signal: Float[np.ndarray, "T H W"], acquisition: Acquisition) -> Float[np.ndarray, "T H W"]:

@@ -21,6 +21,7 @@ from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.classical.rates import attenuation, attenuation_std, gains
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 # Quanta: a pixel without counts is not known to be dark, its noise is taken as that of half a quantum.
 _HALF = 0.5
@@ -52,10 +53,16 @@ class StreamFilter(ClassicalMethod):
         """
         return rate + 0.5 * variance / np.maximum(rate, _HALF)
 
-    def __call__(self, y: Float[np.ndarray, "T H W"], acquisition: Acquisition, spec: Spec | None = None) -> Estimate:
+    def __call__(
+        self,
+        y: Float[np.ndarray, "T H W"],
+        acquisition: Acquisition,
+        spec: Spec | None = None,
+        operator: FluoroscopyOperator = PUBLISHED_OPERATOR,
+    ) -> Estimate:
         """See :class:`~fluorojax.classical.estimate.ClassicalMethod`."""
         counts = as_stack(y)
-        rate, variance = map(np.asarray, filter_stream(self, counts, gains(spec, len(counts))[:, 0, 0]))
+        rate, variance = map(np.asarray, filter_stream(self, counts, gains(operator, spec, len(counts))[:, 0, 0]))
         signal = self.signal(rate, variance)
         return Estimate(attenuation(signal, acquisition), attenuation_std(signal, variance, acquisition))
 

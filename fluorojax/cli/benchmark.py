@@ -211,7 +211,7 @@ def _print_cells(document: dict[str, Any]) -> None:
 
 
 def _ours_failed(document: dict[str, Any]) -> bool:
-    from fluorojax.data.choices import METHODS
+    from fluorojax.methods.registry import method_names
 
-    entries = [entry for cell in document["cells"] for entry in cell["methods"] if entry["method"] in METHODS]
+    entries = [entry for cell in document["cells"] for entry in cell["methods"] if entry["method"] in method_names()]
     return any(entry["failures"] for entry in entries)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def calibrate_check(
     model: ModelOption = "sequence",
-    method: Annotated[str, typer.Option(help="Inference method: nuts, mgvi, laplace, laplace-held or map.")] = "nuts",
+    method: Annotated[
+        str, typer.Option(help="Method to check: map, mgvi, nuts, or for comparison laplace, laplace-held.")
+    ] = "nuts",
     replicates: Annotated[int, typer.Option(help="Draws of truth and data per dose, at least 20.")] = 100,
     doses: Annotated[str, typer.Option(help="Counts per pixel and frame behind x = 0.5, separated by commas.")] = (
         "3,30,300"
@@ -37,7 +39,7 @@ def calibrate_check(
     from fluorojax.io import dumps
     from fluorojax.models.loading import load_model
     from fluorojax.runs.progress import make_progress
-    from fluorojax.validation import CheckOptions, check_calibration, make_method
+    from fluorojax.validation import CheckOptions, check_calibration, make_sampler
 
     options = CheckOptions(
         doses=_numbers(doses),
@@ -51,7 +53,7 @@ def calibrate_check(
         alpha=alpha,
         margin=margin,
     )
-    chosen, loaded = make_method(method), load_model(model)
+    chosen, loaded = make_sampler(method), load_model(model)
     with make_progress("calibrate-check", quiet=quiet, verbose=verbose) as progress:
         report = check_calibration(loaded, chosen, options, name=method, progress=progress)
     if as_json:

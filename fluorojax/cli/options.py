@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fluorojax.data.choices import MAX_SEED, METHODS
+from fluorojax.data.choices import MAX_SEED
+from fluorojax.methods.registry import method_names
 
 
 class SpecSource(StrEnum):
@@ -23,7 +24,12 @@ class SpecSource(StrEnum):
 InputArgument = Annotated[Path, typer.Argument(metavar="IN.h5", help="Challenge file.", show_default=False)]
 ResultArgument = Annotated[Path, typer.Argument(metavar="OUT.h5", help="Reconstruction file.", show_default=False)]
 ModelOption = Annotated[str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file.")]
-MethodOption = Annotated[str, typer.Option(help=f"Inference method: {', '.join(METHODS)}.")]
+MethodOption = Annotated[
+    str,
+    typer.Option(
+        help=f"Inference method: {', '.join(method_names())}, or a classical one (see `fluorojax benchmark`)."
+    ),
+]
 BatchOption = Annotated[
     int | None,
     typer.Option(

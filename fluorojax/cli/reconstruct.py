@@ -115,14 +115,18 @@ def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
 def print_results(output: Path) -> None:
     """Print the corrected specification ± posterior sd, the status and the time of every scene of a file."""
     from fluorojax.cli.tables import print_table
-    from fluorojax.data.spec import SPEC_UNITS
     from fluorojax.io import read_summaries
     from fluorojax.reports.numbers import number, status_words
 
-    rows = []
+    rows, units = [], {}
+    for result in read_summaries(output):
+        units |= {parameter.name: parameter.unit for parameter in result.parameters}
     for result in read_summaries(output):
         estimate, std = result.spec.as_dict(), result.spec_std.as_dict()
-        cells = [f"{number(estimate[name], 3, sign=True)} ± {number(std[name], 3)}" for name in SPEC_UNITS]
+        cells = [
+            f"{number(estimate[name], 3, sign=True)} ± {number(std[name], 3)}" if name in estimate else "–"
+            for name in units
+        ]
         rows.append([result.name, *cells, number(result.seconds, 1), status_words(result.status.name)])
-    columns = ["scene", *(f"{name} ({unit})" for name, unit in SPEC_UNITS.items()), "seconds", "status"]
+    columns = ["scene", *(f"{name} ({unit})" if unit else name for name, unit in units.items()), "seconds", "status"]
     print_table(f"{output}: corrected specification ± posterior sd", columns, rows)

@@ -41,7 +41,6 @@ def score(
 def print_scores(scores: "FileScore", title: str) -> None:
     """Print the scores of a file as two tables: image quality and specification."""
     from fluorojax.cli.tables import print_table
-    from fluorojax.data.spec import SPEC_UNITS
     from fluorojax.reports.numbers import number
     from fluorojax.reports.score_rows import QUALITY_COLUMNS, mean_row, quality_row
 
@@ -51,10 +50,11 @@ def print_scores(scores: "FileScore", title: str) -> None:
 
     if not any(scene.spec for scene in scores.scenes):
         return
-    rows = [[scene.name, *(_spec_cell(scene, name) for name in SPEC_UNITS)] for scene in scores.scenes]
     error = scores.means()["abs_spec_error"]
-    rows.append(["mean |error|", *(number(error[name], 3) for name in SPEC_UNITS)])
-    columns = ["scene", *(f"{name} ({unit})" for name, unit in SPEC_UNITS.items())]
+    units = {name: entry.unit for scene in scores.scenes for name, entry in scene.spec.items()}
+    rows = [[scene.name, *(_spec_cell(scene, name) for name in units)] for scene in scores.scenes]
+    rows.append(["mean |error|", *(number(error[name], 3) for name in units)])
+    columns = ["scene", *(f"{name} ({unit})" if unit else name for name, unit in units.items())]
     legend = "error ± posterior sd; ✓ the truth lies in the 90 % interval, ✗ it does not"
     print_table(f"{title}: specification", columns, rows, notes=[legend])
 

@@ -1,13 +1,13 @@
 """The nominal acquisition protocol of a fluoroscopy run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from fluorojax.data.spec import SpecRanges
+from fluorojax.data.spec import PUBLISHED, Parameter, SpecRanges
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
@@ -44,8 +44,11 @@ class Acquisition(eqx.Module):
         known = {name: float(values[name]) for name in cls.__dataclass_fields__ if name in values}
         return cls(**known)
 
-    def check(self, ranges: SpecRanges) -> None:
-        """Raise ``ValueError`` where the protocol is unphysical, alone or inside the spec ranges (unbatched only)."""
+    def check(self, ranges: SpecRanges, parameters: Iterable[Parameter] = PUBLISHED) -> None:
+        """Raise ``ValueError`` where the protocol is unphysical, alone or inside the spec ranges (unbatched only).
+
+        ``parameters`` are those of the imaging chain: a quantity that one of them offsets has to stay positive.
+        """
         for name in ("photons_per_pixel", "attenuation_scale", "frame_time_ms", "readout_delay_ms"):
             value = float(getattr(self, name))
             if not (_finite(value) and np.float32(value) > 0):
@@ -57,19 +60,19 @@ class Acquisition(eqx.Module):
         if not 0 <= fraction < 1:
             raise ValueError(f"scatter_fraction is {fraction:g}; expected 0 ≤ f < 1")
         bounds = ranges.as_dict()
-        for nominal, offset, what in (
-            ("pulse_width_ms", "motion_blur", "exposure window"),
-            ("lag_ms", "lag", "lag time constant"),
-        ):
-            value, low = float(getattr(self, nominal)), bounds[offset][0]
+        for parameter in parameters:
+            if parameter.offset_of is None:
+                continue
+            value, low = float(getattr(self, parameter.offset_of)), bounds[parameter.name][0]
             least = value + low
             # Bounds are float32: a sum within their rounding is zero (3.6 − 3.6 would leave 1e-7).
             if abs(least) <= _ROUNDING * max(abs(value), abs(low)):
                 least = 0.0
             if least <= 0:
                 raise ValueError(
-                    f"{nominal} {value:g} plus the lower bound {low:g} of {offset} makes the {what} "
-                    f"{least:g} ms; expected a positive value over the whole spec range"
+                    f"{parameter.offset_of} {value:g} plus the lower bound {low:g} of {parameter.name} makes the "
+                    f"{parameter.quantity} {least:g} {parameter.unit}; expected a positive value over the whole "
+                    "spec range"
                 )
 
 

@@ -1,8 +1,5 @@
 """What a user may choose, for the command line to know without importing JAX."""
 
-METHODS = ("map", "mgvi", "nuts")
-"""Inference methods of :func:`fluorojax.runs.batches.reconstruct_scenes`."""
-
 SPEC_SOURCES = ("calibrated", "joint", "nominal", "true")
 """Where the spec parameters come from: their calibration, the model together with the scene, zero, or the file."""
 

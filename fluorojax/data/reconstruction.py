@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from fluorojax.data.choices import MAX_SEED
-from fluorojax.data.choices import METHODS as METHODS
 from fluorojax.data.choices import SPEC_SOURCES as SPEC_SOURCES
-from fluorojax.data.spec import Spec
+from fluorojax.data.spec import PUBLISHED, Parameter, Spec
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Probabilities of the quantiles of sampled images."""
@@ -47,11 +46,13 @@ class Reconstruction:
     """Wall time of the run divided by the number of scenes that shared it."""
     diagnostics: dict[str, Any] = field(default_factory=dict)
     """JSON-serialisable facts: energy, iterations, tolerance, identifiability sentences, …"""
-    spec_correlation: Float[np.ndarray, "3 *shape"] | None = None
-    """Posterior correlation of each mismatch parameter with ``x``, float32, in the order of ``SPEC_NAMES``; None where
+    spec_correlation: Float[np.ndarray, "parameters *shape"] | None = None
+    """Posterior correlation of each parameter with ``x``, float32, in the order of ``parameters``; None where
     the method gives none."""
     x_quantiles: Float[np.ndarray, "quantiles *shape"] | None = None
     """Posterior quantiles of ``x`` at the probabilities :data:`QUANTILES`, float32; None where the method has none."""
+    parameters: tuple[Parameter, ...] = PUBLISHED
+    """The unknown parameters of the imaging chain, as its stages declare them."""
     draws: dict[str, Float[np.ndarray, "chains draws *site"]] = field(default_factory=dict)
     """Posterior draws by name: spec parameters, sampled hyperparameters, and ``x`` in some pixels (``x[t, r, c]``)."""
     sample_stats: dict[str, np.ndarray] = field(default_factory=dict)

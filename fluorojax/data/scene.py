@@ -8,11 +8,16 @@ from jaxtyping import Float
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec, SpecRanges
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene of a challenge file, on the host (NumPy), as :mod:`fluorojax.io` reads and the simulator makes it."""
+    """A scene on the host (NumPy), as :mod:`fluorojax.io` reads and the simulator makes it.
+
+    Raises ``ValueError`` where ``ranges`` name a parameter that no stage of ``operator`` declares. A parameter without
+    a range takes the one that its stage declares, and the ranges follow the order of the operator.
+    """
 
     name: str
     """Group name in the file, e.g. ``sample_00``."""
@@ -24,3 +29,9 @@ class Scene:
     x_true: Float[np.ndarray, "*shape"] | None = None
     """True normalised attenuation at the frame times, where public."""
     true_spec: Spec | None = None
+    """True values of the unknown parameters, where public."""
+    operator: FluoroscopyOperator = PUBLISHED_OPERATOR
+    """The imaging chain that made the counts; by default that of the published task."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ranges", self.ranges.completed(self.operator.parameters))

@@ -6,6 +6,7 @@ Layout (see :func:`fluorojax.io.write_challenge` for the writer)::
                  H_ideal   (2,) I_0 and scatter fraction            optional
                  x_true    like y, normalised attenuation           where public
                  spec_ranges, acquisition, metadata, true_spec      JSON, attributes or scalar string datasets
+                 stages    JSON, likewise: the imaging chain where it is not that of the published task
 
 Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.data.acquisition.Acquisition` and are listed
 in ``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
@@ -21,7 +22,7 @@ from jaxtyping import Num
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.data.spec import Parameter, Spec, SpecRanges
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import (
     check_finite,
@@ -35,6 +36,8 @@ from fluorojax.io.hdf5 import (
     single_precision,
 )
 from fluorojax.io.json_fields import LARGEST, number, read_json, read_object
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
+from fluorojax.physics.registry import operator_from_list
 
 
 def list_scenes(path: str | PathLike[str]) -> list[str]:
@@ -55,8 +58,9 @@ def read_scene(path: str | PathLike[str], name: str) -> Scene:
         where = (str(path), name)
         y = _read_counts(group, where)
         metadata = dict(read_object(group, "metadata", *where) or {})
-        ranges = _read_ranges(group, where)
-        acquisition, assumed = _read_acquisition(group, ranges, where)
+        operator = _read_operator(group, where)
+        ranges = _read_ranges(group, operator.parameters, where)
+        acquisition, assumed = _read_acquisition(group, ranges, operator.parameters, where)
         if assumed:
             metadata["assumed"] = assumed
         return Scene(
@@ -66,7 +70,8 @@ def read_scene(path: str | PathLike[str], name: str) -> Scene:
             ranges=ranges,
             metadata=metadata,
             x_true=_read_truth(group, y.shape, where),
-            true_spec=_read_true_spec(group, where),
+            true_spec=_read_true_spec(group, operator.parameters, where),
+            operator=operator,
         )
 
 
@@ -119,43 +124,54 @@ def _read_truth(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str
     return single_precision(truth)
 
 
-def _read_ranges(group: h5py.Group, where: tuple[str, str]) -> SpecRanges:
+def _read_operator(group: h5py.Group, where: tuple[str, str]) -> FluoroscopyOperator:
+    entries = read_json(group, "stages", *where)
+    if entries is None:
+        return PUBLISHED_OPERATOR
+    try:
+        return operator_from_list(entries)
+    except ValueError as error:
+        raise InputError(*where, "stages", str(error)) from error
+
+
+def _read_ranges(group: h5py.Group, parameters: tuple[Parameter, ...], where: tuple[str, str]) -> SpecRanges:
+    declared = {parameter.name: parameter for parameter in parameters}
     at = (*where, "spec_ranges")
     entries = read_json(group, "spec_ranges", *where)
     if entries is None:
-        raise InputError(*at, f"missing; expected ranges of {', '.join(SPEC_NAMES)}")
+        raise InputError(*at, f"missing; expected ranges of {', '.join(declared)}")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(*at, f"is {type(entries).__name__}; expected a list of objects with name, min, max and unit")
     ranges: dict[str, tuple[float, float]] = {}
     for entry in entries:
         name = entry.get("name")
-        if name not in SPEC_NAMES:
-            raise InputError(*at, f"unknown parameter {name!r}; expected {', '.join(SPEC_NAMES)}")
+        if name not in declared:
+            raise InputError(*at, f"unknown parameter {name!r}; expected {', '.join(declared)}")
         if name in ranges:
             raise InputError(*at, f"{name} is given twice")
         low, high = (number(entry.get(end), at, f"{end} of {name}") for end in ("min", "max"))
         # compared as stored: a range that collapses in single precision is no range
         if not np.float32(low) < np.float32(high):
             raise InputError(*at, f"{name} has min {low:g} and max {high:g}; expected min < max")
-        _check_unit(name, entry.get("unit"), at)
+        _check_unit(declared[name], entry.get("unit"), at)
         ranges[name] = (low, high)
-    missing = [name for name in SPEC_NAMES if name not in ranges]
+    missing = [name for name in declared if name not in ranges]
     if missing:
-        raise InputError(*at, f"lacks {', '.join(missing)}; expected {', '.join(SPEC_NAMES)}")
-    return SpecRanges.from_dict(ranges)
+        raise InputError(*at, f"lacks {', '.join(missing)}; expected {', '.join(declared)}")
+    return SpecRanges.from_dict({name: ranges[name] for name in declared})
 
 
-def _check_unit(name: str, unit: Any, at: tuple[str, str, str]) -> None:
+def _check_unit(parameter: Parameter, unit: Any, at: tuple[str, str, str]) -> None:
     """A range in seconds read as milliseconds would be wrong without a sign of it."""
     if unit is None or unit == "":
         return
-    fits = isinstance(unit, str) and (unit == "ms" if name != "gain_drift" else "%" in unit or "percent" in unit)
-    if not fits:
-        raise InputError(*at, f"unit of {name} is {unit!r}; expected {'%/frame' if name == 'gain_drift' else 'ms'}")
+    percent = parameter.unit.startswith("%")
+    if not isinstance(unit, str) or not (("%" in unit or "percent" in unit) if percent else unit == parameter.unit):
+        raise InputError(*at, f"unit of {parameter.name} is {unit!r}; expected {parameter.unit or 'none'}")
 
 
 def _read_acquisition(
-    group: h5py.Group, ranges: SpecRanges, where: tuple[str, str]
+    group: h5py.Group, ranges: SpecRanges, parameters: tuple[Parameter, ...], where: tuple[str, str]
 ) -> tuple[Acquisition, dict[str, float]]:
     """The protocol and the defaults it took."""
     at = (*where, "acquisition")
@@ -173,7 +189,7 @@ def _read_acquisition(
         raise InputError(*at, "lacks photons_per_pixel, and there is no H_ideal; expected I_0 in one of them")
     acquisition = Acquisition.from_dict(values)
     try:
-        acquisition.check(ranges)
+        acquisition.check(ranges, parameters)
     except ValueError as error:
         raise InputError(*at, str(error)) from error
     assumed = {name: float(getattr(acquisition, name)) for name in names if name not in values}
@@ -195,11 +211,12 @@ def _read_ideal(group: h5py.Group, where: tuple[str, str]) -> tuple[float, float
     return photons, scatter
 
 
-def _read_true_spec(group: h5py.Group, where: tuple[str, str]) -> Spec | None:
+def _read_true_spec(group: h5py.Group, parameters: tuple[Parameter, ...], where: tuple[str, str]) -> Spec | None:
     stored = read_object(group, "true_spec", *where)
     if stored is None:
         return None
     at = (*where, "true_spec")
-    if set(stored) != set(SPEC_NAMES):
-        raise InputError(*at, f"has {', '.join(stored) or 'nothing'}; expected {', '.join(SPEC_NAMES)}")
-    return Spec(**{name: number(stored[name], at, name) for name in SPEC_NAMES})
+    names = [parameter.name for parameter in parameters]
+    if set(stored) != set(names):
+        raise InputError(*at, f"has {', '.join(stored) or 'nothing'}; expected {', '.join(names)}")
+    return Spec.from_dict({name: number(stored[name], at, name) for name in names})

@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Num
 
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_UNITS
 from fluorojax.io.atomic import atomic_output, writing
 from fluorojax.io.challenge import check_counts
+from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import check_finite, check_stack, single_precision
 from fluorojax.io.json_fields import write_json
+from fluorojax.physics.operator import PUBLISHED_OPERATOR
+from fluorojax.physics.registry import stages_as_list
 
 FORMAT_VERSION = "1"
 
@@ -64,11 +66,17 @@ def _write_scene(handle: h5py.File, scene: Scene, file: str) -> None:
     if truth is not None:
         group.create_dataset("x_true", data=single_precision(truth), compression="gzip", shuffle=True)
     write_json(group, "acquisition", acquisition)
+    if scene.operator != PUBLISHED_OPERATOR:
+        try:
+            write_json(group, "stages", stages_as_list(scene.operator))
+        except ValueError as error:
+            raise InputError(*where, "stages", str(error)) from error
+    units = {parameter.name: parameter.unit for parameter in scene.operator.parameters}
     write_json(
         group,
         "spec_ranges",
         [
-            {"name": name, "min": low, "max": high, "unit": SPEC_UNITS[name]}
+            {"name": name, "min": low, "max": high, "unit": units[name]}
             for name, (low, high) in scene.ranges.as_dict().items()
         ],
     )

@@ -5,12 +5,16 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import scene_dimensions
+from fluorojax.methods.registry import make_method
 from fluorojax.models.loading import model_for, model_path
+
+if TYPE_CHECKING:
+    from fluorojax.methods.protocol import Method
 
 # Changing only these between two runs leaves the result of each scene the same up to rounding, so a run that was
 # stopped (for want of memory, say) may continue with others.
@@ -32,6 +36,8 @@ class Provenance:
     input_sha256: str
     model_files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every model file the scenes of the input are reconstructed with, by file name."""
+    assets: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of every file that the method ships, such as network weights, by file name."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of fluorojax, jax and numpyro."""
 
@@ -51,6 +57,7 @@ class Provenance:
             input_file=Path(input_path).name,
             input_sha256=file_sha256(input_path),
             model_files=_model_files(input_path, model),
+            assets=asset_digests(make_method(options)),
             versions=package_versions(),
         )
 
@@ -63,9 +70,12 @@ class Provenance:
             "seed": (self.seed, other.seed),
             "fluorojax version": (self.versions.get("fluorojax"), other.versions.get("fluorojax")),
         }
-        for name in sorted(set(self.model_files) | set(other.model_files)):
-            ours, theirs = (str(files.get(name))[:12] for files in (self.model_files, other.model_files))
-            pairs[f"model file {name}"] = (ours, theirs)
+        for what, mine, its in (
+            ("model file", self.model_files, other.model_files),
+            ("asset", self.assets, other.assets),
+        ):
+            for name in sorted(set(mine) | set(its)):
+                pairs[f"{what} {name}"] = (str(mine.get(name))[:12], str(its.get(name))[:12])
         for name in sorted((set(self.settings) | set(other.settings)) - _EXECUTION_SETTINGS):
             pairs[name] = (self.settings.get(name), other.settings.get(name))
         return [f"{name} ({ours}, {theirs})" for name, (ours, theirs) in pairs.items() if ours != theirs]
@@ -76,6 +86,11 @@ def _model_files(input_path: str | PathLike[str], model: str) -> dict[str, str]:
     names = {model_for(model, dimensions) for dimensions in scene_dimensions(input_path)} or {model}
     files = [model_path(name) for name in sorted(names)]
     return {path.name: file_sha256(path) for path in files}
+
+
+def asset_digests(method: "Method") -> dict[str, str]:
+    """SHA-256 by file name of the files that a method ships; raises :class:`InputError` for one it cannot read."""
+    return {path.name: file_sha256(path) for path in method.assets()}
 
 
 def file_sha256(path: str | PathLike[str]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fluorojax.data.reconstruction import QUANTILES, Reconstruction, Status
-from fluorojax.data.spec import SPEC_NAMES, Spec
+from fluorojax.data.spec import PUBLISHED, Parameter, Spec
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import (
     check_stack,
@@ -26,7 +26,7 @@ from fluorojax.io.hdf5 import (
     scene_names,
     single_precision,
 )
-from fluorojax.io.json_fields import brief, number, read_object
+from fluorojax.io.json_fields import brief, number, read_json, read_object
 from fluorojax.io.provenance import Provenance
 
 
@@ -41,6 +41,7 @@ class ResultSummary:
     status: Status
     seconds: float
     diagnostics: dict[str, Any] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...] = PUBLISHED
 
 
 def list_reconstructions(path: str | PathLike[str]) -> list[str]:
@@ -70,16 +71,17 @@ def read_reconstruction(path: str | PathLike[str], name: str) -> Reconstruction:
     with open_hdf5(path) as handle:
         group = scene_group(handle, name)
         where = (str(path), name)
+        summary = _read_summary(group, where)
         x_hat = numeric_dataset(group, "x_hat", where, "an array of shape (T, H, W) or (H, W)")
         check_stack(x_hat.shape, "x_hat", where)
         return Reconstruction(
             x_hat=single_precision(read_array(x_hat, "x_hat", where)),
             x_std=_like(group, "x_std", x_hat.shape, where),
-            spec_correlation=_like(group, "spec_correlation", (len(SPEC_NAMES), *x_hat.shape), where),
+            spec_correlation=_like(group, "spec_correlation", (len(summary.parameters), *x_hat.shape), where),
             x_quantiles=_like(group, "x_quantiles", (len(QUANTILES), *x_hat.shape), where),
             draws=_read_draws(group, "draws", where),
             sample_stats=_read_draws(group, "sample_stats", where),
-            **vars(_read_summary(group, where)),
+            **vars(summary),
         )
 
 
@@ -109,18 +111,21 @@ def _read_draws(group: h5py.Group, folder: str, where: tuple[str, str]) -> dict[
 
 
 def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:
-    spec = _read_spec(group, "corrected_spec", where)
+    parameters = _read_parameters(group, where)
+    names = tuple(parameter.name for parameter in parameters)
+    spec = _read_spec(group, "corrected_spec", names, where)
     if spec is None:
-        raise InputError(*where, "corrected_spec", f"missing; expected {', '.join(SPEC_NAMES)}")
+        raise InputError(*where, "corrected_spec", f"missing; expected {', '.join(names)}")
     nan = math.nan
     return ResultSummary(
         name=where[1],
         spec=spec,
-        spec_std=_read_spec(group, "corrected_spec_std", where) or Spec(nan, nan, nan),
-        spec_interval=_read_interval(group, where),
+        spec_std=_read_spec(group, "corrected_spec_std", names, where) or Spec.from_dict(dict.fromkeys(names, nan)),
+        spec_interval=_read_interval(group, names, where),
         status=_read_status(group, where),
         seconds=float(_attribute(group, "seconds", "uif", "a number of seconds", where, nan)),
         diagnostics=read_object(group, "diagnostics", *where) or {},
+        parameters=parameters,
     )
 
 
@@ -136,6 +141,7 @@ def read_provenance(path: str | PathLike[str]) -> Provenance:
             input_file=_text(handle, "input_file", where),
             input_sha256=_text(handle, "input_sha256", where),
             model_files=read_object(handle, "model_files", *where) or {},
+            assets=read_object(handle, "assets", *where) or {},
             versions=read_object(handle, "versions", *where) or {},
         )
 
@@ -146,20 +152,32 @@ def read_skipped(path: str | PathLike[str]) -> dict[str, str]:
         return read_object(handle, "skipped", str(path), None) or {}
 
 
-def _read_spec(group: h5py.Group, field: str, where: tuple[str, str]) -> Spec | None:
+def _read_parameters(group: h5py.Group, where: tuple[str, str]) -> tuple[Parameter, ...]:
+    """The parameters of the imaging chain; files that do not name them are of the published task."""
+    entries = read_json(group, "parameters", *where)
+    if entries is None:
+        return PUBLISHED
+    expected = "a list of objects with name, unit, low, high and quantity"
+    try:
+        return tuple(Parameter(**entry) for entry in entries)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(*where, "parameters", f"is {brief(entries)}; expected {expected}") from error
+
+
+def _read_spec(group: h5py.Group, field: str, names: tuple[str, ...], where: tuple[str, str]) -> Spec | None:
     stored = read_object(group, field, *where)
     if stored is None:
         return None
-    if set(stored) != set(SPEC_NAMES):
-        raise InputError(*where, field, f"has {', '.join(stored) or 'nothing'}; expected {', '.join(SPEC_NAMES)}")
-    return Spec(**{name: _number(stored[name], (*where, field), name) for name in SPEC_NAMES})
+    if set(stored) != set(names):
+        raise InputError(*where, field, f"has {', '.join(stored) or 'nothing'}; expected {', '.join(names)}")
+    return Spec.from_dict({name: _number(stored[name], (*where, field), name) for name in names})
 
 
-def _read_interval(group: h5py.Group, where: tuple[str, str]) -> dict[str, tuple[float, float]]:
+def _read_interval(group: h5py.Group, names: tuple[str, ...], where: tuple[str, str]) -> dict[str, tuple[float, float]]:
     field = "corrected_spec_interval"
     stored = read_object(group, field, *where) or {}
     intervals = {}
-    for name in SPEC_NAMES:
+    for name in names:
         ends = stored.get(name, [None, None])
         if not isinstance(ends, list) or len(ends) != 2:
             raise InputError(*where, field, f"{name} is {brief(ends)}; expected [lower, upper]")

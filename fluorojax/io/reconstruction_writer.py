@@ -162,6 +162,7 @@ def _write_result(group: h5py.Group, result: Reconstruction) -> None:
             data = np.asarray(values, np.uint8) if np.asarray(values).dtype == bool else values
             group.require_group(folder).create_dataset(name, data=data)
     fields: dict[str, Any] = {
+        "parameters": [asdict(parameter) for parameter in result.parameters],
         "corrected_spec": result.spec.as_dict(),
         "corrected_spec_std": result.spec_std.as_dict(),
         "corrected_spec_interval": result.spec_interval,

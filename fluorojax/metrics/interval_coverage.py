@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from scipy.special import ndtri
 
 from fluorojax.data.reconstruction import Reconstruction
-from fluorojax.data.spec import SPEC_NAMES, Spec
+from fluorojax.data.spec import Spec
 
 LEVELS = (0.50, 0.80, 0.90, 0.95)
 """Nominal levels at which the coverage of pixel intervals is reported."""
@@ -29,7 +29,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class SpecError:
-    """Error of one mismatch parameter, in its own unit (ms or %/frame)."""
+    """Error of one mismatch parameter, in its own unit."""
 
     estimate: float
     truth: float
@@ -37,6 +37,9 @@ class SpecError:
     """Posterior standard deviation; NaN where the file gives none."""
     in_interval: bool | None
     """Whether the truth lies in the 90 % interval; None where the file gives none."""
+
+    unit: str = ""
+    """Unit of the parameter."""
 
     @property
     def error(self) -> float:
@@ -77,10 +80,11 @@ def _mean(inside: np.ndarray) -> float:
 def spec_errors(result: Reconstruction, truth: Spec) -> dict[str, SpecError]:
     """Error, posterior standard deviation and interval membership of each mismatch parameter."""
     estimate, std, true = result.spec.as_dict(), result.spec_std.as_dict(), truth.as_dict()
+    units = {parameter.name: parameter.unit for parameter in result.parameters}
     errors = {}
-    for name in SPEC_NAMES:
+    for name in (name for name in estimate if name in true):
         low, high = result.spec_interval.get(name, (math.nan, math.nan))
         known = not (math.isnan(low) or math.isnan(high))
         inside = low <= true[name] <= high if known else None
-        errors[name] = SpecError(estimate[name], true[name], std[name], inside)
+        errors[name] = SpecError(estimate[name], true[name], std.get(name, math.nan), inside, units.get(name, ""))
     return errors

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, Spec
+from fluorojax.data.spec import Spec
 from fluorojax.io import (
     InputError,
     list_reconstructions,
@@ -25,7 +25,7 @@ from fluorojax.io import (
 from fluorojax.metrics.image import psnr, ssim
 from fluorojax.metrics.interval_coverage import Coverage, SpecError, coverage, spec_errors
 from fluorojax.metrics.scores import blind_score, standard_score
-from fluorojax.physics import default_operator
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 _DIVERGED = Status.DIVERGED.name.lower()
 
@@ -114,7 +114,8 @@ class FileScore:
             **{name: _mean([getattr(s, name) for s in scenes]) for name in ("psnr", "ssim", "standard", "blind")},
             "coverage": self._mean_coverage(),
             "abs_spec_error": {
-                name: _mean([abs(s.spec[name].error) for s in scenes if name in s.spec]) for name in SPEC_NAMES
+                name: _mean([abs(s.spec[name].error) for s in scenes if name in s.spec])
+                for name in dict.fromkeys(name for s in self.scenes for name in s.spec)
             },
             "seconds": _mean([s.seconds for s in scenes]),
         }
@@ -148,18 +149,21 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def expected_counts(
-    x: Float[np.ndarray, "*shape"], spec: Spec, acquisition: Acquisition
+    x: Float[np.ndarray, "*shape"],
+    spec: Spec,
+    acquisition: Acquisition,
+    operator: FluoroscopyOperator = PUBLISHED_OPERATOR,
 ) -> Float[np.ndarray, "*shape"]:
-    """Expected counts of a sequence under the published chain (:func:`fluorojax.physics.default_operator`)."""
-    return np.asarray(default_operator()(jnp.asarray(x, dtype=jnp.float32), spec, acquisition))
+    """Expected counts of a sequence, quanta per pixel and frame, by the imaging chain ``operator``."""
+    return np.asarray(operator(jnp.asarray(x, dtype=jnp.float32), spec, acquisition))
 
 
 def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[str] = "") -> SceneScore:
     """Score one reconstruction against a scene with truth; ``file`` is named in error messages.
 
-    The blind score uses the corrected operator: the published chain at ``result.spec``. A diverged result is not scored
-    (see :class:`SceneScore`). Raises :class:`fluorojax.io.InputError` where the scene has no truth, the shapes differ
-    or ``x_hat`` is not finite.
+    The blind score uses the corrected operator: the imaging chain of the scene at ``result.spec``. A diverged result is
+    not scored (see :class:`SceneScore`). Raises :class:`fluorojax.io.InputError` where the scene has no truth, the
+    shapes differ or ``x_hat`` is not finite.
     """
     if scene.x_true is None:
         raise InputError(file, scene.name, "x_true", "missing; expected the truth, which scoring needs")
@@ -171,7 +175,7 @@ def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[st
         return SceneScore(scene.name, nan, nan, nan, nan, (), {}, _DIVERGED, result.seconds)
     if not np.isfinite(result.x_hat).all():
         raise InputError(file, scene.name, "x_hat", "holds NaN or infinite values; expected finite values")
-    rate = expected_counts(result.x_hat, result.spec, scene.acquisition)
+    rate = expected_counts(result.x_hat, result.spec, scene.acquisition, scene.operator)
     try:
         quality, similarity = psnr(result.x_hat, scene.x_true), ssim(result.x_hat, scene.x_true)
         blind = blind_score(quality, similarity, scene.y, rate)

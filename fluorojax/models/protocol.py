@@ -3,7 +3,7 @@
 A model file is a Python module with a NumPyro program ``model(data: SceneData)`` that has
 
 * latent sites that are all standard normal (``Normal(0, 1)``, any shape): the coordinates every engine works in;
-* the spec parameters from :func:`spec_prior` (the latent site ``spec_base``);
+* the spec parameters from :func:`spec_prior` (the latent site ``spec_base``), as many as the operator of the scene has;
 * a deterministic site ``x``, the normalised attenuation, of the shape of the counts;
 * a deterministic site ``rate``, the expected counts, of the same shape;
 * one observed site, ``Poisson(rate)`` or ``Normal``, conditioned on ``data.counts``.
@@ -35,7 +35,8 @@ from numpyro import handlers
 from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Normal, Poisson
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.data.spec import Spec, SpecRanges
+from fluorojax.physics.operator import FluoroscopyOperator
 
 SPEC_SITE = "spec_base"
 """Name of the latent site that :func:`spec_prior` samples."""
@@ -50,6 +51,8 @@ class SceneData(eqx.Module):
     """Detected quanta, shape (T, H, W) or (H, W)."""
     acquisition: Acquisition
     ranges: SpecRanges
+    operator: FluoroscopyOperator = FluoroscopyOperator()
+    """The imaging chain of the scene: ``data.operator(x, spec, data.acquisition)`` are the expected counts."""
     aux: PyTree = None
     """What the model's own hooks estimated from the data, e.g. local scales; None before."""
 
@@ -59,18 +62,24 @@ def spec_prior(ranges: SpecRanges) -> Spec:
 
     ``θ = low + (high − low)·Φ(z)``, z ~ N(0, 1). Registers each parameter as a deterministic site of its name.
     """
-    base = numpyro.sample(SPEC_SITE, Normal(0.0, 1.0).expand((len(SPEC_NAMES),)).to_event(1))
+    base = numpyro.sample(SPEC_SITE, Normal(0.0, 1.0).expand((len(ranges.names),)).to_event(1))
     low, high = jnp.asarray(ranges.low), jnp.asarray(ranges.high)
-    spec = Spec.from_array(low + (high - low) * norm.cdf(base))
-    for name in SPEC_NAMES:
+    spec = Spec.from_array(low + (high - low) * norm.cdf(base), ranges.names)
+    for name in spec.names:
         numpyro.deterministic(name, getattr(spec, name))
     return spec
 
 
-def spec_to_base(spec: Spec, ranges: SpecRanges) -> Float[Array, "*batch 3"]:
+def spec_of(sites: Mapping[str, Array], data: SceneData) -> Spec:
+    """The spec among the values of a model's sites, as :func:`spec_prior` registered it."""
+    return Spec.from_dict({name: sites[name] for name in data.ranges.names})
+
+
+def spec_to_base(spec: Spec, ranges: SpecRanges) -> Float[Array, "*batch parameters"]:
     """The standard-normal coordinates of a spec; values on or beyond an edge of the range map to just inside it."""
     low, high = jnp.asarray(ranges.low), jnp.asarray(ranges.high)
-    return norm.ppf(jnp.clip((spec.as_array() - low) / (high - low), _EDGE, 1 - _EDGE))
+    values = jnp.stack([jnp.asarray(getattr(spec, name)) for name in ranges.names], axis=-1)
+    return norm.ppf(jnp.clip((values - low) / (high - low), _EDGE, 1 - _EDGE))
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ class SceneModel:
 
         if self.initial_aux is self.update_aux is self.pixel_variance is None:
             return
-        middle = Spec.from_array(jnp.asarray(data.ranges.mean(), data.counts.dtype))
+        middle = Spec.from_array(jnp.asarray(data.ranges.mean(), data.counts.dtype), data.ranges.names)
         aux = data.aux if self.initial_aux is None else result_of("initial_aux", data, middle)
         now = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
         latents = {name: jnp.zeros(shape, data.counts.dtype) for name, shape in self.latent_shapes(data).items()}

@@ -1,13 +1,16 @@
 """Σ_t, part 1: motion blur by the finite exposure window."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, DTypeLike, Float
 
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import MOTION_BLUR, Parameter, Spec
 from fluorojax.physics.scalars import frame_count, scalar
+from fluorojax.physics.stage import TemporalStage, product
 
 Interpolation = Literal["linear", "quadratic", "cubic"]
 
@@ -19,13 +22,16 @@ _BASES = {
 }
 
 
-class ExposureWindow(eqx.Module):
+class ExposureWindow(TemporalStage):
     """Mean of the transmission over the exposure, ``s_t = (1/w) ∫_{−w/2}^{w/2} exp(−A·x(t+u)) du``.
 
     w is the window in ms, centred on the frame time. Dividing by w is automatic exposure control: the window changes
     the blur, not the counts. Between frame times the transmission is interpolated, and frames beyond either end of the
     run repeat the edge frame, so the stage is one (T, T) matrix along time whose rows sum to one.
     """
+
+    name: ClassVar[str] = "exposure_window"
+    parameters: ClassVar[tuple[Parameter, ...]] = (MOTION_BLUR,)
 
     interpolation: Interpolation = eqx.field(static=True, default="quadratic")
     """How the transmission runs between frame times; static, as it selects the polynomial. To second order in the
@@ -47,6 +53,13 @@ class ExposureWindow(eqx.Module):
             raise ValueError(
                 f"interpolation is {self.interpolation!r}; expected one of {', '.join(get_args(Interpolation))}"
             )
+
+    def applied_to(self, matrix: Float[Array, "T T"], spec: Spec, acquisition: Acquisition) -> Float[Array, "T T"]:
+        """The window ``w = pulse_width_ms + motion_blur`` applied after ``matrix``."""
+        dtype, frames = matrix.dtype, matrix.shape[0]
+        width = scalar("pulse_width_ms", acquisition.pulse_width_ms, dtype)
+        width = width + scalar("motion_blur", spec.value(MOTION_BLUR), dtype)
+        return product(self.matrix(width, acquisition.frame_time_ms, frames, dtype), matrix)
 
     def matrix(
         self,

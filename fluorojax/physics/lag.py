@@ -1,6 +1,6 @@
 """Σ_t, part 2: detector lag as the delayed release of trapped charge."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, DTypeLike, Float
 
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import LAG, Parameter, Spec
 from fluorojax.physics.scalars import frame_count, scalar
+from fluorojax.physics.stage import TemporalStage, product
 
 Start = Literal["steady", "dark"]
 
 
-class ChargeReleaseLag(eqx.Module):
+class ChargeReleaseLag(TemporalStage):
     """First-order release of the charge a frame leaves behind, with time constant τ (ms).
 
     With Δ the frame period, t_r the delay from exposure to readout, ``ℓ = e^{−Δ/τ}`` and ``r = e^{−t_r/τ}``::
@@ -26,6 +29,9 @@ class ChargeReleaseLag(eqx.Module):
     value gives NaN.
     """
 
+    name: ClassVar[str] = "charge_release_lag"
+    parameters: ClassVar[tuple[Parameter, ...]] = (LAG,)
+
     start: Start = eqx.field(static=True, default="steady")
     """Charge held before the first frame; static, as it selects a formula. ``"steady"``: the beam has been on and the
     scene at rest, ``u_{−1} = r s_0 / (1 − ℓ)``. ``"dark"``: no earlier exposure, ``u_{−1} = 0``."""
@@ -33,6 +39,13 @@ class ChargeReleaseLag(eqx.Module):
     def __check_init__(self):
         if self.start not in get_args(Start):
             raise ValueError(f"start is {self.start!r}; expected one of {', '.join(get_args(Start))}")
+
+    def applied_to(self, matrix: Float[Array, "T T"], spec: Spec, acquisition: Acquisition) -> Float[Array, "T T"]:
+        """The release with time constant ``τ = lag_ms + lag`` applied after ``matrix``."""
+        dtype, frames = matrix.dtype, matrix.shape[0]
+        tau = scalar("lag_ms", acquisition.lag_ms, dtype) + scalar("lag", spec.value(LAG), dtype)
+        times = (acquisition.frame_time_ms, acquisition.readout_delay_ms)
+        return product(self.matrix(tau, *times, frames, dtype), matrix)
 
     def matrix(
         self,

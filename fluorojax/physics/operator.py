@@ -1,41 +1,78 @@
 """The fluoroscopy operator Π → Σ_t → D: attenuation sequence and specification to expected counts."""
 
+from typing import TypeVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax.lax import Precision
-from jaxtyping import Array, ArrayLike, DTypeLike, Float
+from jaxtyping import Array, DTypeLike, Float
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.data.spec import Spec
+from fluorojax.data.spec import Parameter, Spec
 from fluorojax.physics.attenuation import BeerLambert
 from fluorojax.physics.exposure import ExposureWindow
 from fluorojax.physics.gain import GainDrift
 from fluorojax.physics.lag import ChargeReleaseLag
-from fluorojax.physics.psf import VeilingGlare
 from fluorojax.physics.scalars import scalar
 from fluorojax.physics.scatter import Scatter
+from fluorojax.physics.stage import CountStage, RateStage, Stage, TemporalStage
+
+_Kind = TypeVar("_Kind", bound=Stage)
 
 
 class FluoroscopyOperator(eqx.Module):
-    """Expected counts of a sequence: ``λ = I_0 · g_t · G S L W exp(−A·x) + dark``.
+    """Expected counts of a sequence: ``λ = C(I_0 · R · M exp(−A·x))``.
 
-    W exposure window, L lag (both act along time), S scatter, G veiling glare (both act within a frame, so they commute
-    with W and L), g_t gain drift. Specification: window ``w = pulse_width_ms + motion_blur`` and time constant
-    ``τ = lag_ms + lag`` in ms, drift in %/frame.
+    M is the product of the stages that act along time (exposure window, detector lag, gain drift, in that order), R are
+    the stages that act within a frame on the rate (scatter, veiling glare), and C those that act on the expected counts
+    (dark signal). ``FluoroscopyOperator()`` is the imaging chain of the published task: quadratic exposure window,
+    steady start, scatter by the protocol, no veiling glare, no dark signal.
 
-    Written for one scene; batch with ``jax.vmap`` over x, spec and acquisition. Computes in the dtype of x.
+    Written for one scene; batch with ``jax.vmap`` over x, spec and acquisition. Computes in the dtype of x. A scene
+    carries its operator (:attr:`fluorojax.data.scene.Scene.operator`), and every method takes it from there.
     """
 
+    stages: tuple[Stage, ...] = (ExposureWindow(), ChargeReleaseLag(), GainDrift(), Scatter())
+    """The stages of the imaging chain; within each kind they act in this order."""
     attenuation: BeerLambert = BeerLambert()
-    exposure: ExposureWindow = ExposureWindow()
-    lag: ChargeReleaseLag = ChargeReleaseLag()
-    gain: GainDrift = GainDrift()
-    scatter: Scatter | None = Scatter()
-    """None leaves scatter out of the chain whatever the protocol's ``scatter_fraction`` says."""
-    psf: VeilingGlare | None = None
-    """Veiling glare; None is a perfect detector."""
-    dark_rate: Float[ArrayLike, ""] | None = None
-    """Counts per pixel and frame without any beam, not subject to gain; None is no dark signal."""
+    """Π: the primary transmission of x."""
+
+    def __check_init__(self):
+        for index, stage in enumerate(self.stages):
+            if not isinstance(stage, TemporalStage | RateStage | CountStage):
+                raise ValueError(
+                    f"stages[{index}] is {type(stage).__name__}; expected a TemporalStage, RateStage or CountStage"
+                )
+        for what, names in (
+            ("stage", [stage.name for stage in self.stages]),
+            ("parameter", [parameter.name for parameter in self.parameters]),
+        ):
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{what} {', '.join(sorted(twice))} stands twice in the imaging chain; expected once")
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The unknown parameters of all stages, in the order of every array of them."""
+        return tuple(parameter for stage in self.stages for parameter in stage.parameters)
+
+    def with_stage(self, stage: Stage) -> "FluoroscopyOperator":
+        """The operator with ``stage`` in the place of the stage of the same name, or after all others."""
+        names = [mine.name for mine in self.stages]
+        if stage.name in names:
+            at = names.index(stage.name)
+            return FluoroscopyOperator((*self.stages[:at], stage, *self.stages[at + 1 :]), self.attenuation)
+        return FluoroscopyOperator((*self.stages, stage), self.attenuation)
+
+    def without_stage(self, name: str) -> "FluoroscopyOperator":
+        """The operator without the stage of that name. Raises ``ValueError`` where there is none."""
+        kept = tuple(stage for stage in self.stages if stage.name != name)
+        if len(kept) == len(self.stages):
+            raise ValueError(f"no stage is named {name!r}; expected one of {', '.join(s.name for s in self.stages)}")
+        return FluoroscopyOperator(kept, self.attenuation)
+
+    def stage(self, kind: type[_Kind]) -> _Kind | None:
+        """The first stage of a class, or None."""
+        return next((stage for stage in self.stages if isinstance(stage, kind)), None)
 
     def __call__(self, x: Float[Array, "*scene"], spec: Spec, acquisition: Acquisition) -> Float[Array, "*detector"]:
         """Expected counts, quanta per pixel and frame, shape (T, H, W) or (H, W) like ``x``.
@@ -54,39 +91,43 @@ class FluoroscopyOperator(eqx.Module):
         weights = self.temporal_matrix(spec, acquisition, sequence.shape[0], sequence.dtype)
         # Highest precision: the TF32 default of recent GPUs would round every transmission to three digits.
         rate = jnp.einsum("tj,jhw->thw", weights, sequence, precision=Precision.HIGHEST)
-        if self.scatter is not None:
-            rate = self.scatter(rate, acquisition.scatter_fraction)
-        if self.psf is not None:
-            rate = self.psf(rate)
+        for stage in self._of(RateStage):
+            rate = stage(rate, spec, acquisition)
         counts = scalar("photons_per_pixel", acquisition.photons_per_pixel, rate.dtype) * rate
-        if self.dark_rate is not None:
-            counts = counts + scalar("dark_rate", self.dark_rate, rate.dtype)
+        for stage in self._of(CountStage):
+            counts = stage(counts, spec, acquisition)
         return counts.reshape(primary.shape)
 
     def temporal_matrix(
         self, spec: Spec, acquisition: Acquisition, frames: int, dtype: DTypeLike = float
     ) -> Float[Array, "T T"]:
-        """``diag(g) · L · W``, dimensionless (T, T): from transmissions at the frame times to read rates."""
-        width = scalar("pulse_width_ms", acquisition.pulse_width_ms, dtype) + scalar(
-            "motion_blur", spec.motion_blur, dtype
-        )
-        tau = scalar("lag_ms", acquisition.lag_ms, dtype) + scalar("lag", spec.lag, dtype)
-        window = self.exposure.matrix(width, acquisition.frame_time_ms, frames, dtype)
-        lag = self.lag.matrix(tau, acquisition.frame_time_ms, acquisition.readout_delay_ms, frames, dtype)
-        gains = self.gain.gains(spec.gain_drift, frames, dtype)
-        return gains[:, None] * jnp.matmul(lag, window, precision=Precision.HIGHEST)
+        """The stages along time as one matrix, dimensionless (T, T): transmissions at the frame times to read rates.
+
+        For the published chain it is ``diag(g) · L · W`` of gain, lag and exposure window.
+        """
+        matrix = jnp.eye(frames, dtype=dtype)
+        for stage in self._of(TemporalStage):
+            matrix = stage.applied_to(matrix, spec, acquisition)
+        return matrix
+
+    def gains(self, spec: Spec, frames: int, dtype: DTypeLike = float) -> Float[Array, " T"]:
+        """What the imaging chain multiplies the rate of a scene at rest with, frame by frame, shape (T,)."""
+        gains = jnp.ones(frames, dtype)
+        for stage in self._of(TemporalStage):
+            gains = gains * stage.gains(spec, frames, gains.dtype)
+        return gains
 
     def pixel_information(
         self, x: Float[Array, "*scene"], rate: Float[Array, "*scene"], spec: Spec, acquisition: Acquisition
     ) -> Float[Array, "*scene"]:
         """Fisher information of one pixel's counts about its own x: ``(A·P)² / λ``, P the primary part of the rate λ.
 
-        ``P = I_0 · g_t · exp(−A·x)``: scattered and dark quanta add noise, no signal. Takes the chain as local: what
-        window, lag and glare spread to neighbouring frames and pixels counts as seen in place.
+        ``P = I_0 · g_t · exp(−A·x)``: scattered and dark quanta add noise, no signal. The imaging chain counts as
+        local: what window, lag and glare spread to neighbouring frames and pixels counts as seen in place.
 
         **Arguments:** ``x`` (T, H, W) or (H, W) and ``rate``, the operator's output for it, in quanta.
         """
-        gains = self.gain.gains(spec.gain_drift, x.shape[0] if x.ndim == 3 else 1, x.dtype)
+        gains = self.gains(spec, x.shape[0] if x.ndim == 3 else 1, x.dtype)
         transmission = self.attenuation.transmission(x, acquisition.attenuation_scale)
         open_beam = scalar("photons_per_pixel", acquisition.photons_per_pixel, x.dtype) * gains
         primary = (open_beam[:, None, None] * transmission).reshape(x.shape)
@@ -107,14 +148,15 @@ class FluoroscopyOperator(eqx.Module):
             raise ValueError(f"y has shape {y.shape} and dtype {y.dtype}; expected floating (T, H, W) or (H, W)")
         if not floor > 0:
             raise ValueError(f"floor is {floor}; expected a positive number of counts")
-        frames = y.shape[0] if y.ndim == 3 else 1
-        gains = self.gain.gains(spec.gain_drift, frames, y.dtype)
+        gains = self.gains(spec, y.shape[0] if y.ndim == 3 else 1, y.dtype)
         open_beam = scalar("photons_per_pixel", acquisition.photons_per_pixel, y.dtype) * gains
         scale = scalar("attenuation_scale", acquisition.attenuation_scale, y.dtype)
         depth = jnp.log(open_beam)[:, None, None] - jnp.log(jnp.maximum(y, floor))
         return jnp.clip(depth / scale, 0.0, 1.0).reshape(y.shape)
 
+    def _of(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        return tuple(stage for stage in self.stages if isinstance(stage, kind))
 
-def default_operator() -> FluoroscopyOperator:
-    """The chain of the published task: quadratic window, steady start, scatter by the protocol, no veiling glare."""
-    return FluoroscopyOperator()
+
+PUBLISHED_OPERATOR = FluoroscopyOperator()
+"""The imaging chain of the published task."""

@@ -1,15 +1,19 @@
 """D, part 3: veiling glare of the detector."""
 
-import equinox as eqx
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.fft import dctn, idctn
 from jaxtyping import Array, ArrayLike, Float
 
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.physics.scalars import scalar
+from fluorojax.physics.stage import RateStage
 
 
-class VeilingGlare(eqx.Module):
+class VeilingGlare(RateStage):
     """Detector point spread ``(1−a) δ(r) + a/(2πb²) (1 + r²/b²)^{−3/2}``, integral one.
 
     The tail is the Poisson kernel of a half-space, whose transfer function is exactly ``exp(−2πb|ν|)`` at spatial
@@ -18,12 +22,18 @@ class VeilingGlare(eqx.Module):
     pixel grid and rings slightly.
     """
 
+    name: ClassVar[str] = "veiling_glare"
+
     share: Float[ArrayLike, ""] = 0.079
     """a: share of the signal in the tail, dimensionless in [0, 1]."""
     radius: Float[ArrayLike, ""] = 20.0
     """b: scale of the tail, pixels."""
 
-    def __call__(self, image: Float[Array, "*frames H W"]) -> Float[Array, "*frames H W"]:
+    def __call__(self, rate: Float[Array, "T H W"], spec: Spec, acquisition: Acquisition) -> Float[Array, "T H W"]:
+        """The rate blurred by the glare of this detector, which has no unknown parameter."""
+        return self.blur(rate)
+
+    def blur(self, image: Float[Array, "*frames H W"]) -> Float[Array, "*frames H W"]:
         """The blurred image, in the unit of ``image``."""
         share = scalar("share", self.share, image.dtype)
         radius = scalar("radius", self.radius, image.dtype)

@@ -1,15 +1,20 @@
 """D, part 2: scattered radiation."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, ArrayLike, Float
 
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.physics.scalars import scalar
+from fluorojax.physics.stage import RateStage
 
 
-class Scatter(eqx.Module):
+class Scatter(RateStage):
     """Scatter as ``f/(1−f)`` times the primary, blurred by a very wide Gaussian.
 
     f = S/(S+P) is the scattered share of the detected quanta of the whole field. The blur reflects at the borders and
@@ -18,6 +23,8 @@ class Scatter(eqx.Module):
     numbers per axis describe the scatter, whatever the image size.
     """
 
+    name: ClassVar[str] = "scatter"
+
     width: float = eqx.field(static=True, default=0.25)
     """Standard deviation σ of the blur as a share of the larger side of the field. Static: sets the number of modes."""
 
@@ -25,7 +32,11 @@ class Scatter(eqx.Module):
         if not (np.isfinite(self.width) and self.width > 0):
             raise ValueError(f"width is {self.width}; expected a positive share of the field")
 
-    def __call__(
+    def __call__(self, rate: Float[Array, "T H W"], spec: Spec, acquisition: Acquisition) -> Float[Array, "T H W"]:
+        """The rate plus the scatter of the protocol's ``scatter_fraction``."""
+        return self.with_scatter(rate, acquisition.scatter_fraction)
+
+    def with_scatter(
         self, primary: Float[Array, "*frames H W"], scatter_fraction: Float[ArrayLike, ""]
     ) -> Float[Array, "*frames H W"]:
         """Primary plus scatter, in the unit of ``primary``. **Arguments:** ``scatter_fraction`` f in [0, 1)."""

@@ -54,10 +54,11 @@ def estimate_of(result: Result) -> Estimate:
 
 
 def spec_of(result: Result) -> Spec:
-    """Posterior median of the chain's parameters."""
+    """Posterior median of the parameters of the imaging chain."""
     if isinstance(result, Reconstruction):
         return result.spec
-    return Spec(*(float(value) for value in np.median(result.spec_draws, axis=(0, 1))))
+    medians = np.median(result.spec_draws, axis=(0, 1))
+    return Spec.from_dict({name: float(value) for name, value in zip(SPEC_NAMES, medians, strict=True)})
 
 
 def spec_draws(result: Result, name: str) -> Float[np.ndarray, "n"] | None:

@@ -23,7 +23,9 @@ def counts_and_rate(result: Result, scene: Scene) -> tuple[Float[np.ndarray, "*s
     """
     estimate = estimate_of(result)
     matching(scene.y, scene.name, "y", estimate)
-    return scene.y, expected_counts(estimate.x.reshape(scene.y.shape), spec_of(result), scene.acquisition)
+    return scene.y, expected_counts(
+        estimate.x.reshape(scene.y.shape), spec_of(result), scene.acquisition, scene.operator
+    )
 
 
 def residual_figure(result: Result, scene: Scene, *, frame: int = 0) -> "Figure":

@@ -1,4 +1,4 @@
-"""The chain's parameters: posterior against prior and truth."""
+"""The parameters of the imaging chain: posterior against prior and truth."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, Spec, SpecRanges
+from fluorojax.data.spec import PUBLISHED, Spec, SpecRanges
 from fluorojax.plot.estimates import Result, spec_draws
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def spec_posteriors(
         raise ValueError("prior ranges are missing; expected a scene or ranges")
     bounds = ranges.as_dict()
     figure = new_figure(9.6, 2.8)
-    for axes, name in zip(figure.subplots(1, len(SPEC_NAMES)), SPEC_NAMES, strict=True):
+    declared = PUBLISHED if scene is None else scene.operator.parameters
+    units = {parameter.name: parameter.unit for parameter in declared}
+    panels = figure.subplots(1, len(ranges.names), squeeze=False)[0]
+    for axes, name in zip(panels, ranges.names, strict=True):
         low, high = bounds[name]
         margin = 0.06 * (high - low)
         draws = spec_draws(result, name)
@@ -46,7 +49,7 @@ def spec_posteriors(
             axes.axvline(truth.as_dict()[name], color=ORANGE, linewidth=2, label="truth")
         axes.set_xlim(low - margin, high + margin)
         axes.set_yticks([])
-        axes.set_xlabel(f"{name} ({SPEC_UNITS[name]})")
+        axes.set_xlabel(f"{name} ({units[name]})" if units.get(name) else name)
     labels = {}
     for axes in figure.axes:
         labels |= {text: handle for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}

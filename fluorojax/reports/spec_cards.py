@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_UNITS
+from fluorojax.data.spec import Parameter
 from fluorojax.reports.fragments import escape
 from fluorojax.reports.numbers import number
 
@@ -20,10 +20,15 @@ def spec_cards(result: Reconstruction, scene: Scene | None, truth: Scene | None)
     """A card for each parameter; ``scene`` gives the prior ranges, ``truth`` the true values where public."""
     ranges = None if scene is None else scene.ranges.as_dict()
     true = None if truth is None or truth.true_spec is None else truth.true_spec.as_dict()
-    drawn = ranges is not None and any(name in result.draws for name in SPEC_UNITS)
+    drawn = ranges is not None and any(parameter.name in result.draws for parameter in result.parameters)
     cards = "".join(
-        _card(result, name, None if ranges is None else ranges[name], None if true is None else true[name])
-        for name in SPEC_UNITS
+        _card(
+            result,
+            parameter,
+            None if ranges is None else ranges.get(parameter.name),
+            None if true is None else true.get(parameter.name),
+        )
+        for parameter in result.parameters
     )
     legend = (
         "Signed offsets from the nominal protocol (exposure window, lag time constant) and gain change per frame."
@@ -42,10 +47,10 @@ def _information(result: Reconstruction) -> str:
     return f"<p>Together: {escape('; '.join(sentences))}.</p>"
 
 
-def _card(result: Reconstruction, name: str, prior: tuple[float, float] | None, truth: float | None) -> str:
+def _card(result: Reconstruction, parameter: Parameter, prior: tuple[float, float] | None, truth: float | None) -> str:
+    name, unit = parameter.name, parameter.unit
     estimate, std = result.spec.as_dict()[name], result.spec_std.as_dict()[name]
     low, high = result.spec_interval.get(name, (math.nan, math.nan))
-    unit = SPEC_UNITS[name]
     lines = [f"<b>{number(estimate, 3, sign=True)} ± {number(std, 3)}</b> {escape(unit)}"]
     lines.append(f"90 % interval {number(low, 3, sign=True)} … {number(high, 3, sign=True)}")
     if prior is not None:

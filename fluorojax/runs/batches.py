@@ -1,42 +1,35 @@
-"""Batches of scenes through calibration and inference: grouping, chunking, devices, progress.
+"""Scenes of any shapes through calibration and inference, with progress.
 
-Engines are written for one scene. Here they are batched in chunks of scenes of one shape, one compilation per chunk
-shape, and the chunk is laid out over all local devices along its scene axis. Each device runs its share of a chunk
-under ``vmap``, as many scenes side by side as its lanes hold and the rest after them. The lanes depend on the machine
-and the shape alone, not on the chunk: rounding differs with the width of a batched product, an iteration amplifies it,
-and a scene's answer must not depend on how many others share its chunk.
+One pipeline serves every method: the spec posterior of a scene, then its method. Scenes of one shape and imaging chain
+run in chunks where the method is batched (:mod:`fluorojax.runs.devices`), and one after the other where it is not.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
 
 from fluorojax.calibration.identifiability import describe
-from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
-from fluorojax.data.choices import METHODS, SPEC_SOURCES
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.calibration.posterior import SpecPosterior, calibrate
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, Spec, SpecRanges
+from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.marginal import as_spec_posterior
-from fluorojax.methods.batch import BatchMethod, Summary, batch_method, scalar_facts
-from fluorojax.methods.nuts import ModeDivergedError, nuts_options, sample_scene, summarise_scene
+from fluorojax.io.provenance import asset_digests
+from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod, to_device
+from fluorojax.methods.registry import make_method
+from fluorojax.methods.summary import Summary, scalar_facts
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
+from fluorojax.runs.devices import chunk_size, solve_chunk
 from fluorojax.runs.progress import Progress, ProgressDisplay
 
-# Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
-_ARRAYS_PER_SCENE = 160
-_LANE_BYTES = 2 * 1024**3
-# Of the progress of a scene: what its calibration counts, and the chains before the result is summarised.
-_CALIBRATION_SHARE, _SAMPLING_SHARE = 0.2, 0.99
+# Of the progress of a scene: what its calibration counts, and what a method reports before the result is summarised.
+_CALIBRATION_SHARE, _METHOD_SHARE = 0.2, 0.99
 
 
 def reconstruct_scenes(
@@ -47,256 +40,168 @@ def reconstruct_scenes(
     on_foreign_state: Callable[[Path, str], None] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Reconstruction]:
-    """Reconstruct scenes of any shapes; results come as chunks finish, grouped by shape.
+    """Reconstruct scenes of any shapes; results come as chunks finish, grouped by shape and imaging chain.
 
-    The chain is the scene's marginal posterior (``options.chain`` "calibrated"), part of what is sampled ("joint"), all
-    offsets zero ("nominal"), or the file's truth ("true"). NUTS takes the scenes one by one and, given ``state_file``,
-    a map from a scene's name to a path, keeps its state there and continues from it; what it finds there of another run
-    it deletes once ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional
-    scene under the default model is served by ``single_frame``. ``progress`` is told the energy of each scene, or how
-    well its chains agree so far.
+    The spec parameters have their marginal posteriors (``options.spec`` "calibrated"), are inferred with the scene
+    ("joint"), are nominal ("nominal"), or the file's truth ("true"). A method that keeps a state on disk, such as NUTS,
+    is given ``state_file``, a map from a scene's name to a path; what it finds there of another run it deletes once
+    ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional scene under the
+    default model is served by ``single_frame``. ``progress`` is told how far each scene is and how well it goes.
 
-    Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``chain="true"`` without a truth,
+    Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
     before the first result.
     """
-    _check(options)
+    if options.batch is not None and options.batch < 1:
+        raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
+    method = make_method(options)
     progress = ProgressDisplay() if progress is None else progress
-    scenes = list(scenes)
-    if options.spec == "true" and (unknown := [s.name for s in scenes if s.true_spec is None]):
-        raise ValueError(f"spec is 'true', but {', '.join(unknown)} has no true_spec")
-    groups: dict[tuple[int, ...], list[Scene]] = {}
+    groups: dict[Hashable, list[Scene]] = {}
     for scene in scenes:
-        groups.setdefault(scene.y.shape, []).append(scene)
-    models = {shape: _model_for(shape, options) for shape in groups}
-    for shape, group in groups.items():
-        models[shape].latent_shapes(scene_data(group[0]))
-        models[shape].check_hooks(scene_data(group[0]))
-    return _run(groups, models, options, _Keeping(state_file, on_foreign_state), progress)
+        if options.spec == "true" and scene.true_spec is None:
+            raise ValueError(f"spec is 'true', but {scene.name} has no true_spec")
+        groups.setdefault((scene.y.shape, jax.tree.structure((scene.operator, scene.ranges))), []).append(scene)
+    models = [_model_for(group[0], method, options) for group in groups.values()]
+    run = _Run(method, options, state_file, on_foreign_state, progress)
+    return run.results([*zip(models, groups.values(), strict=True)])
 
 
-@dataclass(frozen=True)
-class _Keeping:
-    """Where the states of chains are kept; see :func:`reconstruct_scenes`."""
-
-    file: Callable[[str], Path] | None
-    on_foreign: Callable[[Path, str], None] | None
-
-
-def _run(
-    groups: dict[tuple[int, ...], list[Scene]],
-    models: dict[tuple[int, ...], SceneModel],
-    options: ReconstructOptions,
-    states: _Keeping,
-    progress: Progress,
-) -> Iterator[Reconstruction]:
-    done = 0
-    progress.start(sum(len(group) for group in groups.values()))
-    for shape, group in groups.items():
-        if options.method == "nuts":
-            for scene in group:
-                yield _sample(scene, models[shape], options, states, progress, done)
-                done += 1
-            continue
-        size = chunk_size(shape, len(group), options.batch)
-        for first in range(0, len(group), size):
-            chunk = group[first : first + size]
-            begin = time.perf_counter()
-            posteriors = []
-            for i, scene in enumerate(chunk, 1):
-                posteriors.append(_spec_posterior(scene, options))
-                progress.update(done + _CALIBRATION_SHARE * i, f"{scene.name}: {_spec_note(posteriors[-1], options)}")
-            results = _solve_chunk(models[shape], chunk, posteriors, size, options)
-            seconds = (time.perf_counter() - begin) / len(chunk)
-            for i, (scene, posterior) in enumerate(zip(chunk, posteriors, strict=True)):
-                one = jax.tree.map(lambda leaf, i=i: leaf[i], results)
-                done += 1
-                result = _reconstruction(scene, posterior, models[shape], one, seconds)
-                progress.update(done, f"{scene.name}: {_standing(result)}")
-                yield result
+def _model_for(scene: Scene, method: Method, options: ReconstructOptions) -> SceneModel:
+    """The model of the scenes like this one, checked where the method uses it."""
+    model = load_model(model_for(options.model, scene.y.ndim))
+    if method.uses_model:
+        data = scene_data(scene)
+        model.latent_shapes(data)
+        model.check_hooks(data)
+    return model
 
 
-def _sample(
-    scene: Scene,
-    model: SceneModel,
-    options: ReconstructOptions,
-    states: _Keeping,
-    progress: Progress,
-    done: int,
-) -> Reconstruction:
-    """One scene by NUTS, which is not batched: its chains fill the devices, and its state goes to disk."""
-    begin = time.perf_counter()
-    posterior = _spec_posterior(scene, options)
-    progress.update(done, f"{scene.name}: {_spec_note(posterior, options)}")
-    begun = False
+def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
+    """What a model sees of a scene. A spec taken as known may lie outside the ranges: they then stretch to it."""
+    ranges = to_device(scene.ranges)
+    if spec is not None:
+        known = to_device(Spec.from_dict({name: getattr(spec, name) for name in ranges.names}).as_array())
+        ranges = SpecRanges(jnp.minimum(ranges.low, known), jnp.maximum(ranges.high, known), ranges.names)
+    return SceneData(to_device(scene.y), to_device(scene.acquisition), ranges, to_device(scene.operator))
 
-    def report(fraction: float, note: str) -> None:
-        nonlocal begun
-        share = _SAMPLING_SHARE * fraction
-        if not begun:  # the first report is of what the state on disk holds
-            progress.skip(share)
-        begun = True
-        progress.update(done + share, f"{scene.name}: {note}")
 
-    try:
-        result, information = sample_scene(
-            model,
-            scene_data(scene, posterior.spec),
-            posterior,
-            options,
-            state_file=None if states.file is None else states.file(scene.name),
-            on_foreign_state=states.on_foreign,
-            progress=report,
+@dataclass
+class _Run:
+    """One call of :func:`reconstruct_scenes`."""
+
+    method: Method
+    options: ReconstructOptions
+    state_file: Callable[[str], Path] | None
+    on_foreign_state: Callable[[Path, str], None] | None
+    progress: Progress
+    done: int = 0
+
+    def results(self, groups: Sequence[tuple[SceneModel, list[Scene]]]) -> Iterator[Reconstruction]:
+        self.progress.start(sum(len(group) for _, group in groups))
+        assets = asset_digests(self.method)
+        for model, group in groups:
+            size = 1
+            if isinstance(self.method, BatchedMethod):
+                size = chunk_size(group[0].y.shape, len(group), self.options.batch)
+            for first in range(0, len(group), size):
+                yield from self._chunk(model, group[first : first + size], size, assets)
+
+    def _chunk(
+        self, model: SceneModel, chunk: list[Scene], size: int, assets: dict[str, str]
+    ) -> Iterator[Reconstruction]:
+        begin = time.perf_counter()
+        jobs = []
+        batched = isinstance(self.method, BatchedMethod)
+        for i, scene in enumerate(chunk, 1):
+            jobs.append(self._job(model, scene, assets))
+            share = _CALIBRATION_SHARE * i if batched else 0.0
+            self.progress.update(self.done + share, f"{scene.name}: {_spec_note(jobs[-1].posterior, self.options)}")
+        for job, result in zip(jobs, self._solve(jobs, size), strict=True):
+            self.done += 1
+            self.progress.update(self.done, f"{job.scene.name}: {_standing(result)}")
+            yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
+
+    def _solve(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+        if isinstance(self.method, BatchedMethod):
+            for job, summary in zip(jobs, solve_chunk(self.method, jobs, size), strict=True):
+                yield _reconstruction(job, summary)
+        else:
+            assert isinstance(self.method, SceneMethod)
+            for job in jobs:
+                yield self.method.run(job)
+
+    def _job(self, model: SceneModel, scene: Scene, assets: dict[str, str]) -> Job:
+        posterior = _spec_posterior(scene, self.options)
+        return Job(
+            scene=scene,
+            data=scene_data(scene, posterior.spec),
+            model=model,
+            posterior=posterior,
+            seed=self.options.seed,
+            assets=assets,
+            state_file=None if self.state_file is None else self.state_file(scene.name),
+            on_foreign_state=self.on_foreign_state,
+            report=self._reporter(scene),
         )
-    except ModeDivergedError as error:
-        seconds, nothing = time.perf_counter() - begin, np.zeros(scene.y.shape, np.float32)
-        facts = {"model": model.name, "verdict": f"diverged: {error}", "identifiability": posterior.sentences()}
-        where = (scene.name, nothing, nothing, posterior.spec, posterior.std, posterior.interval)
-        progress.update(done + 1, f"{scene.name}: {facts['verdict']}")
-        return Reconstruction(*where, Status.DIVERGED, seconds, facts)
-    found = summarise_scene(scene, model, posterior, result, information, options, time.perf_counter() - begin)
-    progress.update(done + 1, f"{scene.name}: {result.verdict}")
-    return found
+
+    def _reporter(self, scene: Scene) -> Callable[[float, str], None]:
+        begun = False
+
+        def report(fraction: float, note: str) -> None:
+            nonlocal begun
+            share = _METHOD_SHARE * fraction
+            if not begun:  # the first report is of what a state on disk holds
+                self.progress.skip(share)
+            begun = True
+            self.progress.update(self.done + share, f"{scene.name}: {note}")
+
+        return report
 
 
 def _spec_note(posterior: SpecPosterior, options: ReconstructOptions) -> str:
-    """The chain a scene is reconstructed with, and where it comes from."""
+    """The spec a scene is reconstructed with, and where it comes from."""
     if options.spec not in ("calibrated", "joint"):
-        return f"{options.spec} chain"
-    found = ((name, marginal.quantile(0.5), marginal.std) for name, marginal in posterior.marginals.items())
-    return "calibrated, " + ", ".join(f"{n} {m:+.2g} ± {s:.2g} {SPEC_UNITS[n]}" for n, m, s in found)
+        return f"{options.spec} spec"
+    found = ((p.name, posterior.marginals[p.name], p.unit) for p in posterior.parameters)
+    return "calibrated, " + ", ".join(f"{n} {m.quantile(0.5):+.2g} ± {m.std:.2g} {unit}" for n, m, unit in found)
 
 
 def _standing(result: Reconstruction) -> str:
-    """Energy, effort and end of a batch solve."""
+    """Effort and end of a solve, in words."""
     facts = result.diagnostics
-    parts = [f"energy {facts['energy_per_pixel']:.4g} per pixel", f"{facts['iterations']} iterations"]
+    if "verdict" in facts:
+        return str(facts["verdict"])
+    parts = []
+    if "energy_per_pixel" in facts:
+        parts.append(f"energy {facts['energy_per_pixel']:.4g} per pixel")
+    if "iterations" in facts:
+        parts.append(f"{facts['iterations']} iterations")
     if "change_of_mean" in facts:
         parts.append(f"mean moved by {facts['change_of_mean']:.2g} sd in the last of {facts['rounds']} rounds")
     return ", ".join([*parts, result.status.name.lower().replace("_", " ")])
 
 
-def lanes(shape: tuple[int, ...]) -> int:
-    """Scenes that one device solves side by side: one on a CPU, whose caches hold no more, else 2 GiB worth."""
-    if jax.default_backend() == "cpu":
-        return 1
-    return max(1, _LANE_BYTES // (4 * _ARRAYS_PER_SCENE * int(np.prod(shape))))
-
-
-def chunk_size(shape: tuple[int, ...], scenes: int, batch: int | None) -> int:
-    """Scenes per chunk: ``batch`` at most, by default what fills the lanes of all devices.
-
-    The scenes are spread evenly over as few chunks as that takes, so that little is computed twice: with several
-    devices the size is a multiple of their number, and the last chunk is filled up with repeats.
-    """
-    devices = jax.local_device_count()
-    most = min(scenes, devices * lanes(shape) if batch is None else batch)
-    even = -(-scenes // -(-scenes // most))
-    return -(-even // devices) * devices
-
-
-def _check(options: ReconstructOptions) -> None:
-    if options.method not in METHODS:
-        raise ValueError(f"method is {options.method!r}; expected one of {', '.join(METHODS)}")
-    if options.spec not in SPEC_SOURCES:
-        raise ValueError(f"chain is {options.spec!r}; expected one of {', '.join(SPEC_SOURCES)}")
-    if options.samples < 1:
-        raise ValueError(f"samples is {options.samples}; expected a positive number of mirrored pairs")
-    if options.spec == "joint" and options.method == "map":
-        raise ValueError("spec is 'joint' with method 'map'; expected method 'mgvi' or 'nuts': a joint mode is biased")
-    if options.method == "nuts":
-        nuts_options(options, 1)  # refuses what it cannot use
-    if options.batch is not None and options.batch < 1:
-        raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
-
-
-def _model_for(shape: tuple[int, ...], options: ReconstructOptions) -> SceneModel:
-    return load_model(model_for(options.model, len(shape)))
-
-
-def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
-    """What a model sees of a scene. A chain taken as known may lie outside the spec ranges: they then stretch to it."""
-
-    def to_array(value: object) -> Array:
-        return jnp.asarray(value, jnp.result_type(float))
-
-    ranges = jax.tree.map(to_array, scene.ranges)
-    if spec is not None:
-        known = to_array(spec.as_array())
-        ranges = SpecRanges(jnp.minimum(ranges.low, known), jnp.maximum(ranges.high, known))
-    return SceneData(to_array(scene.y), jax.tree.map(to_array, scene.acquisition), ranges)
-
-
 def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:
     if options.spec in ("calibrated", "joint"):
         return calibrate(scene)
-    if options.spec == "true":
-        assert scene.true_spec is not None  # checked before the run
-        known = scene.true_spec.as_dict()
-    else:
-        known = dict.fromkeys(SPEC_NAMES, 0.0)
-    return SpecPosterior({name: Marginal.point(value) for name, value in known.items()})
+    parameters = scene.operator.parameters
+    known = Spec.nominal(parameters) if options.spec == "nominal" else scene.true_spec
+    assert known is not None  # checked before the run
+    return SpecPosterior.known(known, parameters)
 
 
-def _stack(trees: Sequence) -> Any:
-    return jax.tree.map(
-        lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.result_type(float)) for leaf in leaves]), *trees
-    )
-
-
-def _solve_chunk(
-    model: SceneModel,
-    chunk: Sequence[Scene],
-    posteriors: Sequence[SpecPosterior],
-    size: int,
-    options: ReconstructOptions,
-) -> Summary:
-    method = batch_method(options)
-    scenes = [scene_data(scene, posterior.spec) for scene, posterior in zip(chunk, posteriors, strict=True)]
-    inputs = [
-        method.inputs(posterior, data.ranges, options) for posterior, data in zip(posteriors, scenes, strict=True)
-    ]
-    order = [*range(len(chunk)), *[0] * (size - len(chunk))]
-    mesh = Mesh(np.array(jax.local_devices()), ("scene",))
-    layout = NamedSharding(mesh, PartitionSpec("scene"))
-    batch = jax.device_put((_stack([scenes[i] for i in order]), _stack([inputs[i] for i in order])), layout)
-    # One key for all: it only drives the probes of preconditioner and variance, and a scene's answer must not depend
-    # on its place in a batch.
-    key = jax.device_put(jax.random.key(options.seed), NamedSharding(mesh, PartitionSpec()))
-    return jax.device_get(_batched(model, method, mesh)(*batch, key))
-
-
-_COMPILED: dict[tuple[SceneModel, BatchMethod, Mesh], Callable[..., Summary]] = {}
-
-
-def _batched(model: SceneModel, method: BatchMethod, mesh: Mesh) -> Callable[..., Summary]:
-    """The compiled batch solver of a model; jit keeps one executable per chunk shape."""
-    if (model, method, mesh) not in _COMPILED:
-
-        def batched(data: SceneData, inputs: Any, key: Array) -> Summary:
-            def solve(scene: tuple[SceneData, Any]) -> Summary:
-                return method.solve(model, *scene, key)
-
-            # A single lane is no batch at all: vmap would copy the whole state of a finished loop at every step.
-            width = lanes(data.counts.shape[1:])
-            return jax.lax.map(solve, (data, inputs), batch_size=width if width > 1 else None)
-
-        scenes, everywhere = PartitionSpec("scene"), PartitionSpec()
-        # shard_map rather than automatic partitioning: each device runs its own scenes to their own convergence.
-        sharded = jax.shard_map(
-            batched, mesh=mesh, in_specs=(scenes, scenes, everywhere), out_specs=scenes, check_vma=False
-        )
-        _COMPILED[model, method, mesh] = jax.jit(sharded)
-    return _COMPILED[model, method, mesh]
-
-
-def _reconstruction(
-    scene: Scene, posterior: SpecPosterior, model: SceneModel, result: Summary, seconds: float
-) -> Reconstruction:
+def _reconstruction(job: Job, result: Summary) -> Reconstruction:
+    scene, posterior = job.scene, job.posterior
+    names = scene.ranges.names
     variance = result.noise_variance + np.sum(result.spec_variance, axis=0)
-    shares = {name: float(np.mean(result.spec_variance[i]) / np.mean(variance)) for i, name in enumerate(SPEC_NAMES)}
+    shares = {name: float(np.mean(result.spec_variance[i]) / np.mean(variance)) for i, name in enumerate(names)}
     facts = scalar_facts(result.facts)
+    if "energy" in facts:
+        facts["energy_per_pixel"] = facts["energy"] / scene.y.size
     joint = None if result.spec_posterior is None else as_spec_posterior(result.spec_posterior, scene.ranges)
+    if joint is not None:
+        joint = replace(joint, parameters=posterior.parameters)
     stated = posterior if joint is None else joint
+    information = None if result.spec_information is None else np.asarray(result.spec_information)
     return Reconstruction(
         name=scene.name,
         x_hat=np.asarray(result.x, np.float32),
@@ -306,12 +211,12 @@ def _reconstruction(
         spec_std=stated.std,
         spec_interval=stated.interval,
         status=result.status,
-        seconds=seconds,
+        seconds=float("nan"),
+        parameters=posterior.parameters,
         diagnostics={
-            "model": model.name,
+            "model": job.model.name,
             **facts,
-            "energy_per_pixel": facts["energy"] / scene.y.size,
             "variance_share_of_chain": shares,
-            **describe(posterior, np.asarray(result.spec_information), scene.ranges, joint=joint),
+            **describe(posterior, information, scene.ranges, joint=joint),
         },
     )

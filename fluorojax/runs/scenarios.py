@@ -33,8 +33,8 @@ def without_mismatch(scene: Scene, seed: int) -> Scene:
 
     if scene.x_true is None:
         raise ValueError(f"{scene.name} has no truth; expected x_true")
-    nominal = Spec()
-    rate = expected_counts(scene.x_true, nominal, scene.acquisition).astype(np.float64)
+    nominal = Spec.nominal(scene.operator.parameters)
+    rate = expected_counts(scene.x_true, nominal, scene.acquisition, scene.operator).astype(np.float64)
     counts = np.random.default_rng([seed, *scene.name.encode()]).poisson(rate)
     return replace(scene, y=counts.astype(np.float32), true_spec=nominal)
 

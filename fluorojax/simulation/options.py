@@ -8,6 +8,8 @@ from typing import Any
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import TIERS, Spec, SpecRanges
+from fluorojax.physics import ChargeReleaseLag, ExposureWindow, GainDrift, TemporalStage
+from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 MOTIONS = ("slow", "fast")
 MIN_SIZE = 16
@@ -22,7 +24,8 @@ class SimulationOptions:
     """
 
     tier: str = "public"
-    """Tier whose ranges the three spec parameters are drawn from: ``public``, ``dev`` or ``hidden``."""
+    """Tier whose ranges the published spec parameters are drawn from: ``public``, ``dev`` or ``hidden``. A further
+    parameter of the operator is drawn from the range that its stage declares."""
     frames: int = 16
     """Number of frames T, at least 1."""
     size: int | tuple[int, int] = 128
@@ -35,7 +38,7 @@ class SimulationOptions:
     """``slow``: breathing, heartbeat, contrast, an advancing wire. ``fast``: also catheter and wire whip through the
     field at ≥ 0.1 px/ms (for 128 pixels; in proportion to the size otherwise)."""
     mismatch: bool = True
-    """``False`` sets all three spec parameters to zero (Scenario I)."""
+    """``False`` sets all spec parameters to their nominal values (Scenario I)."""
     spec: Spec | None = None
     """Spec parameters to use, inside the ranges of the tier or (to test misspecification) outside; ``None`` draws them
     uniformly from the ranges."""
@@ -52,6 +55,9 @@ class SimulationOptions:
     contrast_start_ms: float | None = None
     """When contrast agent is injected, ms after the first frame; ``None`` draws it around the start of the run.
     Positive values leave frames before contrast, the mask of a digital subtraction."""
+    operator: FluoroscopyOperator = PUBLISHED_OPERATOR
+    """The imaging chain that the scene carries. The simulation steps through exposure window, lag, gain drift and
+    scatter by code of its own; further stages within a frame (glare, dark signal, …) act by the operator's code."""
     ct: str | Path | None = None
     """A CT volume (NIfTI, Hounsfield units) to project instead of the procedural anatomy; needs ``fluorojax[ct]``."""
 
@@ -60,6 +66,7 @@ class SimulationOptions:
         _one_of("motion", self.motion, MOTIONS)
         _whole("frames", self.frames, 1)
         self._check_size()
+        self._check_operator()
         for name in ("fps", "photons", "step_ms"):
             _real(name, getattr(self, name), "a positive number", lambda v: v > 0)
         _real("scatter_fraction", self.scatter_fraction, "0 ≤ f < 1", lambda v: 0 <= v < 1)
@@ -92,6 +99,15 @@ class SimulationOptions:
         else:
             _whole("size", self.size, MIN_SIZE)
 
+    def _check_operator(self) -> None:
+        stepped = {kind.name for kind in (ExposureWindow, ChargeReleaseLag, GainDrift)}
+        temporal = {stage.name for stage in self.operator.stages if isinstance(stage, TemporalStage)}
+        if temporal != stepped:
+            raise ValueError(
+                f"operator acts along time by {', '.join(sorted(temporal)) or 'no stage'}; expected "
+                f"{', '.join(sorted(stepped))}, the stages that are simulated in fine time steps"
+            )
+
     def _check_spec(self, spec: Spec) -> None:
         if not self.mismatch:
             raise ValueError("mismatch is False but spec is given; expected at most one of the two")
@@ -102,8 +118,8 @@ class SimulationOptions:
         _real("spec.gain_drift", values["gain_drift"], "a number above -100 %/frame", lambda v: v > -100)
 
     def ranges(self) -> SpecRanges:
-        """The ranges of the tier."""
-        return SpecRanges.for_tier(self.tier)
+        """The ranges of the tier, and those declared by further stages of the operator."""
+        return SpecRanges.for_tier(self.tier).completed(self.operator.parameters)
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, Spec
+from fluorojax.data.spec import Spec
+from fluorojax.physics import CountStage, FluoroscopyOperator, RateStage, Scatter
 from fluorojax.simulation import imaging_chain
 from fluorojax.simulation.ct import project_volume
 from fluorojax.simulation.devices import draw_devices
@@ -112,6 +115,7 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
         signal = imaging_chain.slow_tails(signal, from_dark=options.from_dark)
     signal = imaging_chain.add_scatter(signal, options.scatter_fraction, SCATTER_MM / grid.pixel_mm)
     expected = imaging_chain.rate(signal, options.photons, offset["gain_drift"])
+    expected = _further_stages(options.operator, expected, spec, acquisition)
 
     # Speeds are sampled at 5 ms, which is far below the period of any motion.
     samples = np.linspace(times[0], times[-1], int(np.clip((times[-1] - times[0]) / 5.0, 8, 400)))
@@ -138,7 +142,25 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
         },
         x_true=_as_scene((truth / scale).astype(np.float32)),
         true_spec=spec,
+        operator=options.operator,
     )
+
+
+def _further_stages(
+    operator: FluoroscopyOperator, expected: Float[np.ndarray, "T H W"], spec: Spec, acquisition: Acquisition
+) -> Float[np.ndarray, "T H W"]:
+    """The stages that the stepped simulation has no code of its own for, applied by the operator's.
+
+    They act on the rate within a frame or on the counts, so that they follow what the simulation has stepped through.
+    """
+    photons = acquisition.as_dict()["photons_per_pixel"]
+    for stage in operator.stages:
+        if isinstance(stage, RateStage) and not isinstance(stage, Scatter):
+            expected = photons * np.asarray(stage(jnp.asarray(expected / photons, jnp.float32), spec, acquisition))
+    for stage in operator.stages:
+        if isinstance(stage, CountStage):
+            expected = np.asarray(stage(jnp.asarray(expected, jnp.float32), spec, acquisition))
+    return expected
 
 
 def simulate_scenes(count: int, seed: int, options: SimulationOptions) -> Iterator[Scene]:
@@ -186,6 +208,6 @@ def _draw_spec(rng: np.random.Generator, options: SimulationOptions) -> Spec:
     if options.spec is not None:
         return options.spec
     if not options.mismatch:
-        return Spec(0.0, 0.0, 0.0)
+        return Spec.nominal(options.operator.parameters)
     ranges = options.ranges().as_dict()
-    return Spec(*(rng.uniform(*ranges[name]) for name in SPEC_NAMES))
+    return Spec.from_dict({name: float(rng.uniform(*bounds)) for name, bounds in ranges.items()})

@@ -3,9 +3,8 @@
 from fluorojax.validation.check import REGIONS as REGIONS
 from fluorojax.validation.check import check_calibration as check_calibration
 from fluorojax.validation.coverage import GroupCoverage as GroupCoverage
-from fluorojax.validation.methods import LatentDraws as LatentDraws
-from fluorojax.validation.methods import Method as Method
 from fluorojax.validation.methods import PosteriorSummary as PosteriorSummary
+from fluorojax.validation.methods import Sampler as Sampler
 from fluorojax.validation.methods import distorted as distorted
 from fluorojax.validation.methods import from_latent_draws as from_latent_draws
 from fluorojax.validation.misspecification import CaseResult as CaseResult
@@ -13,7 +12,7 @@ from fluorojax.validation.misspecification import MisspecifiedCase as Misspecifi
 from fluorojax.validation.misspecification import misspecified_cases as misspecified_cases
 from fluorojax.validation.misspecification import run_case as run_case
 from fluorojax.validation.options import CheckOptions as CheckOptions
-from fluorojax.validation.pipeline import batch_map as batch_map
+from fluorojax.validation.pipeline import stated_posterior as stated_posterior
 from fluorojax.validation.prior_draws import PriorDraws as PriorDraws
 from fluorojax.validation.prior_draws import draw_prior as draw_prior
 from fluorojax.validation.prior_draws import empty_scene as empty_scene
@@ -22,8 +21,9 @@ from fluorojax.validation.prior_draws import poisson_counts as poisson_counts
 from fluorojax.validation.prior_draws import protocol_for_dose as protocol_for_dose
 from fluorojax.validation.reference import laplace as laplace
 from fluorojax.validation.reference import nuts as nuts
-from fluorojax.validation.registry import METHODS as METHODS
-from fluorojax.validation.registry import make_method as make_method
+from fluorojax.validation.registry import REFERENCES as REFERENCES
+from fluorojax.validation.registry import make_sampler as make_sampler
+from fluorojax.validation.registry import sampler_names as sampler_names
 from fluorojax.validation.report import CalibrationReport as CalibrationReport
 from fluorojax.validation.sbc import LOG_LIKELIHOOD as LOG_LIKELIHOOD
 from fluorojax.validation.sbc import Uniformity as Uniformity

@@ -17,7 +17,7 @@ from fluorojax.metrics.interval_coverage import LEVELS
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.progress import Progress
 from fluorojax.validation.coverage import GROUPS, inside_shares, measure_coverage, seen_to_move
-from fluorojax.validation.methods import Method, PosteriorSummary
+from fluorojax.validation.methods import PosteriorSummary, Sampler
 from fluorojax.validation.options import CheckOptions
 from fluorojax.validation.prior_draws import PriorDraws, draw_prior, empty_scene, protocol_for_dose
 from fluorojax.validation.report import CalibrationReport
@@ -30,7 +30,7 @@ _TOLD_LEVEL = 0.9
 
 def check_calibration(
     model: SceneModel,
-    method: Method,
+    method: Sampler,
     options: CheckOptions,
     *,
     name: str = "method",
@@ -116,7 +116,7 @@ class _Table:
 
 def _batches(
     model: SceneModel,
-    method: Method,
+    method: Sampler,
     options: CheckOptions,
     scene: SceneData,
     dose_index: int,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from fluorojax.data.spec import SPEC_NAMES
+from fluorojax.methods.protocol import LatentDraws
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.validation.prior_draws import log_likelihood
 
@@ -19,8 +19,8 @@ class PosteriorSummary(eqx.Module):
     Draws of one scene should be nearly independent: ranks among correlated draws are not uniform.
     """
 
-    spec: Float[Array, "n L 3"]
-    """Spec parameters in physical units, in the order of ``SPEC_NAMES``."""
+    spec: Float[Array, "n L parameters"]
+    """Spec parameters in physical units, in the order of the ranges of the scenes."""
     x: Float[Array, "n L *shape"]
     """Normalised attenuation."""
     joint: bool = eqx.field(static=True, default=True)
@@ -30,7 +30,7 @@ class PosteriorSummary(eqx.Module):
     """Of the counts given each draw (:func:`fluorojax.validation.log_likelihood`); None where a draw has no rate."""
 
 
-class Method(Protocol):
+class Sampler(Protocol):
     """Draws of the posterior of each scene of a batch."""
 
     def __call__(self, model: SceneModel, data: SceneData, keys: PRNGKeyArray, draws: int) -> PosteriorSummary:
@@ -41,13 +41,10 @@ class Method(Protocol):
         ...
 
 
-LatentDraws = dict[str, Float[Array, "L *latent"]]
-
-
 def from_latent_draws(
     draw: Callable[[SceneModel, SceneData, PRNGKeyArray, int], LatentDraws],
-) -> Method:
-    """A :class:`Method` from a function that gives draws of all latents of one scene, leading axis L.
+) -> Sampler:
+    """A :class:`Sampler` from a function that gives draws of all latents of one scene, leading axis L.
 
     The function must be traceable: it is batched with ``vmap`` and compiled once per model, shape and number of draws.
     """
@@ -72,14 +69,14 @@ def summarise(model: SceneModel, data: SceneData, latents: Mapping[str, Float[Ar
 
     def evaluate(draw: dict[str, Array]) -> tuple[Array, Array, Array]:
         sites = model.sites(data, draw)
-        spec = jnp.stack([jnp.asarray(sites[name]) for name in SPEC_NAMES])
+        spec = jnp.stack([jnp.asarray(sites[name]) for name in data.ranges.names])
         return spec, sites["x"], log_likelihood(model, data, draw)
 
     spec, x, likelihood = jax.lax.map(evaluate, dict(latents))
     return PosteriorSummary(spec, x, log_likelihood=likelihood)
 
 
-def distorted(method: Method, *, sd_factor: float = 1.0, shift_sd: float = 0.0) -> Method:
+def distorted(method: Sampler, *, sd_factor: float = 1.0, shift_sd: float = 0.0) -> Sampler:
     """A deliberately wrong posterior, to see whether a check notices.
 
     Every draw d of spec and x becomes ``m + f·(d − m) + b·s`` with m and s the mean and standard deviation over the

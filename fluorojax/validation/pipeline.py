@@ -1,56 +1,75 @@
-"""The batch reconstruction as a method under test: calibrated chain, empirical-Bayes scales, MAP, variance map.
+"""What a reconstruction states about a scene, as posterior draws under test.
 
-What ``fluorojax reconstruct --method map`` states about a scene are marginal posteriors of the spec parameters and a
-mean and a standard deviation per pixel. Draws of them are independent between parameters and pixels, so region means
-and the log likelihood are not tested.
+A method without joint draws states marginal posteriors of the spec parameters, and a mean and a standard deviation per
+pixel. Draws of them are independent between parameters and pixels, so region means and the log likelihood are not
+tested. The steps are those of :func:`fluorojax.runs.batches.reconstruct_scenes`, of which this is a thin layer.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from fluorojax.calibration.posterior import calibrate
+from fluorojax.calibration.posterior import SpecPosterior, calibrate
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
-from fluorojax.engines.map import MapResult, solve_map
+from fluorojax.data.spec import SpecRanges
+from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod
 from fluorojax.models.protocol import SceneData, SceneModel
-from fluorojax.validation.methods import PosteriorSummary
+from fluorojax.runs.batches import scene_data
+from fluorojax.runs.devices import solve_chunk
+from fluorojax.validation.methods import PosteriorSummary, Sampler
 
 
-def batch_map(model: SceneModel, data: SceneData, keys: PRNGKeyArray, draws: int) -> PosteriorSummary:
-    """A :class:`~fluorojax.validation.Method`; the same steps as :func:`fluorojax.runs.batches.reconstruct_scenes`."""
-    host = jax.device_get(data)
-    posteriors = [calibrate(_scene(host, index)) for index in range(keys.shape[0])]
-    spec = np.array([[posterior.marginals[name].quantile(0.5) for name in SPEC_NAMES] for posterior in posteriors])
-    std = np.array([[posterior.marginals[name].std for name in SPEC_NAMES] for posterior in posteriors])
-    result = _solve(model, data, Spec.from_array(spec.astype(np.float32)), jnp.asarray(std, jnp.float32))
-    deviation = jnp.sqrt(result.noise_variance + jnp.sum(result.spec_response**2, axis=1))
+def stated_posterior(method: Method) -> Sampler:
+    """The posterior that a method states, pixel by pixel, as a :class:`~fluorojax.validation.Sampler`."""
 
-    def pixels(key: PRNGKeyArray, mean: Array, deviation: Array) -> Float[Array, "L *shape"]:
-        return mean + deviation * jax.random.normal(key, (draws, *mean.shape), mean.dtype)
+    def sampler(model: SceneModel, data: SceneData, keys: PRNGKeyArray, draws: int) -> PosteriorSummary:
+        host = jax.device_get(data)
+        jobs = [_job(model, host, index) for index in range(keys.shape[0])]
+        mean, deviation = _images(method, jobs)
 
-    uniform = np.asarray(jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (draws, 3)))(keys))
-    quantiles = [
-        [[posterior.marginals[name].quantile(u) for name, u in zip(SPEC_NAMES, row, strict=True)] for row in rows]
-        for posterior, rows in zip(posteriors, uniform, strict=True)
-    ]
-    return PosteriorSummary(jnp.asarray(quantiles), jax.vmap(pixels)(keys, result.x, deviation), joint=False)
+        def pixels(key: PRNGKeyArray, mean: Array, deviation: Array) -> Float[Array, "L *shape"]:
+            return mean + deviation * jax.random.normal(key, (draws, *mean.shape), mean.dtype)
+
+        count = len(data.ranges.names)
+        uniform = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (draws, count)))(keys)
+        quantiles = [_quantiles(job.posterior, rows) for job, rows in zip(jobs, np.asarray(uniform), strict=True)]
+        return PosteriorSummary(jnp.asarray(quantiles), jax.vmap(pixels)(keys, mean, deviation), joint=False)
+
+    return sampler
 
 
-def _scene(data: SceneData, index: int) -> Scene:
-    one = jax.tree.map(lambda leaf: leaf[index], (data.acquisition, data.ranges))
-    acquisition, ranges = one
-    return Scene(
+def _quantiles(posterior: SpecPosterior, rows: Float[np.ndarray, "L parameters"]) -> Float[np.ndarray, "L parameters"]:
+    """Independent draws of the spec parameters by inverse transform of uniform ones."""
+    marginals = list(posterior.marginals.values())
+    return np.array([[m.quantile(u) for m, u in zip(marginals, row, strict=True)] for row in rows])
+
+
+def _images(method: Method, jobs: list[Job]) -> tuple[Float[Array, "n *shape"], Float[Array, "n *shape"]]:
+    """Mean and standard deviation of x in every scene."""
+    if isinstance(method, BatchedMethod):
+        found = solve_chunk(method, jobs, len(jobs))
+        mean = np.array([one.x for one in found])
+        variance = np.array([one.noise_variance + one.spec_variance.sum(axis=0) for one in found])
+        return jnp.asarray(mean), jnp.sqrt(jnp.asarray(variance))
+    assert isinstance(method, SceneMethod)
+    results = [method.run(job) for job in jobs]
+    for result in results:
+        if result.x_std is None:
+            raise ValueError("the method states no standard deviations; expected a method with an uncertainty")
+    return jnp.asarray(np.array([r.x_hat for r in results])), jnp.asarray(np.array([r.x_std for r in results]))
+
+
+def _job(model: SceneModel, host: SceneData, index: int) -> Job:
+    one = jax.tree.map(lambda leaf: leaf[index], host)
+    names = Acquisition.__dataclass_fields__
+    scene = Scene(
         f"replicate_{index}",
-        np.asarray(data.counts[index]),
-        Acquisition.from_dict({name: float(getattr(acquisition, name)) for name in acquisition.__dataclass_fields__}),
-        SpecRanges(np.asarray(ranges.low), np.asarray(ranges.high)),
+        np.asarray(one.counts),
+        Acquisition.from_dict({name: float(getattr(one.acquisition, name)) for name in names}),
+        SpecRanges(np.asarray(one.ranges.low), np.asarray(one.ranges.high), one.ranges.names),
+        operator=one.operator,
     )
-
-
-@eqx.filter_jit
-def _solve(model: SceneModel, data: SceneData, spec: Spec, std: Float[Array, "n 3"]) -> MapResult:
-    return jax.vmap(lambda d, s, e: solve_map(model, d, s, e, jax.random.key(0)))(data, spec, std)
+    posterior = calibrate(scene)
+    return Job(scene, scene_data(scene, posterior.spec), model, posterior, seed=0, assets={})

@@ -14,8 +14,9 @@ from numpyro.infer.hmc import hmc
 
 from fluorojax.engines.energy import diagonal_scale, posterior
 from fluorojax.engines.lbfgs import minimise
+from fluorojax.methods.protocol import LatentDraws
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
-from fluorojax.validation.methods import LatentDraws, Method, PosteriorSummary, from_latent_draws
+from fluorojax.validation.methods import PosteriorSummary, Sampler, from_latent_draws
 
 # The dense metric of the Laplace approximation: 64 MiB in float32.
 _MOST_LATENTS = 4096
@@ -27,7 +28,7 @@ def nuts(
     thinning: int = 5,
     max_tree_depth: int = 8,
     target_acceptance: float = 0.8,
-) -> Method:
+) -> Sampler:
     """NumPyro's NUTS (Hoffman & Gelman, arXiv:1111.4246) with one chain per scene, started at the prior median.
 
     **Arguments:** ``warmup`` steps of adaptation (step size, diagonal mass matrix); every ``thinning``-th state is
@@ -61,7 +62,7 @@ def nuts(
     return from_latent_draws(draw)
 
 
-def laplace(*, hold_hyperparameters: bool = False, max_iterations: int = 300, tolerance: float = 1e-4) -> Method:
+def laplace(*, hold_hyperparameters: bool = False, max_iterations: int = 300, tolerance: float = 1e-4) -> Sampler:
     """Draws of the Gaussian around the joint mode of all latents, of precision ``M = Jᵀ F J + 1``.
 
     The linear-response posterior of :mod:`fluorojax.engines.linear_response` with M formed and factorised. As there, x

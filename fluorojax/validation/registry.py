@@ -1,58 +1,37 @@
-"""Methods that a calibration check knows by name."""
+"""Posterior samplers that a coverage check knows by name."""
 
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
-
-from fluorojax.engines.marginal import laplace_marginal
-from fluorojax.engines.mgvi import marginal_draws, solve_mgvi
-from fluorojax.models.protocol import SceneData, SceneModel
-from fluorojax.validation.methods import LatentDraws, Method, from_latent_draws
-from fluorojax.validation.pipeline import batch_map
+from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.methods.registry import make_method, method_class, method_names
+from fluorojax.validation.methods import Sampler, from_latent_draws
+from fluorojax.validation.pipeline import stated_posterior
 from fluorojax.validation.reference import laplace, nuts
 
-# Small scenes of any dynamic range: more than an image needs, and cheap.
-_CG_ITERATIONS = 400
-
-
-def mgvi() -> Method:
-    """MGVI of the scene, with chain and hyperparameters from the model's own Laplace marginal.
-
-    Draws of a scene that did not converge are NaN: the check counts it as failed instead of judging it.
-    """
-
-    def draw(model: SceneModel, data: SceneData, key: PRNGKeyArray, draws: int) -> LatentDraws:
-        marginal_key, outer_key, noise_key, pick_key = jax.random.split(key, 4)
-        marginal = laplace_marginal(model, data, marginal_key)
-        outer = marginal_draws(marginal, outer_key, draws)
-        found = solve_mgvi(model, data, outer, noise_key, start=marginal.scene, cg_iterations=_CG_ITERATIONS)
-        good = marginal.converged & found.converged
-        # One member of each mirrored pair: the two are not independent, and ranks want draws that are.
-        side = jax.random.bernoulli(pick_key, shape=(draws,)).astype(int)
-
-        def pick(pairs: jax.Array) -> jax.Array:
-            return jnp.where(good, pairs[side, jnp.arange(draws)], jnp.nan)
-
-        scene = jax.tree.map(lambda mean, residual: pick(mean + residual), found.mean, found.residuals)
-        return {**jax.tree.map(pick, outer.draws), **scene}
-
-    return from_latent_draws(draw)
-
-
-METHODS: dict[str, Callable[[], Method]] = {
+REFERENCES: dict[str, Callable[[], Sampler]] = {
     "nuts": nuts,
-    "mgvi": mgvi,
     "laplace": laplace,
     "laplace-held": lambda: laplace(hold_hyperparameters=True),
-    "map": lambda: batch_map,
 }
-"""Constructors by name. Add an engine with ``METHODS["name"] = lambda: from_latent_draws(draw)``."""
+"""Samplers that the check brings along: a NUTS for many small scenes at once, and Gaussians to compare with."""
 
 
-def make_method(name: str) -> Method:
-    """The method of a name; raises ``ValueError`` for an unknown one."""
-    if name not in METHODS:
-        raise ValueError(f"method is {name!r}; expected one of {', '.join(METHODS)}")
-    return METHODS[name]()
+def sampler_names() -> tuple[str, ...]:
+    """What :func:`make_sampler` knows: the reconstruction methods, and :data:`REFERENCES`."""
+    return tuple(dict.fromkeys((*method_names(), *REFERENCES)))
+
+
+def make_sampler(name: str) -> Sampler:
+    """The posterior sampler of a method; raises ``ValueError`` for an unknown name.
+
+    A method with joint draws of its own (:meth:`fluorojax.methods.protocol.Method.latent_draws`) is checked by them,
+    any other by the means and standard deviations that it states.
+    """
+    if name in REFERENCES:
+        return REFERENCES[name]()
+    if name not in method_names():
+        raise ValueError(f"method is {name!r}; expected one of {', '.join(sampler_names())}")
+    method = make_method(ReconstructOptions(method=name))
+    if method_class(name).joint_draws:
+        return from_latent_draws(method.latent_draws)
+    return stated_posterior(method)

@@ -24,7 +24,7 @@ def static_and_moving(drift, counts, *, frames=16, shape=SHAPE, static=0.5, seed
     slopes = np.kron(tiles, np.ones((4, 4)))[: shape[0], : shape[1]]
     slopes[: int(static * shape[0])] = 0
     t = np.arange(frames)[:, None, None]
-    gains = np.asarray(GainDrift().gains(drift, frames)) if gains is None else gains
+    gains = np.asarray(GainDrift().gains(Spec(gain_drift=drift), frames)) if gains is None else gains
     rate = counts * gains[:, None, None] * np.exp(slopes / 100 * t)
     return jnp.asarray(rng.poisson(rate), jnp.float32)
 
@@ -107,7 +107,7 @@ def test_known_scatter_of_moving_anatomy_does_not_pull_the_drift():
     slopes = np.zeros(SHAPE)
     slopes[32:] = 3 * np.random.default_rng(1).normal(size=(32, 64)) + 3
     primary = jnp.asarray(500 * np.exp((np.log1p(drift / 100) + slopes / 100) * t), jnp.float32)
-    y = jnp.asarray(np.random.default_rng(2).poisson(Scatter()(primary, fraction)), jnp.float32)
+    y = jnp.asarray(np.random.default_rng(2).poisson(Scatter().with_scatter(primary, fraction)), jnp.float32)
     mean, _ = moments(*posterior(y, acquisition=Acquisition(scatter_fraction=fraction)))
     ignored, _ = moments(*posterior(y))
     assert abs(mean - drift) < 0.1 < abs(ignored - drift)

@@ -12,7 +12,7 @@ LIGHT = """
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.physics import default_operator
+from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.models.protocol import spec_prior
 
 
@@ -20,7 +20,7 @@ def model(data):
     spec = spec_prior(data.ranges)
     white = numpyro.sample("white", Normal(0.0, 1.0).expand(data.counts.shape).to_event())
     x = numpyro.deterministic("x", 0.5 + 0.25 * white)
-    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    rate = numpyro.deterministic("rate", data.operator(x, spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(), obs=data.counts)
 """
 
@@ -75,7 +75,7 @@ def test_scenes_below_sixteen_pixels_of_which_one_diverges(run, model, make_scen
     ("old", "new", "named"),
     [
         ("    spec = ", "    1 / 0\n    spec = ", "division by zero"),
-        ("default_operator()(x,", "default_operator()(x[:, 1:],", "site 'rate' has shape"),
+        ("data.operator(x,", "data.operator(x[:, 1:],", "site 'rate' has shape"),
         ("data.counts.shape", "data.no_such_thing", "no_such_thing"),
     ],
     ids=["raises", "shape", "attribute"],

@@ -44,7 +44,7 @@ def few_counts(data):
 
 
 def factor_of(model, counts, aux=None):
-    data = SceneData(jnp.asarray(counts, jnp.float32), Acquisition(), RANGES, aux)
+    data = SceneData(jnp.asarray(counts, jnp.float32), Acquisition(), RANGES, aux=aux)
     target = posterior(SceneModel("test", model), data, {SPEC_SITE: jnp.zeros(3)})
     start = {"z": jnp.zeros(counts.shape)}
     scale = diagonal_scale(target, start, jax.random.key(0))

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.physics import default_operator
+from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.models.protocol import spec_prior
 
 HYPERPARAMETERS = ("amplitude",)
@@ -42,7 +42,7 @@ def model(data):
     amplitude = 0.2 * jnp.exp(0.3 * numpyro.sample("amplitude", Normal(0.0, 1.0)))
     detail = numpyro.sample("detail", Normal(0.0, 1.0).expand(data.counts.shape[1:]).to_event(2))
     x = numpyro.deterministic("x", jnp.broadcast_to(0.5 + amplitude * detail, data.counts.shape))
-    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    rate = numpyro.deterministic("rate", data.operator(x, spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
 """
 SETTINGS = ("--method", "nuts", "--chains", "2", "--warmup", "150", "--seed", "3")

@@ -30,7 +30,7 @@ def test_projector_integrates_along_the_beam():
 
 @pytest.mark.parametrize("drift", DRIFTS)
 def test_gain_is_geometric_and_starts_at_one(drift):
-    gains = GainDrift().gains(drift, 32)
+    gains = GainDrift().gains(Spec(gain_drift=drift), 32)
     assert gains[0] == 1.0
     np.testing.assert_allclose(gains, (1 + drift / 100) ** np.arange(32), rtol=1e-5)
 
@@ -40,4 +40,6 @@ def test_derivative_of_the_gain(drift):
     with jax.enable_x64(True):
         t = np.arange(16)
         slope = t / 100 * (1 + drift / 100) ** (t - 1)
-        np.testing.assert_allclose(jax.jacfwd(lambda d: GainDrift().gains(d, 16))(drift), slope, rtol=1e-10)
+        np.testing.assert_allclose(
+            jax.jacfwd(lambda d: GainDrift().gains(Spec(gain_drift=d), 16))(drift), slope, rtol=1e-10
+        )

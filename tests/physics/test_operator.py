@@ -8,22 +8,25 @@ import pytest
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
 from fluorojax.physics import (
+    PUBLISHED_OPERATOR,
     BeerLambert,
     ChargeReleaseLag,
+    DarkRate,
     ExposureWindow,
     FluoroscopyOperator,
+    GainDrift,
+    Scatter,
     VeilingGlare,
-    default_operator,
 )
 
 SHAPE = (5, 6, 7)
 OPERATORS = {
-    "default": default_operator(),
+    "default": PUBLISHED_OPERATOR,
     "linear window, dark start, no scatter": FluoroscopyOperator(
-        exposure=ExposureWindow("linear"), lag=ChargeReleaseLag("dark"), scatter=None
+        (ExposureWindow("linear"), ChargeReleaseLag("dark"), GainDrift())
     ),
     "cubic window, glare, dark rate": FluoroscopyOperator(
-        exposure=ExposureWindow("cubic"), psf=VeilingGlare(radius=3.0), dark_rate=2.0
+        (ExposureWindow("cubic"), ChargeReleaseLag(), GainDrift(), Scatter(), VeilingGlare(radius=3.0), DarkRate(2.0))
     ),
 }
 SPECS = [Spec(-5.0, -3.0, -0.5), Spec(0.0, 0.0, 0.0), Spec(9.0, 5.4, 0.9), Spec(11.5, 6.9, 1.15)]
@@ -43,9 +46,9 @@ def stacked(trees):
     return jax.tree.map(lambda *leaves: jnp.asarray(leaves, jnp.float32), *trees)
 
 
-default = jax.jit(default_operator())
-primary_only = jax.jit(FluoroscopyOperator(scatter=None))
-invert = jax.jit(default_operator().invert_static, static_argnames="floor")
+default = jax.jit(PUBLISHED_OPERATOR)
+primary_only = jax.jit(PUBLISHED_OPERATOR.without_stage("scatter"))
+invert = jax.jit(PUBLISHED_OPERATOR.invert_static, static_argnames="floor")
 every_operator = pytest.mark.parametrize("operator", list(OPERATORS.values()), ids=list(OPERATORS))
 every_protocol = pytest.mark.parametrize(("spec", "acquisition"), list(zip(SPECS, ACQUISITIONS, strict=True)))
 
@@ -138,7 +141,7 @@ def test_single_frame_is_a_run_at_rest(spec, acquisition):
 
 @every_protocol
 def test_temporal_matrix_is_the_operator_on_transmissions(spec, acquisition):
-    operator = FluoroscopyOperator(scatter=None)
+    operator = PUBLISHED_OPERATOR.without_stage("scatter")
     weights = operator.temporal_matrix(spec, acquisition, SHAPE[0])
     transmission = BeerLambert().transmission(scene(), acquisition.attenuation_scale)
     expected = acquisition.photons_per_pixel * np.tensordot(weights, transmission, 1)
@@ -153,7 +156,7 @@ def test_rates_are_positive_for_the_sharpest_contrast(spec, acquisition):
 
 def test_dark_rate_adds_counts_behind_the_gain():
     bright = default(scene(), SPECS[2], ACQUISITIONS[1])
-    dark = jax.jit(FluoroscopyOperator(dark_rate=2.5))(scene(), SPECS[2], ACQUISITIONS[1])
+    dark = jax.jit(PUBLISHED_OPERATOR.with_stage(DarkRate(2.5)))(scene(), SPECS[2], ACQUISITIONS[1])
     np.testing.assert_allclose(dark - bright, 2.5, rtol=1e-4)
 
 
@@ -166,13 +169,13 @@ def test_static_inversion_is_exact_at_rest(spec, acquisition, shape):
 
 
 def test_static_inversion_takes_the_floor_where_nothing_was_counted():
-    estimate = default_operator().invert_static(jnp.zeros(SHAPE), Acquisition(photons_per_pixel=50.0), Spec())
+    estimate = PUBLISHED_OPERATOR.invert_static(jnp.zeros(SHAPE), Acquisition(photons_per_pixel=50.0), Spec())
     np.testing.assert_allclose(estimate, np.log(100) / 7, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dtype_of_the_scene_is_kept(dtype):
-    operator = FluoroscopyOperator(psf=VeilingGlare(), dark_rate=1.0)
+    operator = PUBLISHED_OPERATOR.with_stage(VeilingGlare()).with_stage(DarkRate(1.0))
     with jax.enable_x64(True):
         x = scene(dtype=dtype)
         assert jax.eval_shape(operator, x, Spec(1.0, 2.0, 0.1), Acquisition()).dtype == x.dtype
@@ -180,7 +183,7 @@ def test_dtype_of_the_scene_is_kept(dtype):
 
 
 def test_structural_errors_name_the_argument():
-    operator = default_operator()
+    operator = PUBLISHED_OPERATOR
     with pytest.raises(ValueError, match="x has dtype int32; expected a floating dtype"):
         operator(jnp.zeros(SHAPE, int), Spec(), Acquisition())
     with pytest.raises(ValueError, match=r"shape \(3,\); expected \(T, H, W\) or \(H, W\)"):
@@ -197,7 +200,7 @@ def test_structural_errors_name_the_argument():
 def test_the_information_of_a_pixel_is_that_of_its_primary_quanta(fraction):
     """For a static window and lag, and scatter too wide to tell pixels apart: (∂λ/∂x)²/λ by differentiation."""
     acquisition = Acquisition(photons_per_pixel=900.0, scatter_fraction=fraction)
-    operator = default_operator()
+    operator = PUBLISHED_OPERATOR
     x = 0.1 + 0.7 * scene(shape=(40, 40))
     spec = Spec(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
     rate = operator(x, spec, acquisition)
@@ -209,6 +212,6 @@ def test_the_information_of_a_pixel_is_that_of_its_primary_quanta(fraction):
 def test_the_information_follows_the_gain():
     spec = Spec(jnp.zeros(()), jnp.zeros(()), jnp.asarray(1.0))
     x = jnp.full((5, 4, 4), 0.3)
-    rate = default_operator()(x, spec, Acquisition())
-    found = default_operator().pixel_information(x, rate, spec, Acquisition())
+    rate = PUBLISHED_OPERATOR(x, spec, Acquisition())
+    found = PUBLISHED_OPERATOR.pixel_information(x, rate, spec, Acquisition())
     np.testing.assert_allclose(found[:, 0, 0] / found[0, 0, 0], 1.01 ** np.arange(5), rtol=1e-5)

@@ -11,7 +11,7 @@ SHAPES = ((3, 20, 9), (5, 1))
 BLURS = {
     "scatter": jax.jit(Scatter().blur),
     "narrow scatter": jax.jit(Scatter(width=0.1).blur),
-    "glare": jax.jit(VeilingGlare(share=0.3, radius=4.0)),
+    "glare": jax.jit(VeilingGlare(share=0.3, radius=4.0).blur),
 }
 
 
@@ -51,13 +51,13 @@ def test_uniform_field_stays_uniform(blur):
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.4])
 def test_scatter_fraction_is_the_scattered_share_of_the_total(fraction):
     primary = image((3, 16, 12))
-    total = Scatter()(primary, fraction)
+    total = Scatter().with_scatter(primary, fraction)
     np.testing.assert_allclose((total - primary).sum() / total.sum(), fraction, atol=1e-5)
 
 
 def test_no_scatter_is_exactly_the_primary():
     primary = image((3, 16, 12))
-    np.testing.assert_array_equal(Scatter()(primary, 0.0), primary)
+    np.testing.assert_array_equal(Scatter().with_scatter(primary, 0.0), primary)
 
 
 def test_scatter_is_a_gaussian_of_the_stated_width():
@@ -74,7 +74,7 @@ def test_glare_is_the_stated_kernel():
     a, b = 0.3, 3.0
     tail = mirrored_convolution(field, lambda y, x: (1 + (y**2 + x**2) / b**2) ** -1.5 / (2 * np.pi * b**2))
     missing = field.mean() * b / (5 * 14)
-    result = jax.jit(VeilingGlare(a, b))(field)
+    result = jax.jit(VeilingGlare(a, b).blur)(field)
     np.testing.assert_allclose(result, (1 - a) * field + a * (tail + missing), atol=2e-3)
 
 
@@ -89,7 +89,7 @@ def test_derivatives_of_the_glare():
 
         @jax.jit
         def blurred(values):
-            return VeilingGlare(values[0], values[1])(field)
+            return VeilingGlare(values[0], values[1]).blur(field)
 
         values = jnp.asarray([0.079, 4.0])
         differences = [(blurred(values + e) - blurred(values - e)) / (2 * step) for e in step * jnp.eye(2)]

@@ -13,7 +13,7 @@ import pytest
 
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.data.spec import SPEC_NAMES, TIERS, Spec, SpecRanges
-from fluorojax.physics import default_operator
+from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.runs.batches import chunk_size, reconstruct_scenes
 from fluorojax.simulation import SimulationOptions, simulate_scene, simulate_scenes
 
@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.physics import default_operator
+from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.models.protocol import spec_prior
 
 
@@ -39,7 +39,7 @@ def model(data):
     detail = numpyro.sample("detail", Normal(0.0, 1.0).expand(data.counts.shape[1:]).to_event(2))
     image = 0.5 + 0.2 * detail
     x = numpyro.deterministic("x", jnp.broadcast_to(image, data.counts.shape))
-    rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+    rate = numpyro.deterministic("rate", data.operator(x, spec, data.acquisition))
     numpyro.sample("counts", LIKELIHOOD.to_event(3), obs=data.counts)
 """
 
@@ -126,7 +126,7 @@ def blind(sequences):
 
 def test_the_default_model_beats_the_raw_estimate(sequences, blind):
     for scene in sequences:
-        raw = default_operator().invert_static(jax.numpy.asarray(scene.y), scene.acquisition, Spec())
+        raw = PUBLISHED_OPERATOR.invert_static(jax.numpy.asarray(scene.y), scene.acquisition, Spec())
         assert psnr(blind[scene.name].x_hat, scene.x_true) > psnr(raw, scene.x_true) + 3
 
 
@@ -218,7 +218,7 @@ def test_a_users_own_model_is_reconstructed(scenes, results):
         assert result.x_std.min() > 0
         # All frames of this model show one image, and six frames of counts show it better than one.
         np.testing.assert_allclose(result.x_hat, np.broadcast_to(result.x_hat[0], scene.y.shape))
-        raw = default_operator().invert_static(jax.numpy.asarray(scene.y), scene.acquisition, scene.true_spec)
+        raw = PUBLISHED_OPERATOR.invert_static(jax.numpy.asarray(scene.y), scene.acquisition, scene.true_spec)
         assert psnr(result.x_hat, scene.x_true) > psnr(raw, scene.x_true)
 
 
@@ -248,7 +248,7 @@ def test_scattered_quanta_widen_the_deviation(sequences, blind):
     scattered = []
     for scene in sequences:
         acquisition = eqx.tree_at(lambda a: a.scatter_fraction, scene.acquisition, 0.5)
-        rate = default_operator()(jax.numpy.asarray(scene.x_true), scene.true_spec, acquisition)
+        rate = PUBLISHED_OPERATOR(jax.numpy.asarray(scene.x_true), scene.true_spec, acquisition)
         counts = np.random.default_rng(0).poisson(np.asarray(rate)).astype(np.float32)
         scattered.append(replace(scene, y=counts, acquisition=acquisition))
     for scene, result in zip(scattered, reconstruct_scenes(scattered, ReconstructOptions(batch=2)), strict=True):
@@ -327,7 +327,7 @@ def test_a_single_frame_keeps_the_priors_of_its_chain():
         assert getattr(result.spec, name) == pytest.approx((low + high) / 2, abs=1e-3)
         assert getattr(result.spec_std, name) == pytest.approx((high - low) / np.sqrt(12), rel=1e-2)
         assert "not identifiable" in result.diagnostics["identifiability"][name]
-    raw = default_operator().invert_static(jax.numpy.asarray(frame.y), frame.acquisition, Spec())
+    raw = PUBLISHED_OPERATOR.invert_static(jax.numpy.asarray(frame.y), frame.acquisition, Spec())
     assert psnr(result.x_hat, frame.x_true) > psnr(raw, frame.x_true)
 
 

@@ -9,7 +9,6 @@ from jax.scipy.stats import norm
 from numpyro.distributions import Normal, Poisson
 
 from fluorojax.models.protocol import SPEC_SITE, SceneModel, spec_prior
-from fluorojax.physics import default_operator
 from fluorojax.validation import from_latent_draws
 
 FRAMES, SIZE = 3, 4
@@ -81,7 +80,7 @@ def spec_model():
         field = numpyro.sample("field", Normal(0.0, 1.0).expand(SHAPE).to_event(3))
         level = numpyro.sample("level", Normal(0.0, 1.0))
         x = numpyro.deterministic("x", 0.5 + 0.1 * level + 0.2 * jnp.exp(0.5 * amplitude) * field)
-        rate = numpyro.deterministic("rate", default_operator()(x, spec, data.acquisition))
+        rate = numpyro.deterministic("rate", data.operator(x, spec, data.acquisition))
         numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
 
     return SceneModel("chain", model, hyperparameters=("amplitude",))

@@ -15,7 +15,7 @@ from fluorojax.validation import (
     distorted,
     from_latent_draws,
     laplace,
-    make_method,
+    make_sampler,
     nuts,
 )
 
@@ -146,7 +146,7 @@ def test_bad_options(change, message):
 
 def test_unknown_method():
     with pytest.raises(ValueError, match="method is 'magic'; expected one of nuts, mgvi, laplace"):
-        make_method("magic")
+        make_sampler("magic")
 
 
 def test_laplace_refuses_large_scenes():
@@ -169,7 +169,7 @@ def test_nuts_passes_on_the_shipped_sequence_model_and_a_narrow_one_fails():
     kept = []
 
     def record(*arguments):
-        kept.append(make_method("nuts")(*arguments))
+        kept.append(make_sampler("nuts")(*arguments))
         return kept[-1]
 
     model = load_model("sequence")

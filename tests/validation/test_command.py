@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from fluorojax.cli.calibrate_check import calibrate_check
-from fluorojax.validation import METHODS, PosteriorSummary, distorted
+from fluorojax.validation import REFERENCES, PosteriorSummary, distorted
 
 
 @pytest.fixture
@@ -16,9 +16,9 @@ def command(monkeypatch, capsys, exact, linear_model):
     """Run the command on the linear model and its exact posterior; returns exit code, standard output and error."""
     app = typer.Typer()
     app.command()(calibrate_check)
-    monkeypatch.setitem(METHODS, "exact", lambda: exact)
-    monkeypatch.setitem(METHODS, "narrow", lambda: distorted(exact, sd_factor=0.6))
-    monkeypatch.setitem(METHODS, "failing", lambda: _failing(exact))
+    monkeypatch.setitem(REFERENCES, "exact", lambda: exact)
+    monkeypatch.setitem(REFERENCES, "narrow", lambda: distorted(exact, sd_factor=0.6))
+    monkeypatch.setitem(REFERENCES, "failing", lambda: _failing(exact))
     monkeypatch.setattr("fluorojax.models.loading.load_model", lambda name: linear_model)
 
     def call(*arguments):

@@ -1,0 +1,114 @@
+"""What a reconstruction method is.
+
+A method is one file with one class, and one line in :mod:`fluorojax.methods.registry`. ``fluorojax reconstruct``,
+``calibrate-check``, ``benchmark`` and the documentation take it from there. The class is a frozen dataclass whose
+fields are the settings of the method; it derives from
+
+* :class:`BatchedMethod` where one scene is a pure, traceable computation: runs batch it over scenes and devices;
+* :class:`SceneMethod` where a scene is computed on the host, one after the other, perhaps with a state on disk.
+
+A method gets the spec posterior of the scene (calibrated, nominal, or the truth) and returns attenuation with its
+uncertainty. It never reads a global operator: the scene carries its imaging chain.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from fluorojax.calibration.posterior import SpecPosterior
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SpecRanges
+from fluorojax.methods.summary import Summary
+from fluorojax.models.protocol import SceneData, SceneModel
+
+Cost = Literal["seconds", "minutes", "hours"]
+LatentDraws = dict[str, Float[Array, "draws *latent"]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene as a method gets it."""
+
+    scene: Scene
+    data: SceneData
+    """The scene on the device, its ranges stretched to a spec that is taken as known."""
+    model: SceneModel
+    posterior: SpecPosterior
+    """What is known of the spec parameters before the method runs."""
+    seed: int
+    assets: dict[str, str]
+    """SHA-256 of the files that the method ships (:meth:`Method.assets`), by file name; part of the fingerprint of a
+    state on disk."""
+    state_file: Path | None = None
+    """Where a method that can be interrupted keeps its state."""
+    on_foreign_state: Callable[[Path, str], None] | None = None
+    """Called with a state of another run before it is deleted; without it such a state is refused."""
+    report: Callable[[float, str], None] = lambda fraction, note: None
+    """Receives the fraction of the work that is done and a sentence on how it goes."""
+
+
+class Method(ABC):
+    """A reconstruction method; see the module docstring."""
+
+    label: ClassVar[str]
+    """What tables call the method."""
+    summary: ClassVar[str]
+    """One sentence for help and documentation: what the user gets, and when to choose the method."""
+    cost: ClassVar[Cost] = "seconds"
+    """What a scene of 16 × 128 × 128 takes on two cores; benchmarks leave out what takes hours unless asked."""
+    spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "nominal", "true")
+    """Where the spec parameters may come from; ``joint`` where the method infers them together with the scene."""
+    joint_draws: ClassVar[bool] = False
+    """Whether :meth:`latent_draws` gives joint draws of all latents, which ``calibrate-check`` then tests; any other
+    method is tested by the means and standard deviations that it states."""
+    uses_model: ClassVar[bool] = True
+    """Whether the method needs a generative model; others ignore ``--model``."""
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: ReconstructOptions) -> "Method":
+        """The method with its settings. Raises ``ValueError`` naming an option that it cannot use."""
+
+    def assets(self) -> tuple[Path, ...]:
+        """Files that the result depends on beside model and input, such as network weights."""
+        return ()
+
+    def latent_draws(self, model: SceneModel, data: SceneData, key: PRNGKeyArray, draws: int) -> LatentDraws:
+        """Draws of all latents of one scene for ``calibrate-check``, traceable; NaN where they must not be used.
+
+        Only for methods with :attr:`joint_draws`.
+        """
+        raise TypeError(f"{type(self).__name__} has no joint draws of the latents")
+
+
+class BatchedMethod(Method):
+    """A method whose solve is pure and traceable for one scene."""
+
+    def inputs(self, posterior: SpecPosterior, ranges: SpecRanges, seed: int) -> PyTree:
+        """Arrays on the host that the solve needs beside the scene: by default spec medians and their sd."""
+        return posterior.spec, posterior.std.as_array()
+
+    @abstractmethod
+    def solve(self, model: SceneModel, data: SceneData, inputs: Any, key: Array) -> Summary:
+        """The posterior of one scene; batched elsewhere by ``vmap`` and over devices."""
+
+
+class SceneMethod(Method):
+    """A method that takes one scene after the other on the host."""
+
+    @abstractmethod
+    def run(self, job: Job) -> Reconstruction:
+        """The result of one scene; its ``seconds`` are set by the caller."""
+
+
+def to_device(tree: PyTree) -> PyTree:
+    """The leaves of a pytree as JAX arrays of the default floating type."""
+    import jax.numpy as jnp
+
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), tree)

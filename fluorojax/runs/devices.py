@@ -1,0 +1,87 @@
+"""Scenes of one shape over the devices of this machine: chunks, lanes, one compilation per chunk shape.
+
+Methods are written for one scene. A chunk of scenes is laid out over all local devices along its scene axis, and each
+device runs its share under ``vmap``, as many scenes side by side as its lanes hold and the rest after them. The lanes
+depend on the machine and the shape alone, not on the chunk: rounding differs with the width of a batched product, an
+iteration amplifies it, and a scene's answer must not depend on how many others share its chunk.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from fluorojax.methods.protocol import BatchedMethod, Job
+from fluorojax.methods.summary import Summary
+from fluorojax.models.protocol import SceneData, SceneModel
+
+# Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
+_ARRAYS_PER_SCENE = 160
+_LANE_BYTES = 2 * 1024**3
+
+
+def lanes(shape: tuple[int, ...]) -> int:
+    """Scenes that one device solves side by side: one on a CPU, whose caches hold no more, else 2 GiB worth."""
+    if jax.default_backend() == "cpu":
+        return 1
+    return max(1, _LANE_BYTES // (4 * _ARRAYS_PER_SCENE * int(np.prod(shape))))
+
+
+def chunk_size(shape: tuple[int, ...], scenes: int, batch: int | None) -> int:
+    """Scenes per chunk: ``batch`` at most, by default what fills the lanes of all devices.
+
+    The scenes are spread evenly over as few chunks as that takes, so that little is computed twice: with several
+    devices the size is a multiple of their number, and the last chunk is filled up with repeats.
+    """
+    devices = jax.local_device_count()
+    most = min(scenes, devices * lanes(shape) if batch is None else batch)
+    even = -(-scenes // -(-scenes // most))
+    return -(-even // devices) * devices
+
+
+def solve_chunk(method: BatchedMethod, chunk: Sequence[Job], size: int) -> list[Summary]:
+    """The results of up to ``size`` scenes of one shape and imaging chain, on the host, in the order of ``chunk``."""
+    inputs = [method.inputs(job.posterior, job.data.ranges, job.seed) for job in chunk]
+    order = [*range(len(chunk)), *[0] * (size - len(chunk))]
+    mesh = Mesh(np.array(jax.local_devices()), ("scene",))
+    layout = NamedSharding(mesh, PartitionSpec("scene"))
+    batch = jax.device_put((_stack([chunk[i].data for i in order]), _stack([inputs[i] for i in order])), layout)
+    # One key for all: it only drives the probes of preconditioner and variance, and a scene's answer must not depend
+    # on its place in a batch.
+    key = jax.device_put(jax.random.key(chunk[0].seed), NamedSharding(mesh, PartitionSpec()))
+    results = jax.device_get(_batched(chunk[0].model, method, mesh)(*batch, key))
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], results) for i in range(len(chunk))]
+
+
+def _stack(trees: Sequence) -> Any:
+    return jax.tree.map(
+        lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.result_type(float)) for leaf in leaves]), *trees
+    )
+
+
+_COMPILED: dict[tuple[SceneModel, BatchedMethod, Mesh], Callable[..., Summary]] = {}
+
+
+def _batched(model: SceneModel, method: BatchedMethod, mesh: Mesh) -> Callable[..., Summary]:
+    """The compiled batch solver of a model; jit keeps one executable per chunk shape."""
+    if (model, method, mesh) not in _COMPILED:
+
+        def batched(data: SceneData, inputs: Any, key: Array) -> Summary:
+            def solve(scene: tuple[SceneData, Any]) -> Summary:
+                return method.solve(model, *scene, key)
+
+            # A single lane is no batch at all: vmap would copy the whole state of a finished loop at every step.
+            width = lanes(data.counts.shape[1:])
+            return jax.lax.map(solve, (data, inputs), batch_size=width if width > 1 else None)
+
+        scenes, everywhere = PartitionSpec("scene"), PartitionSpec()
+        # shard_map rather than automatic partitioning: each device runs its own scenes to their own convergence.
+        sharded = jax.shard_map(
+            batched, mesh=mesh, in_specs=(scenes, scenes, everywhere), out_specs=scenes, check_vma=False
+        )
+        _COMPILED[model, method, mesh] = jax.jit(sharded)
+    return _COMPILED[model, method, mesh]
