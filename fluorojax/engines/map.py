@@ -99,7 +99,7 @@ def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[A
     data, latents, fixed = mode.data, mode.latents, mode.fixed
 
     def rate_of_spec(values: Float[Array, "3"]) -> Float[Array, "*shape"]:
-        base = spec_to_base(Spec.from_array(values), data.ranges)
+        base = spec_to_base(Spec.from_array(values, data.ranges.names), data.ranges)
         return model.sites(data, {**fixed, **latents, SPEC_SITE: base})["rate"]
 
     # Central differences over the posterior width itself: the response is that of the interval, not of a tangent.

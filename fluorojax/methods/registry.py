@@ -62,8 +62,9 @@ def make_method(options: "ReconstructOptions") -> "Method":
         raise ValueError(f"spec is {options.spec!r}; expected one of {', '.join(SPEC_SOURCES)}")
     if options.spec not in kind.spec_sources:
         raise ValueError(
-            f"spec is {options.spec!r} with method {options.method!r}; expected {', '.join(kind.spec_sources)}"
-            + (": a joint mode of image and spec is biased" if options.spec == "joint" else "")
+            f"spec is {options.spec!r} with method {options.method!r}; expected "
+            f"{', '.join(kind.spec_sources[:-1])} or {kind.spec_sources[-1]}"
+            + (", because a joint mode of image and spec is biased" if options.method == "map" else "")
         )
     return kind.from_options(options)
 

@@ -10,6 +10,7 @@ from fluorojax.calibration import drift
 from fluorojax.calibration._blocks import block_curves
 from fluorojax.calibration.drift import drift_log_posterior
 from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
 from fluorojax.physics import GainDrift, Scatter
 
 LOW, HIGH = -0.5, 1.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_nuts_method import MODEL
+from small_models import MODEL
 
 from fluorojax.calibration.identifiability import describe, fisher_information
 from fluorojax.calibration.posterior import Marginal, SpecPosterior
@@ -55,7 +55,7 @@ def test_parameters_that_trade_against_each_other_are_named():
 
 def test_where_nothing_is_determined_nothing_is_named():
     (only,) = fisher_information(np.zeros((3, 3)), posterior_of(1, 1, 1), RANGES).sentences()
-    assert only == "under the scene prior the data determine none of the three: 1 of a prior sd remains"
+    assert only == "under the scene prior the data determine none of them: 1 of a prior sd remains"
 
 
 def test_rounding_below_zero_counts_as_no_information():

@@ -12,7 +12,6 @@ LIGHT = """
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.models.protocol import spec_prior
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fluorojax.data.spec import Spec
 from fluorojax.physics import BeerLambert, GainDrift
 
 DRIFTS = (-0.6, 0.0, 0.003, 1.15, 100.0)

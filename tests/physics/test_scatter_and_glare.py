@@ -80,7 +80,7 @@ def test_glare_is_the_stated_kernel():
 
 @pytest.mark.parametrize("glare", [VeilingGlare(share=0.0), VeilingGlare(radius=0.0)], ids=["no share", "no width"])
 def test_glare_without_tail_is_the_identity(glare):
-    np.testing.assert_allclose(jax.jit(glare)(image((8, 9))), image((8, 9)), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(glare.blur)(image((8, 9))), image((8, 9)), atol=1e-6)
 
 
 def test_derivatives_of_the_glare():

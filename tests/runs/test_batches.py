@@ -28,7 +28,6 @@ import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.models.protocol import spec_prior
 
 

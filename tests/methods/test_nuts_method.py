@@ -11,11 +11,12 @@ import pytest
 import xarray
 from scipy.special import logsumexp
 from scipy.stats import norm
+from small_models import MODEL
 
 from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
 from fluorojax.cli import main as fluorojax
 from fluorojax.data.reconstruction import QUANTILES, Reconstruction, ReconstructOptions, Status
-from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.data.spec import LAG, SPEC_NAMES, Spec, SpecRanges
 from fluorojax.engines.draws import to_datatree
 from fluorojax.engines.nuts import spec_levels
 from fluorojax.io import read_provenance, read_reconstruction, read_scene, write_challenge
@@ -25,26 +26,6 @@ from fluorojax.simulation import SimulationOptions, simulate_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# One image of independent pixels under a drifting gain: quick to compile, and Gaussian enough to know the answer.
-MODEL = """
-import jax.numpy as jnp
-import numpyro
-from numpyro.distributions import Normal, Poisson
-
-from fluorojax.physics import PUBLISHED_OPERATOR
-from fluorojax.models.protocol import spec_prior
-
-HYPERPARAMETERS = ("amplitude",)
-
-
-def model(data):
-    spec = spec_prior(data.ranges)
-    amplitude = 0.2 * jnp.exp(0.3 * numpyro.sample("amplitude", Normal(0.0, 1.0)))
-    detail = numpyro.sample("detail", Normal(0.0, 1.0).expand(data.counts.shape[1:]).to_event(2))
-    x = numpyro.deterministic("x", jnp.broadcast_to(0.5 + amplitude * detail, data.counts.shape))
-    rate = numpyro.deterministic("rate", data.operator(x, spec, data.acquisition))
-    numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
-"""
 SETTINGS = ("--method", "nuts", "--chains", "2", "--warmup", "150", "--seed", "3")
 
 
@@ -216,7 +197,7 @@ def test_a_density_of_draws_has_their_shape():
     at_edge = Marginal.from_draws(6 - np.abs(rng.normal(0, 0.5, 4000)), -3, 6)
     assert at_edge.grid[at_edge.density.argmax()] > 5.8
     assert at_edge.std == pytest.approx(0.5 * np.sqrt(1 - 2 / np.pi), rel=0.05)
-    assert "at an edge of [-3, 6] ms" in at_edge.sentence("lag")
+    assert "at an edge of [-3, 6] ms" in at_edge.sentence(LAG)
     flat = Marginal.from_draws(rng.uniform(-3, 6, 4000), -3, 6)
     assert flat.std == pytest.approx(9 / np.sqrt(12), rel=0.03)
     assert "not identifiable" in flat.sentence("lag")
@@ -253,7 +234,7 @@ def test_a_mode_has_no_joint_chain(files, tmp_path, capsys):
     out = tmp_path / "out.h5"
     source, model = files
     assert fluorojax(["reconstruct", str(source), "-o", str(out), "--model", str(model), "--spec", "joint"]) == 2
-    assert "spec is 'joint' with method 'map'; expected method 'mgvi' or 'nuts'" in capsys.readouterr().err
+    assert "spec is 'joint' with method 'map'; expected calibrated, nominal or true" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
