@@ -71,6 +71,7 @@ def run_simulate(
     """Simulate ``count`` scenes into a challenge file, atomically."""
     from fluorojax.data.scene import Scene
     from fluorojax.io import InputError, check_output, package_versions, write_challenge
+    from fluorojax.physics import stages_as_list
     from fluorojax.simulation import simulate_scenes
 
     check_output(output, inputs=() if options.ct is None else [options.ct], overwrite=overwrite)
@@ -85,6 +86,7 @@ def run_simulate(
 
     settings = asdict(options)
     settings["ct"] = None if options.ct is None else Path(options.ct).name
+    settings["operator"] = stages_as_list(options.operator)
     settings["spec"] = None if options.spec is None else options.spec.as_dict()
     provenance = {"versions": package_versions(), "seed": seed, "settings": settings}
     progress.start(count)

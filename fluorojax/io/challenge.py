@@ -105,12 +105,12 @@ def _read_counts(group: h5py.Group, where: tuple[str, str]) -> np.ndarray:
     return single_precision(counts)
 
 
-def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> None:
+def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str], field: str = "y") -> None:
     """Refuse counts that are not finite in single precision and non-negative."""
-    check_finite(counts, "y", where, "finite counts")
+    check_finite(counts, field, where, "finite counts")
     bad = counts < 0
     if bad.any():
-        raise InputError(*where, "y", f"has {first_bad(counts, bad)}; expected counts ≥ 0")
+        raise InputError(*where, field, f"has {first_bad(counts, bad)}; expected counts ≥ 0")
 
 
 def _read_truth(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> np.ndarray | None:

@@ -19,6 +19,7 @@ from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.marginal import as_spec_posterior
+from fluorojax.io.checks import check_scene
 from fluorojax.io.provenance import asset_digests
 from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod, to_device
 from fluorojax.methods.registry import make_method
@@ -48,7 +49,8 @@ def reconstruct_scenes(
     ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional scene under the
     default model is served by ``single_frame``. ``progress`` is told how far each scene is and how well it goes.
 
-    Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
+    Raises :class:`fluorojax.InputError` for a scene that cannot be used (:func:`fluorojax.io.checks.check_scene`), and
+    ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
     before the first result.
     """
     if options.batch is not None and options.batch < 1:
@@ -57,6 +59,7 @@ def reconstruct_scenes(
     progress = ProgressDisplay() if progress is None else progress
     groups: dict[Hashable, list[Scene]] = {}
     for scene in scenes:
+        check_scene(scene)
         if options.spec == "true" and scene.true_spec is None:
             raise ValueError(f"spec is 'true', but {scene.name} has no true_spec")
         groups.setdefault((scene.y.shape, jax.tree.structure((scene.operator, scene.ranges))), []).append(scene)
