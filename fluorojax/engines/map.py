@@ -129,6 +129,8 @@ def find_mode(
     shapes = model.latent_shapes(data)
     fixed |= {name: jnp.zeros(shapes[name]) for name in model.hyperparameters}
     start = {name: jnp.zeros(shape) for name, shape in shapes.items() if name not in fixed}
+    # Zeros are constants, and XLA would evaluate all of the model that depends on nothing else at compile time.
+    fixed, start = jax.lax.optimization_barrier((fixed, start))
 
     def with_aux(aux: PyTree) -> SceneData:
         return eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
