@@ -97,6 +97,14 @@ class Bands:
         across = jnp.einsum("...hw,wx->...hx", band.corner(coefficients), columns)
         return jnp.einsum("hy,...hx->...yx", rows, across)
 
+    def stack(self, band: Band, coefficients: Float[Array, "H K W"]) -> Float[Array, "H K W"]:
+        """Pixel values of one band of K images; their rows come first, as those of their coefficients."""
+        dtype = coefficients.dtype
+        rows = opaque(cosine_matrix(self.height, band.rows), dtype)
+        columns = opaque(cosine_matrix(self.width, band.columns), dtype)
+        corner = coefficients[: band.rows, :, : band.columns] * opaque(band.mask, dtype)[:, None]
+        return jnp.einsum("hy,hkx->ykx", rows, jnp.einsum("hkw,wx->hkx", corner, columns))
+
     def in_time(self, coefficients: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
         """A sequence from the pixel values of its temporal cosine coefficients (index first)."""
         temporal = opaque(cosine_matrix(self.frames, self.frames), coefficients.dtype)

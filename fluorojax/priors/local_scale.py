@@ -72,8 +72,14 @@ def scene_field(
 
     Equal to ``static_field(…) + dynamic_field(…)`` in half as many products of matrices.
     """
-    both = sum(band_parts(bands, scales, static, dynamic), jnp.zeros((bands.frames + 1, *static.shape), static.dtype))
-    return both[0] + bands.in_time(both[1:])
+    rows = np.array([0, *(1 + group for group in bands.group_of)])
+    # Pixel rows come first: then every product finds the axis that it sums over first or last, and nothing is moved.
+    coefficients = jnp.moveaxis(jnp.concatenate([static[None], dynamic]), 0, 1)
+    total = jnp.zeros_like(coefficients)
+    for b, band in enumerate(bands.spatial):
+        scale = jnp.stack([scales.static[b], *scales.dynamic[b]], axis=1)
+        total += scale[:, rows] * bands.stack(band, coefficients)
+    return total[:, 0] + bands.in_time(jnp.moveaxis(total[:, 1:], 1, 0))
 
 
 @partial(jax.jit, static_argnames="bands")
@@ -131,14 +137,14 @@ def update_scales(
     rows = np.array([0, *(1 + group for group in bands.group_of)])
     tables = wiener_tables(bands, powers, rows)
     priors = _sum_bands(bands, _sum_rows(powers, rows)) + 1e-30
-    information = precision * jnp.asarray([bands.frames * static_power.size, *[dynamic_power.size] * len(bands.temporal)])[
-        :, None, None
-    ]
+    # What one unit of a coefficient is worth: the static image is seen in every frame.
+    information = dynamic_power.size * precision
+    # Parseval: the energies of the temporal groups are means over frames.
+    per_row = jnp.asarray([1.0, *[1.0 / bands.frames] * len(bands.temporal)], precision.dtype)[:, None, None]
     new = []
     for b, band in enumerate(bands.spatial):
         square = jnp.concatenate([scales.static[b][None], scales.dynamic[b]]) ** 2
-        # Parseval: the mean over frames.
-        energies = _sum_rows(fields[b] ** 2, rows) / jnp.asarray([1.0, *[bands.frames] * len(bands.temporal)])[:, None, None]
+        energies = per_row * _sum_rows(fields[b] ** 2, rows)
         prior = priors[b][:, None, None]
         determined = 1.0 - jax.vmap(_look_up)(tables[b], information * square) / prior
         new.append(_fixed_point(square, energies / prior, determined, _smoothing(bands, band)))
