@@ -20,11 +20,10 @@ from fluorojax.models.protocol import SceneData, spec_of, spec_prior
 from fluorojax.priors import (
     Bands,
     LocalScales,
-    dynamic_field,
     dynamic_spectrum,
     initial_scales,
     local_variance,
-    static_field,
+    scene_field,
     static_spectrum,
     update_scales,
 )
@@ -54,10 +53,10 @@ def model(data: SceneData) -> None:
         dynamic_temporal=white("dynamic_temporal", bands.frames),
     )
     level = 0.5 + 0.25 * white("level")
-    static = static_field(bands, scales, jnp.sqrt(static_power) * white("static", *pixels))
-    dynamic = dynamic_field(bands, scales, jnp.sqrt(dynamic_power) * white("dynamic", bands.frames, *pixels))
+    static = jnp.sqrt(static_power) * white("static", *pixels)
+    dynamic = jnp.sqrt(dynamic_power) * white("dynamic", bands.frames, *pixels)
 
-    x = level + static + dynamic
+    x = level + scene_field(bands, scales, static, dynamic)
     numpyro.deterministic("x", x)
     rate = numpyro.deterministic("rate", data.operator(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)

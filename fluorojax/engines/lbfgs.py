@@ -1,4 +1,4 @@
-"""Minimisation by optax L-BFGS with a typed outcome, written for one problem and safe under ``vmap``."""
+"""Minimisation by L-BFGS with a typed outcome, written for one problem and safe under ``vmap``."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 import optax.tree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+
+from fluorojax.engines.line_search import wolfe_step
 
 
 class Minimum(NamedTuple):
@@ -31,7 +33,7 @@ def minimise(
     max_iterations: Int[ArrayLike, ""] | int,
     tolerance: Float[ArrayLike, ""] | float,
 ) -> Minimum:
-    """L-BFGS (Nocedal & Wright, ch. 7) with a zoom line search.
+    """L-BFGS (Nocedal & Wright, ch. 7; optax) with the line search of :func:`wolfe_step`.
 
     Converged when ``½‖∇E‖² ≤ tolerance · (number of unknowns)/2``: the energy still to be gained is the fraction
     ``tolerance`` of the thermal energy of the posterior, ½ per latent, so the remaining error is about ``√tolerance``
@@ -40,30 +42,26 @@ def minimise(
 
     Diverged means that the energy or its gradient is not finite at the start; the run never leaves finite energies.
     """
-    # A quasi-Newton step is tried at full length first; keeping the last length instead starves the iteration.
-    line_search = optax.scale_by_zoom_linesearch(max_linesearch_steps=12, initial_guess_strategy="one")
-    solver = optax.lbfgs(memory_size=10, linesearch=line_search)
-    value_and_grad = optax.value_and_grad_from_state(energy)
+    precondition = optax.scale_by_lbfgs(memory_size=10)
+    value_and_grad = jax.value_and_grad(energy)
     goal = 0.5 * tolerance * sum(leaf.size for leaf in jax.tree.leaves(start))
 
-    def half_square(gradient: PyTree) -> Array:
-        return 0.5 * optax.tree.norm(gradient, squared=True)
-
     def step(carry: _Search) -> _Search:
-        value, gradient = value_and_grad(carry.position, state=carry.state)
-        update, state = solver.update(
-            gradient, carry.state, carry.position, value=value, grad=gradient, value_fn=energy
-        )
-        moved = optax.apply_updates(carry.position, update)
-        # The line search keeps value and gradient of the position it moved to in the state.
-        reached, decrement = optax.tree.get(state, "value"), half_square(optax.tree.get(state, "grad"))
-        better = (reached < value) & jnp.isfinite(reached) & jnp.isfinite(decrement)
-        position = jax.tree.map(lambda new, old: jnp.where(better, new, old), moved, carry.position)
+        # A quasi-Newton step is tried at full length first; keeping the last length instead starves the iteration.
+        found = wolfe_step(value_and_grad, carry.position, carry.direction, carry.energy, carry.gradient)
+        decrement = 0.5 * optax.tree.norm(found.gradient, squared=True)
+        better = (found.value < carry.energy) & jnp.isfinite(found.value) & jnp.isfinite(decrement)
+        moved = optax.tree.add_scale(carry.position, found.length, carry.direction)
+        position = optax.tree.where(better, moved, carry.position)
+        gradient = optax.tree.where(better, found.gradient, carry.gradient)
+        uphill, memory = precondition.update(gradient, carry.memory, position)
         return _Search(
             position=position,
-            state=state,
-            energy=jnp.where(better, reached, value),
-            decrement=jnp.where(better, decrement, half_square(gradient)),
+            energy=jnp.where(better, found.value, carry.energy),
+            gradient=gradient,
+            decrement=jnp.where(better, decrement, carry.decrement),
+            direction=optax.tree.scale(-1.0, uphill),
+            memory=memory,
             iteration=carry.iteration + 1,
             stalled=~better,
         )
@@ -71,8 +69,19 @@ def minimise(
     def unfinished(carry: _Search) -> Array:
         return (carry.iteration < max_iterations) & (carry.decrement > goal) & ~carry.stalled
 
-    zero = jnp.zeros(())
-    begin = _Search(start, solver.init(start), zero, zero + jnp.inf, jnp.zeros((), int), jnp.zeros((), bool))
+    # The first search, from an infinite energy along no direction, evaluates the start: the energy is compiled once.
+    infinite = jnp.full((), jnp.inf, jnp.result_type(*jax.tree.leaves(start)))
+    nothing = optax.tree.zeros_like(start)
+    begin = _Search(
+        position=start,
+        energy=infinite,
+        gradient=nothing,
+        decrement=infinite,
+        direction=nothing,
+        memory=precondition.init(start),
+        iteration=jnp.full((), -1),
+        stalled=jnp.zeros((), bool),
+    )
     end = jax.lax.while_loop(unfinished, step, begin)
     diverged = ~(jnp.isfinite(end.energy) & jnp.isfinite(end.decrement))
     converged = (end.decrement <= jnp.where(end.stalled, 10 * goal, goal)) & ~diverged
@@ -81,8 +90,11 @@ def minimise(
 
 class _Search(NamedTuple):
     position: PyTree
-    state: Any
     energy: Array
+    gradient: PyTree
     decrement: Array
+    direction: PyTree
+    """Where the next line search goes."""
+    memory: Any
     iteration: Array
     stalled: Array

@@ -246,12 +246,19 @@ def spec_response(
     """
     linear = metric(target, at, scale)
     _, push_x = jax.linearize(target.x, at)
-    _, push = jax.linearize(target.rate, at)
 
     def respond(change: Float[Array, "*shape"]) -> tuple[Latents, Array, Array]:
         move = linear.solve(linear.pull(-linear.information * change)).solution
-        return move, push_x(move), jnp.sqrt(linear.information) * (change + push(move))
+        return move, push_x(move), change + linear.push(move)
 
     moves, x, remains = jax.lax.map(respond, rate_change)
-    rows = [leaf.reshape(leaf.shape[0], -1) for leaf in (remains, *jax.tree.leaves(moves))]
-    return SpecResponse(x, sum((row @ row.T for row in rows), jnp.zeros((rate_change.shape[0],) * 2, x.dtype)))
+    return SpecResponse(x, spec_information(linear, remains, moves))
+
+
+def spec_information(
+    linear: Metric, remains: Float[Array, "params *shape"], moves: Latents
+) -> Float[Array, "params params"]:
+    """``rᵀFr + δξᵀδξ`` from what remains of the rate and the moves of the latents, leading axis first."""
+    weighted = jnp.sqrt(linear.information) * remains
+    rows = [leaf.reshape(leaf.shape[0], -1) for leaf in (weighted, *jax.tree.leaves(moves))]
+    return sum((row @ row.T for row in rows), jnp.zeros((remains.shape[0],) * 2, remains.dtype))

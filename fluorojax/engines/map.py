@@ -10,13 +10,20 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax.tree
 from jaxtyping import Array, Float, Int, PyTree
 
 from fluorojax.data.spec import Spec
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
 from fluorojax.engines.lbfgs import Minimum, minimise
-from fluorojax.engines.linear_response import SpecResponse, sample_variance, spec_response
-from fluorojax.engines.variance_factor import VarianceFactor, variance_factor
+from fluorojax.engines.linear_response import (
+    SpecResponse,
+    metric,
+    sample_variance,
+    spec_information,
+    spec_response,
+)
+from fluorojax.engines.variance_factor import VarianceFactor, factor_of, noise_probes
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 
 # Solves before the last only feed the local scales, which average over neighbourhoods: a looser end serves them.
@@ -85,20 +92,51 @@ def solve_map(
     mode = find_mode(model, data, spec, key, max_iterations=max_iterations, tolerance=tolerance)
     data, latents, fixed = mode.data, mode.latents, mode.fixed
     target = posterior(model, data, fixed)
-    response = respond_to_spec(model, mode, spec, spec_std)
+    response, factor = judge_mode(model, mode, spec, spec_std, key)
     if model.pixel_variance is not None:
         noise = model.pixel_variance(data, model.sites(data, {**fixed, **latents}))
     else:
         noise = sample_variance(target, latents, mode.scale, key, samples)
-    factor = variance_factor(target, latents, mode.scale, key)
     return MapResult(target.x(latents), factor.applied * noise, factor, response.x, response.information, mode.minimum)
 
 
-def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "3"]) -> SpecResponse:
+def judge_mode(
+    model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"], key: Array
+) -> tuple[SpecResponse, VarianceFactor]:
+    """:func:`respond_to_spec` and :func:`~fluorojax.engines.variance_factor.variance_factor` of a mode, in one program.
+
+    Both solve with the same metric; one loop over all right-hand sides compiles it once. Pure and traceable.
+    """
+    target = posterior(model, mode.data, mode.fixed)
+    linear = metric(target, mode.latents, mode.scale)
+    _, push_x = jax.linearize(target.x, mode.latents)
+
+    def solve(rate: Float[Array, "*shape"]) -> tuple[Latents, Array, Array, Array]:
+        right = linear.pull(rate)
+        move = linear.solve(right).solution
+        return move, push_x(move), linear.push(move), jnp.asarray(optax.tree.vdot(right, move))
+
+    probes, change = noise_probes(linear, key), _rate_change(model, mode, spec, spec_std)
+    moves, x, pushed, traces = jax.lax.map(solve, jnp.concatenate([-linear.information * change, probes]))
+    count = len(change)
+    moves = jax.tree.map(lambda leaf: leaf[:count], moves)
+    response = SpecResponse(x[:count], spec_information(linear, change + pushed[:count], moves))
+    return response, factor_of(target.excess(mode.latents), traces[count:])
+
+
+def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"]) -> SpecResponse:
     """Response of the mode to one posterior standard deviation of each spec parameter. Pure and traceable."""
+    target = posterior(model, mode.data, mode.fixed)
+    return spec_response(target, mode.latents, mode.scale, _rate_change(model, mode, spec, spec_std))
+
+
+def _rate_change(
+    model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"]
+) -> Float[Array, "parameters *shape"]:
+    """Change of the rate at fixed latents per posterior standard deviation of each spec parameter."""
     data, latents, fixed = mode.data, mode.latents, mode.fixed
 
-    def rate_of_spec(values: Float[Array, "3"]) -> Float[Array, "*shape"]:
+    def rate_of_spec(values: Float[Array, "parameters"]) -> Float[Array, "*shape"]:
         base = spec_to_base(Spec.from_array(values, data.ranges.names), data.ranges)
         return model.sites(data, {**fixed, **latents, SPEC_SITE: base})["rate"]
 
@@ -106,10 +144,9 @@ def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[A
     centre = spec.as_array()
     low, high = jnp.asarray(data.ranges.low), jnp.asarray(data.ranges.high)
     steps = jnp.diag(spec_std)
-    up = jnp.clip(centre + steps, low, high)
-    down = jnp.clip(centre - steps, low, high)
-    change = 0.5 * (jax.lax.map(rate_of_spec, up) - jax.lax.map(rate_of_spec, down))
-    return spec_response(posterior(model, data, fixed), latents, mode.scale, change)
+    sides = jnp.concatenate([jnp.clip(centre + steps, low, high), jnp.clip(centre - steps, low, high)])
+    up, down = jnp.split(jax.lax.map(rate_of_spec, sides), 2)
+    return 0.5 * (up - down)
 
 
 def find_mode(
@@ -129,6 +166,8 @@ def find_mode(
     shapes = model.latent_shapes(data)
     fixed |= {name: jnp.zeros(shapes[name]) for name in model.hyperparameters}
     start = {name: jnp.zeros(shape) for name, shape in shapes.items() if name not in fixed}
+    # Zeros are constants, and XLA would evaluate all of the model that depends on nothing else at compile time.
+    fixed, start = jax.lax.optimization_barrier((fixed, start))
 
     def with_aux(aux: PyTree) -> SceneData:
         return eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)

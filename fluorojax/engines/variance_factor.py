@@ -20,7 +20,7 @@ import optax.tree
 from jaxtyping import Array, Float
 
 from fluorojax.engines.energy import Latents, Posterior
-from fluorojax.engines.linear_response import metric
+from fluorojax.engines.linear_response import Metric, metric
 
 # Draws for the trace, which averages over all pixels: one is good to 1/√(degrees of freedom of the image).
 _DRAWS = 2
@@ -59,15 +59,25 @@ def variance_factor(target: Posterior, mode: Latents, scale: Latents, key: Array
     """
     linear = metric(target, mode, scale)
 
+    def trace(noise: Float[Array, "*shape"]) -> Float[Array, ""]:
+        probe = linear.pull(noise)
+        return jnp.asarray(optax.tree.vdot(probe, linear.solve(probe).solution))
+
+    return factor_of(target.excess(mode), jax.lax.map(trace, noise_probes(linear, key)))
+
+
+def noise_probes(linear: Metric, key: Array) -> Float[Array, "draws *shape"]:
+    """Draws ``√F·n`` of the noise whose propagation to the mode :func:`factor_of` wants."""
     root = jnp.sqrt(linear.information)
-    excess = target.excess(mode)
+    return root * jax.lax.map(lambda k: jax.random.normal(k, root.shape, root.dtype), jax.random.split(key, _DRAWS))
 
-    def trace(key: Array) -> Float[Array, ""]:
-        # bᵀM⁻¹b with b = Jᵀ√F·n: the error of an unfinished solve enters in second order.
-        probe = linear.pull(root * jax.random.normal(key, root.shape, root.dtype))
-        return jnp.asarray(optax.tree.vdot(probe, linear.solve(probe).solution)) / excess.size
 
-    share = jnp.mean(jax.lax.map(trace, jax.random.split(key, _DRAWS)))
+def factor_of(excess: Float[Array, "*shape"], traces: Float[Array, "draws"]) -> VarianceFactor:
+    """The factor from the residuals and from ``bᵀM⁻¹b`` of each probe, ``b = Jᵀ√F·n``.
+
+    The error of an unfinished solve of ``M⁻¹b`` enters in second order.
+    """
+    share = jnp.mean(traces / excess.size)
     # R − H, and the variance of its mean: that of (y − λ)² − v is twice the squared noise variance, Poisson or Normal.
     difference, noise = jnp.mean(excess) + share, 2.0 / excess.size
     applied = 1.0 + difference * share * _PRIOR_STD**2 / ((_PRIOR_STD * share) ** 2 + noise)

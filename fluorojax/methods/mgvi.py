@@ -14,11 +14,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.data.spec import Spec, SpecRanges
-from fluorojax.engines.energy import Latents, posterior
-from fluorojax.engines.map import Mode, find_mode, respond_to_spec
+from fluorojax.engines.energy import Latents
+from fluorojax.engines.map import Mode, find_mode, judge_mode
 from fluorojax.engines.marginal import laplace_marginal
 from fluorojax.engines.mgvi import OuterDraws, marginal_draws, outer_draws, solve_mgvi
-from fluorojax.engines.variance_factor import variance_factor
 from fluorojax.methods.protocol import BatchedMethod, Cost, LatentDraws
 from fluorojax.methods.summary import Summary
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
@@ -110,7 +109,7 @@ def _around(
     model: SceneModel, mode: Mode, spec: Spec, std: Float[Array, "parameters"], outer: OuterDraws, key: Array
 ) -> Summary:
     found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=_hyperparameters(mode))
-    factor = variance_factor(posterior(model, mode.data, mode.fixed), mode.latents, mode.scale, key)
+    response, factor = judge_mode(model, mode, spec, std, key)
     noise, of_spec = factor.applied * found.noise_variance, jnp.sum(found.spec_variance, axis=0)
     tiny = jnp.finfo(noise.dtype).tiny
     # The correlation is with the x of the corrected variance, so that its square remains the chain's share.
@@ -120,7 +119,7 @@ def _around(
         noise_variance=noise,
         spec_variance=found.spec_variance,
         correlation=found.correlation * corrected,
-        spec_information=respond_to_spec(model, mode, spec, std).information,
+        spec_information=response.information,
         converged=found.converged & mode.minimum.converged,
         stalled=mode.minimum.stalled,
         diverged=found.diverged | mode.minimum.diverged,

@@ -111,13 +111,21 @@ class SceneModel:
         """
 
         def run(data: SceneData) -> None:
-            # Locations and scales that are constants stay concrete, so that they can be checked.
+            traced.update(handlers.trace(handlers.seed(self.model, jax.random.key(0))).get_trace(data))
+
+        def run_constants(data: SceneData) -> None:
+            # Locations and scales that are computed from constants stay concrete, so that they can be checked. All else
+            # that is constant is computed too, one operation after the other.
             with jax.ensure_compile_time_eval():
-                traced.update(handlers.trace(handlers.seed(self.model, jax.random.key(0))).get_trace(data))
+                run(data)
 
         traced: dict[str, Any] = {}
         try:
             jax.eval_shape(run, data)
+            if not all(
+                _is_standard_normal(s["fn"]) for s in traced.values() if s["type"] == "sample" and not s["is_observed"]
+            ):
+                jax.eval_shape(run_constants, data)
         except Exception as error:  # the model is the user's program: whatever it raises is an input error
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(

@@ -7,6 +7,7 @@ from fluorojax.priors.local_scale import LocalScales as LocalScales
 from fluorojax.priors.local_scale import dynamic_field as dynamic_field
 from fluorojax.priors.local_scale import initial_scales as initial_scales
 from fluorojax.priors.local_scale import local_variance as local_variance
+from fluorojax.priors.local_scale import scene_field as scene_field
 from fluorojax.priors.local_scale import static_field as static_field
 from fluorojax.priors.local_scale import update_scales as update_scales
 from fluorojax.priors.smoothing import smooth as smooth

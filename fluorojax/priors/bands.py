@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fluorojax.priors.constants import opaque
+
 
 @lru_cache(maxsize=64)
 def cosine_matrix(size: int, terms: int) -> Float[np.ndarray, "terms size"]:
@@ -39,7 +41,7 @@ class Band:
     def corner(self, coefficients: Float[Array, "*lead H W"]) -> Float[Array, "*lead rows columns"]:
         """The band's coefficients, zero where the corner holds those of other bands."""
         inside = coefficients[..., : self.rows, : self.columns]
-        return inside * jnp.asarray(self.mask, coefficients.dtype)
+        return inside * opaque(self.mask, coefficients.dtype)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ class Bands:
         return tuple(bands)
 
     @cached_property
+    def membership(self) -> Float[np.ndarray, "bands H W"]:
+        """One where a coefficient belongs to a band."""
+        members = np.zeros((len(self.spatial), self.height, self.width))
+        for band, member in zip(self.spatial, members, strict=True):
+            member[: band.rows, : band.columns] = band.mask
+        return members
+
+    @cached_property
     def group_of(self) -> tuple[int, ...]:
         """Temporal group of each temporal cosine index."""
         return tuple(g for g, (low, high) in enumerate(self.temporal) for _ in range(low, high))
@@ -82,14 +92,22 @@ class Bands:
     def image(self, band: Band, coefficients: Float[Array, "*lead H W"]) -> Float[Array, "*lead H W"]:
         """Pixel values of one band of an image's coefficients."""
         dtype = coefficients.dtype
-        rows = jnp.asarray(cosine_matrix(self.height, band.rows), dtype)
-        columns = jnp.asarray(cosine_matrix(self.width, band.columns), dtype)
+        rows = opaque(cosine_matrix(self.height, band.rows), dtype)
+        columns = opaque(cosine_matrix(self.width, band.columns), dtype)
         across = jnp.einsum("...hw,wx->...hx", band.corner(coefficients), columns)
         return jnp.einsum("hy,...hx->...yx", rows, across)
 
+    def stack(self, band: Band, coefficients: Float[Array, "H K W"]) -> Float[Array, "H K W"]:
+        """Pixel values of one band of K images; their rows come first, as those of their coefficients."""
+        dtype = coefficients.dtype
+        rows = opaque(cosine_matrix(self.height, band.rows), dtype)
+        columns = opaque(cosine_matrix(self.width, band.columns), dtype)
+        corner = coefficients[: band.rows, :, : band.columns] * opaque(band.mask, dtype)[:, None]
+        return jnp.einsum("hy,hkx->ykx", rows, jnp.einsum("hkw,wx->hkx", corner, columns))
+
     def in_time(self, coefficients: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
         """A sequence from the pixel values of its temporal cosine coefficients (index first)."""
-        temporal = jnp.asarray(cosine_matrix(self.frames, self.frames), coefficients.dtype)
+        temporal = opaque(cosine_matrix(self.frames, self.frames), coefficients.dtype)
         return jnp.einsum("kt,kyx->tyx", temporal, coefficients)
 
     def _axes(self) -> tuple[np.ndarray, np.ndarray]:

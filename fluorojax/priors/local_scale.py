@@ -9,13 +9,18 @@ The scales are estimated by the fixed point of MacKay (Neural Computation 4:415,
 energy / fraction of it that the data determine.
 """
 
+from functools import partial
+from itertools import pairwise
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jax.lax import Precision
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from fluorojax.priors.bands import Band, Bands, cosine_matrix
+from fluorojax.priors.constants import opaque
 from fluorojax.priors.smoothing import smooth
 
 # Prior weight of the previous scale in an update, in units of fully determined data; damps noise and oscillation.
@@ -24,6 +29,8 @@ _DAMPING = 0.03
 _FLOOR = 0.01
 # Smoothing of the local energies in pixels, at least; wider for coarse bands, whose fields vary slowly themselves.
 _MIN_SMOOTHING = 3.0
+# The tables of the Wiener filter: first entry, step and number of entries, in log F.
+_TABLE_LOW, _TABLE_STEP, _TABLE_SIZE = -12.0, 0.4, 116
 
 
 class LocalScales(eqx.Module):
@@ -40,33 +47,57 @@ class LocalScales(eqx.Module):
         return cls(jnp.ones((count, *pixels)), jnp.ones((count, len(bands.temporal), *pixels)))
 
 
-def static_parts(bands: Bands, scales: LocalScales, coefficients: Float[Array, "H W"]) -> list[Float[Array, "H W"]]:
-    """The scaled bands of a static image; their sum is the image, in units of x."""
-    return [scales.static[b] * bands.image(band, coefficients) for b, band in enumerate(bands.spatial)]
+def band_parts(
+    bands: Bands, scales: LocalScales, static: Float[Array, "H W"], dynamic: Float[Array, "T H W"]
+) -> list[Float[Array, "T+1 H W"]]:
+    """The scaled bands of a static image (first) and of a dynamic field, in space and temporal frequency.
 
-
-def dynamic_parts(
-    bands: Bands, scales: LocalScales, coefficients: Float[Array, "T H W"]
-) -> list[Float[Array, "T H W"]]:
-    """The scaled bands of a dynamic field, in space and temporal frequency (index first).
-
-    The scales are constant in time, so they act before the temporal transform, which all bands then share:
-    :func:`dynamic_field`.
+    One transform serves both. The scales are constant in time, so they act before the temporal transform, which all
+    bands then share: :func:`scene_field`.
     """
     group = np.array(bands.group_of)
-    return [scales.dynamic[b][group] * bands.image(band, coefficients) for b, band in enumerate(bands.spatial)]
+    coefficients = jnp.concatenate([static[None], dynamic])
+    parts = []
+    for b, band in enumerate(bands.spatial):
+        scale = jnp.concatenate([scales.static[b][None], scales.dynamic[b][group]])
+        parts.append(scale * bands.image(band, coefficients))
+    return parts
 
 
+@partial(jax.jit, static_argnames="bands")
+def scene_field(
+    bands: Bands, scales: LocalScales, static: Float[Array, "H W"], dynamic: Float[Array, "T H W"]
+) -> Float[Array, "T H W"]:
+    """A locally scaled static image plus a dynamic field, in units of x, from their cosine coefficients.
+
+    Equal to ``static_field(…) + dynamic_field(…)`` in half as many products of matrices.
+    """
+    rows = np.array([0, *(1 + group for group in bands.group_of)])
+    # Pixel rows come first: then every product finds the axis that it sums over first or last, and nothing is moved.
+    coefficients = jnp.moveaxis(jnp.concatenate([static[None], dynamic]), 0, 1)
+    total = jnp.zeros_like(coefficients)
+    for b, band in enumerate(bands.spatial):
+        scale = jnp.stack([scales.static[b], *scales.dynamic[b]], axis=1)
+        total += scale[:, rows] * bands.stack(band, coefficients)
+    return total[:, 0] + bands.in_time(jnp.moveaxis(total[:, 1:], 1, 0))
+
+
+@partial(jax.jit, static_argnames="bands")
 def static_field(bands: Bands, scales: LocalScales, coefficients: Float[Array, "H W"]) -> Float[Array, "H W"]:
     """A locally scaled static image, in units of x, from its cosine coefficients."""
-    return sum(static_parts(bands, scales, coefficients), jnp.zeros_like(coefficients))
+    parts = [scales.static[b] * bands.image(band, coefficients) for b, band in enumerate(bands.spatial)]
+    return sum(parts, jnp.zeros_like(coefficients))
 
 
+@partial(jax.jit, static_argnames="bands")
 def dynamic_field(bands: Bands, scales: LocalScales, coefficients: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
     """A locally scaled dynamic field, in units of x, from its cosine coefficients (temporal index first)."""
-    return bands.in_time(sum(dynamic_parts(bands, scales, coefficients), jnp.zeros_like(coefficients)))
+    group = np.array(bands.group_of)
+    parts = [scales.dynamic[b][group] * bands.image(band, coefficients) for b, band in enumerate(bands.spatial)]
+    return bands.in_time(sum(parts, jnp.zeros_like(coefficients)))
 
 
+@partial(jax.jit, static_argnames="bands")
 def initial_scales(
     bands: Bands, counts: Float[Array, "T H W"], gains: Float[Array, "T"], attenuation_scale: Float[ArrayLike, ""]
 ) -> LocalScales:
@@ -86,6 +117,7 @@ def initial_scales(
     return LocalScales(ones.static, ones.dynamic * jnp.sqrt(energy))
 
 
+@partial(jax.jit, static_argnames="bands")
 def update_scales(
     bands: Bands,
     scales: LocalScales,
@@ -99,24 +131,28 @@ def update_scales(
     Fisher information about x of one pixel in one frame, A²·λ.
     """
     (static_power, static_mean), (dynamic_power, dynamic_mean) = static, dynamic
-    static_fields = static_parts(bands, scales, static_mean)
-    dynamic_fields = dynamic_parts(bands, scales, dynamic_mean)
-    new_static, new_dynamic = [], []
+    fields = band_parts(bands, scales, static_mean, dynamic_mean)
+    # One row for the static image, then one for each temporal group.
+    powers = jnp.concatenate([static_power[None] / static_power.size, dynamic_power / dynamic_power.size])
+    rows = np.array([0, *(1 + group for group in bands.group_of)])
+    tables = wiener_tables(bands, powers, rows)
+    priors = _sum_bands(bands, _sum_rows(powers, rows)) + 1e-30
+    # What one unit of a coefficient is worth: the static image is seen in every frame.
+    information = dynamic_power.size * precision
+    # Parseval: the energies of the temporal groups are means over frames.
+    per_row = jnp.asarray([1.0, *[1.0 / bands.frames] * len(bands.temporal)], precision.dtype)[:, None, None]
+    new = []
     for b, band in enumerate(bands.spatial):
-        sigma = _smoothing(bands, band)
-        power = band.corner(static_power) / static_power.size
-        new_static.append(
-            _step(scales.static[b], static_fields[b] ** 2, power, bands.frames * static_power.size * precision, sigma)
-        )
-        groups = []
-        for g, (low, high) in enumerate(bands.temporal):
-            power = band.corner(dynamic_power[low:high]) / dynamic_power.size
-            energy = jnp.sum(dynamic_fields[b][low:high] ** 2, axis=0) / bands.frames  # Parseval: the mean over frames
-            groups.append(_step(scales.dynamic[b, g], energy, power, dynamic_power.size * precision, sigma))
-        new_dynamic.append(jnp.stack(groups))
-    return LocalScales(jnp.stack(new_static), jnp.stack(new_dynamic))
+        square = jnp.concatenate([scales.static[b][None], scales.dynamic[b]]) ** 2
+        energies = per_row * _sum_rows(fields[b] ** 2, rows)
+        prior = priors[b][:, None, None]
+        determined = 1.0 - jax.vmap(_look_up)(tables[b], information * square) / prior
+        new.append(_fixed_point(square, energies / prior, determined, _smoothing(bands, band)))
+    static_scales, dynamic_scales = jnp.stack(new)[:, 0], jnp.stack(new)[:, 1:]
+    return LocalScales(static_scales, dynamic_scales)
 
 
+@partial(jax.jit, static_argnames="bands")
 def local_variance(
     bands: Bands,
     scales: LocalScales,
@@ -135,45 +171,64 @@ def local_variance(
     constant, varying = jnp.zeros_like(precision), jnp.zeros((frames - 1, *precision.shape), precision.dtype)
     static = static_power * frames  # an image adds √T times itself to the constant temporal coefficient
     information = dynamic_power.size * precision
-    for b, band in enumerate(bands.spatial):
-        square = scales.static[b] ** 2 + scales.dynamic[b, 0] ** 2 * jnp.sum(band.corner(dynamic_power[:1])) / (
-            jnp.sum(band.corner(static)) + 1e-30
-        )
-        constant += square * _wiener(band.corner(static) / dynamic_power.size, square * information)
+    powers = jnp.concatenate([static[None], dynamic_power[1:]]) / dynamic_power.size
+    tables = wiener_tables(bands, powers, np.arange(frames))
+    share = _sum_bands(bands, dynamic_power[:1])[:, 0] / (_sum_bands(bands, static[None])[:, 0] + 1e-30)
+    for b in range(len(bands.spatial)):
+        square = scales.static[b] ** 2 + scales.dynamic[b, 0] ** 2 * share[b]
+        constant += square * _look_up(tables[b, 0], square * information)
         if frames > 1:
             squares = scales.dynamic[b][np.array(bands.group_of[1:])] ** 2
-            powers = band.corner(dynamic_power[1:]) / dynamic_power.size
-            varying += squares * jax.vmap(_wiener)(powers, squares * information)
+            varying += squares * jax.vmap(_look_up)(tables[b, 1:], squares * information)
     weights = frames * cosine_matrix(frames, frames)[1:] ** 2
-    return constant + jnp.einsum("kt,kyx->tyx", jnp.asarray(weights, precision.dtype), varying)
+    return constant + jnp.einsum("kt,kyx->tyx", opaque(weights, precision.dtype), varying)
 
 
 def _smoothing(bands: Bands, band: Band) -> float:
     return max(_MIN_SMOOTHING, max(bands.height, bands.width) / band.upper)
 
 
-def _step(
-    scale: Float[Array, "H W"],
-    energy: Float[Array, "H W"],
-    power: Float[Array, "*k"],
-    information: Float[Array, "H W"],
+def _fixed_point(
+    square: Float[Array, "rows H W"],
+    energy: Float[Array, "rows H W"],
+    determined: Float[Array, "rows H W"],
     sigma: float,
-) -> Float[Array, "H W"]:
-    prior = jnp.sum(power) + 1e-30
-    determined = 1.0 - _wiener(power, information * scale**2) / prior
-    square = (smooth(energy, sigma) / prior + _DAMPING * scale**2) / (smooth(determined, sigma) + _DAMPING)
-    return jnp.sqrt((1 - _FLOOR) * square + _FLOOR * jnp.mean(square))
+) -> Float[Array, "rows H W"]:
+    """Scales from ``square``, the squares before, and from energies relative to those of unit scales."""
+    energy, determined = smooth(jnp.stack([energy, determined]), sigma)
+    square = (energy + _DAMPING * square) / (determined + _DAMPING)
+    return jnp.sqrt((1 - _FLOOR) * square + _FLOOR * jnp.mean(square, axis=(-2, -1), keepdims=True))
 
 
-def _wiener(power: Float[Array, "*k"], information: Float[Array, "H W"]) -> Float[Array, "H W"]:
-    """``Σ_k S_k / (1 + F·S_k)`` for a map of F, through a table in log F with linear interpolation."""
-    low, step, size = -12.0, 0.4, 116
-    grid = jnp.exp(low + step * jnp.arange(size, dtype=power.dtype))
-    flat = power.ravel()
-    table = jnp.log(jnp.sum(flat / (1.0 + grid[:, None] * flat), axis=1) + 1e-30)
+def _sum_rows(values: Float[Array, "T H W"], rows: Int[np.ndarray, "T"]) -> Float[Array, "rows H W"]:
+    """Sums over consecutive frames with the same entry in ``rows``."""
+    cuts = [*np.flatnonzero(np.diff(rows, prepend=-1)), rows.size]
+    return jnp.stack([jnp.sum(values[low:high], axis=0) for low, high in pairwise(cuts)])
+
+
+def _sum_bands(bands: Bands, values: Float[Array, "rows H W"]) -> Float[Array, "bands rows"]:
+    """Sums over the coefficients of each band."""
+    members = opaque(bands.membership, values.dtype)
+    return jnp.einsum("bhw,rhw->br", members, values, precision=Precision.HIGHEST)
+
+
+def wiener_tables(
+    bands: Bands, powers: Float[Array, "T H W"], rows: Int[np.ndarray, "T"]
+) -> Float[Array, "bands rows entries"]:
+    """Logarithms of ``Σ_k S_k / (1 + F·S_k)`` over each band and row of coefficients, for a grid of log F."""
+
+    def at(information: Float[Array, ""]) -> Float[Array, "bands rows"]:
+        return _sum_bands(bands, _sum_rows(powers / (1.0 + information * powers), rows))
+
+    grid = jnp.exp(_TABLE_LOW + _TABLE_STEP * jnp.arange(_TABLE_SIZE, dtype=powers.dtype))
+    return jnp.log(jnp.moveaxis(jax.lax.map(at, grid), 0, -1) + 1e-30)
+
+
+def _look_up(table: Float[Array, "entries"], information: Float[Array, "H W"]) -> Float[Array, "H W"]:
+    """A table of :func:`wiener_tables` at a map of F, linear between its entries."""
     # The table is even, so the entry below follows by division; a search would cost more than the rest.
-    position = (jnp.log(jnp.maximum(information, 1e-30)) - low) / step
-    position = jnp.clip(position, 0.0, size - 1.0)
-    below = jnp.minimum(position.astype(int), size - 2)
+    position = (jnp.log(jnp.maximum(information, 1e-30)) - _TABLE_LOW) / _TABLE_STEP
+    position = jnp.clip(position, 0.0, _TABLE_SIZE - 1.0)
+    below = jnp.minimum(position.astype(int), _TABLE_SIZE - 2)
     weight = position - below
     return jnp.exp((1.0 - weight) * table[below] + weight * table[below + 1])

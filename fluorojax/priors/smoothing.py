@@ -1,10 +1,13 @@
 """Gaussian smoothing by dense matrices: differentiable, batchable, and free of boundary bias."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from fluorojax.priors.constants import opaque
 
 
 @lru_cache(maxsize=128)
@@ -17,11 +20,12 @@ def gaussian_matrix(size: int, sigma: float) -> Float[np.ndarray, "size size"]:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
+@partial(jax.jit, static_argnames="sigma")
 def smooth(field: Float[Array, "*lead H W"], sigma: float) -> Float[Array, "*lead H W"]:
     """Gaussian smoothing of the last two axes with standard deviation ``sigma`` pixels.
 
     The kernel is renormalised at the borders, so a constant stays constant.
     """
-    rows = jnp.asarray(gaussian_matrix(field.shape[-2], sigma), field.dtype)
-    columns = jnp.asarray(gaussian_matrix(field.shape[-1], sigma), field.dtype)
+    rows = opaque(gaussian_matrix(field.shape[-2], sigma), field.dtype)
+    columns = opaque(gaussian_matrix(field.shape[-1], sigma), field.dtype)
     return jnp.einsum("yh,...hx->...yx", rows, jnp.einsum("...hw,xw->...hx", field, columns))

@@ -4,18 +4,23 @@ Spectra are normalised to a mean pixel variance, so their amplitudes mean the sa
 count and frame rate.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from fluorojax.priors.bands import Bands
+from fluorojax.priors.constants import opaque
 
 
+@partial(jax.jit, static_argnames="bands")
 def static_spectrum(bands: Bands, amplitude: Float[ArrayLike, ""], slope: Float[ArrayLike, ""]) -> Float[Array, "H W"]:
     """Coefficient variances of the static image: ``amplitude² · (1+k)^(−slope)``, normalised.
 
     ``amplitude`` is the pixel standard deviation in units of x; ``k`` the wavenumber of :attr:`Bands.wavenumber`.
     """
-    shape = (1.0 + jnp.asarray(bands.wavenumber, jnp.result_type(float))) ** (-jnp.asarray(slope))
+    shape = (1.0 + opaque(bands.wavenumber, jnp.result_type(float))) ** (-jnp.asarray(slope))
     return jnp.asarray(amplitude) ** 2 * shape * (shape.size / jnp.sum(shape))
 
 
@@ -26,9 +31,10 @@ def corner_index(bands: Bands, frame_time_ms: Float[ArrayLike, ""]) -> Float[Arr
     than coarse detail. f_0 = 1 Hz (heart and breath); v = 0.07 fields of view per second. In half-cycles per sequence.
     """
     duration_s = bands.frames * jnp.asarray(frame_time_ms) / 1000.0
-    return duration_s * (2.0 + 0.07 * jnp.asarray(bands.wavenumber, jnp.result_type(float)))
+    return duration_s * (2.0 + 0.07 * opaque(bands.wavenumber, jnp.result_type(float)))
 
 
+@partial(jax.jit, static_argnames="bands")
 def dynamic_spectrum(
     bands: Bands,
     amplitude: Float[ArrayLike, ""],
@@ -43,7 +49,7 @@ def dynamic_spectrum(
     one. The factors ``temporal``, one per temporal frequency, free the spectrum from its assumed fall-off.
     """
     n = jnp.arange(bands.frames)[:, None, None]
-    k = jnp.asarray(bands.wavenumber, jnp.result_type(float))
+    k = opaque(bands.wavenumber, jnp.result_type(float))
     shape = (1.0 + k) ** (-jnp.asarray(slope)) * (1.0 + (n / corner_index(bands, frame_time_ms)) ** 2) ** -1.5
     shape = shape * (shape.size / jnp.sum(shape))
     return jnp.asarray(amplitude) ** 2 * shape * jnp.asarray(temporal)[:, None, None] ** 2
