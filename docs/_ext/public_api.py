@@ -9,6 +9,7 @@ The rule (in words in ``reference/index.md``):
 3. Any other module publishes the names in its ``__all__``, or the classes and functions defined in it without a leading
    underscore. Its constants stand in the reference where they have a docstring.
 4. Of a public class, methods and properties without a leading underscore are public.
+5. The package itself offers the names that people type; they are documented where they are written.
 """
 
 import ast
@@ -53,7 +54,7 @@ def handed_on(module: ModuleType) -> list[str]:
 
     They are those of its ``__all__``, or those imported as themselves (``from a import b as b``).
     """
-    if not hasattr(module, "__path__"):
+    if not hasattr(module, "__path__") or module.__name__ == PACKAGE:
         return []
     if hasattr(module, "__all__"):
         return list(module.__all__)
@@ -64,6 +65,8 @@ def handed_on(module: ModuleType) -> list[str]:
 
 def exports(module: ModuleType) -> list[str]:
     """Names of the symbols a public module publishes, sorted."""
+    if module.__name__ == PACKAGE:
+        return []
     names = handed_on(module) or list(getattr(module, "__all__", ()))
     if not names:
         names = [name for name, value in _members(module) if getattr(value, "__module__", None) == module.__name__]

@@ -25,7 +25,7 @@ DEFAULT_LIMIT_S = 900.0
 
 _SCORING = (
     "benchmark/scoring",
-    *(f"metrics/{name}" for name in ("calibration", "contrast", "image", "scene_score", "scores")),
+    *(f"metrics/{name}" for name in ("interval_coverage", "contrast", "image", "scene_score", "scores")),
 )
 
 

@@ -96,3 +96,5 @@ class ReconstructOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to {MAX_SEED}")
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}; expected a positive number of mirrored pairs")

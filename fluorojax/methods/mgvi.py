@@ -44,8 +44,6 @@ class MgviMethod(BatchedMethod):
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "MgviMethod":
         """The number of pairs, and whether the spec is inferred jointly."""
-        if options.samples < 1:
-            raise ValueError(f"samples is {options.samples}; expected a positive number of mirrored pairs")
         return cls(options.samples, options.spec == "joint")
 
     def inputs(self, posterior: SpecPosterior, ranges: SpecRanges, seed: int) -> PyTree:

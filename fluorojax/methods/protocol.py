@@ -31,6 +31,10 @@ Cost = Literal["seconds", "minutes", "hours"]
 LatentDraws = dict[str, Float[Array, "draws *latent"]]
 
 
+def _silent(fraction: float, note: str) -> None:
+    """Reports to nobody."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One scene as a method gets it."""
@@ -49,7 +53,7 @@ class Job:
     """Where a method that can be interrupted keeps its state."""
     on_foreign_state: Callable[[Path, str], None] | None = None
     """Called with a state of another run before it is deleted; without it such a state is refused."""
-    report: Callable[[float, str], None] = lambda fraction, note: None
+    report: Callable[[float, str], None] = _silent
     """Receives the fraction of the work that is done and a sentence on how it goes."""
 
 
