@@ -91,3 +91,36 @@ def test_one_diverging_problem_leaves_its_neighbours_alone():
     batched = jax.jit(jax.vmap(solve))(targets)
     assert batched.diverged.tolist() == [False, True, False]
     assert batched.converged.tolist() == [True, False, True]
+
+
+def test_the_run_never_moves_to_where_the_gradient_is_not_finite():
+    """A step from the right full length lands where the energy is low and its gradient is not a number."""
+
+    @jax.custom_jvp
+    def energy(position):
+        return jnp.sum((position - 2.0) ** 2)
+
+    @energy.defjvp
+    def _(primals, tangents):
+        (position,), (tangent,) = primals, tangents
+        slope = jnp.where(position > 0.5, jnp.nan, 2.0 * (position - 2.0))
+        return energy(position), jnp.sum(slope * tangent)
+
+    found = minimise(energy, jnp.zeros(2), max_iterations=20, tolerance=1e-3)
+    assert np.all(np.isfinite(found.position))
+    assert np.isfinite(float(found.decrement))
+    assert bool(found.stalled)
+    assert not bool(found.converged)
+    assert float(found.energy) == pytest.approx(float(energy(found.position)))
+
+
+def test_the_energy_is_traced_once():
+    """Large models cost their compilation at every place where they are evaluated."""
+    calls = []
+
+    def counted(position):
+        calls.append(position)
+        return jnp.sum((position - 1.0) ** 2)
+
+    jax.jit(lambda start: minimise(counted, start, max_iterations=5, tolerance=1e-3)).trace(jnp.zeros(2))
+    assert len(calls) == 1

@@ -1,0 +1,73 @@
+"""Several scenes side by side on one device: the answers of one at a time, and an end for every method.
+
+On a CPU a device solves one scene at a time; here it is given several lanes, as an accelerator has them.
+"""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from fluorojax.data.reconstruction import ReconstructOptions, Status
+from fluorojax.runs import devices
+from fluorojax.runs.batches import reconstruct_scenes
+from fluorojax.simulation import SimulationOptions, simulate_scenes
+
+OPTIONS = SimulationOptions(frames=4, size=16)
+
+# The image is white noise around one half, so its mode is found to rounding whatever the path to it.
+WELL_CONDITIONED = """
+import jax.numpy as jnp
+import numpyro
+from numpyro.distributions import Normal, Poisson
+
+from fluorojax.models.protocol import spec_prior
+
+
+def model(data):
+    spec = spec_prior(data.ranges)
+    detail = numpyro.sample("detail", Normal(0.0, 1.0).expand(data.counts.shape[1:]).to_event(2))
+    x = numpyro.deterministic("x", jnp.broadcast_to(0.5 + 0.2 * detail, data.counts.shape))
+    rate = numpyro.deterministic("rate", data.operator(x, spec, data.acquisition))
+    numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
+"""
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Three scenes that take differently long, one of them far darker."""
+    bright = list(simulate_scenes(2, 0, OPTIONS))
+    (dark,) = simulate_scenes(1, 5, replace(OPTIONS, photons=60.0))
+    return [*bright, replace(dark, name="dark")]
+
+
+@pytest.fixture(scope="module")
+def well_conditioned(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "pixels.py"
+    path.write_text(WELL_CONDITIONED)
+    return str(path)
+
+
+def solve(monkeypatch, scenes, lanes, **options):
+    """Results by name where every device has ``lanes`` lanes."""
+    monkeypatch.setattr(devices, "lanes", lambda shape: lanes)
+    # The number of lanes is read when a program is traced.
+    monkeypatch.setattr(devices, "_COMPILED", {})
+    found = reconstruct_scenes(scenes, ReconstructOptions(batch=len(scenes), spec="true", **options))
+    return {result.name: result for result in found}
+
+
+def differences(one, other):
+    """Largest difference of x in units of its range, and its root mean square in posterior standard deviations."""
+    difference = one.x_hat - other.x_hat
+    return np.abs(difference).max() / np.ptp(one.x_hat), np.sqrt(np.mean((difference / one.x_std) ** 2))
+
+
+def test_lanes_give_the_mode_of_one_at_a_time(monkeypatch, scenes, well_conditioned):
+    alone = solve(monkeypatch, scenes, 1, model=well_conditioned)
+    together = solve(monkeypatch, scenes, 3, model=well_conditioned)
+    for name, one in alone.items():
+        share_of_range, _ = differences(one, together[name])
+        assert share_of_range < 1e-4
+        assert one.status == together[name].status == Status.CONVERGED
