@@ -15,7 +15,7 @@ from fluorojax.reports.fragments import definitions, facts, figure_strip, table
 from fluorojax.reports.numbers import number
 from fluorojax.reports.palettes import palette_of
 from fluorojax.reports.player import json_block
-from fluorojax.reports.png import encode_png
+from fluorojax.reports.pictures import encode_png
 from fluorojax.reports.spec_cards import range_picture, spec_cards
 from fluorojax.reports.strips import plan_strips, strip_images
 
