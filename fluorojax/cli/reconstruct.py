@@ -101,9 +101,12 @@ def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
-    """A line on standard error for every scene whose chains have not mixed, with why."""
+    """A line on standard error for every scene whose chains have not mixed, and for every one that is its prior alone."""
+    from fluorojax.data.reconstruction import Status
     from fluorojax.io import read_summaries
 
+    for name in outcome.prior_only:
+        print(f"fluorojax: {where}: {name}: {Status.PRIOR_ONLY.value}", file=sys.stderr)
     if not outcome.unconverged:
         return
     for summary in read_summaries(where):
@@ -117,12 +120,11 @@ def print_results(output: Path) -> None:
     from fluorojax.cli.tables import print_table
     from fluorojax.data.spec import SPEC_UNITS
     from fluorojax.io import read_summaries
-    from fluorojax.reports.numbers import number, status_words
+    from fluorojax.reports.numbers import number, parameter_cell, status_words
 
     rows = []
     for result in read_summaries(output):
-        estimate, std = result.spec.as_dict(), result.spec_std.as_dict()
-        cells = [f"{number(estimate[name], 3, sign=True)} ± {number(std[name], 3)}" for name in SPEC_UNITS]
+        cells = [parameter_cell(result, name) for name in SPEC_UNITS]
         rows.append([result.name, *cells, number(result.seconds, 1), status_words(result.status.name)])
     columns = ["scene", *(f"{name} ({unit})" for name, unit in SPEC_UNITS.items()), "seconds", "status"]
     print_table(f"{output}: corrected specification ± posterior sd", columns, rows)

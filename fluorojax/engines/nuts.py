@@ -374,7 +374,7 @@ def _note(
     steps, size = records["n_steps"][:, latest].mean(), records["step_size"][:, -1].mean()
     standing = agreement(records, watched, options)
     if standing is None:
-        standing = f"energy {-records['lp'][:, latest].mean() / pixels:.4g} per pixel"
+        standing = "too few draws to compare the chains"
     return f"{_stage(done, options)}, {standing}, {steps:.0f} steps of {size:.3g}"
 
 

@@ -9,7 +9,7 @@ and a scene's answer must not depend on how many others share its chunk.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from jaxtyping import Array
 from fluorojax.calibration.identifiability import describe
 from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
 from fluorojax.data.choices import METHODS, SPEC_SOURCES
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, Spec, SpecRanges
+from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
+from fluorojax.data.wording import in_words, nominal_value
 from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.methods.batch import BatchMethod, Summary, batch_method, scalar_facts
 from fluorojax.methods.nuts import ModeDivergedError, nuts_options, sample_scene, summarise_scene
+from fluorojax.metrics.agreement import judged
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.progress import Progress, ProgressDisplay
@@ -53,8 +55,9 @@ def reconstruct_scenes(
     offsets zero ("nominal"), or the file's truth ("true"). NUTS takes the scenes one by one and, given ``state_file``,
     a map from a scene's name to a path, keeps its state there and continues from it; what it finds there of another run
     it deletes once ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional
-    scene under the default model is served by ``single_frame``. ``progress`` is told the energy of each scene, or how
-    well its chains agree so far.
+    scene under the default model is served by ``single_frame``. ``progress`` is told how well each scene agrees with its
+    counts, or how well its chains agree so far. A scene whose counts hold no information about it ends as
+    ``Status.PRIOR_ONLY``.
 
     Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``chain="true"`` without a truth,
     before the first result.
@@ -104,7 +107,7 @@ def _run(
             posteriors = []
             for i, scene in enumerate(chunk, 1):
                 posteriors.append(_spec_posterior(scene, options))
-                progress.update(done + _CALIBRATION_SHARE * i, f"{scene.name}: {_spec_note(posteriors[-1], options)}")
+                progress.update(done + _CALIBRATION_SHARE * i, f"{scene.name}: {_spec_note(scene, posteriors[-1], options)}")
             results = _solve_chunk(models[shape], chunk, posteriors, size, options)
             seconds = (time.perf_counter() - begin) / len(chunk)
             for i, (scene, posterior) in enumerate(zip(chunk, posteriors, strict=True)):
@@ -126,7 +129,7 @@ def _sample(
     """One scene by NUTS, which is not batched: its chains fill the devices, and its state goes to disk."""
     begin = time.perf_counter()
     posterior = _spec_posterior(scene, options)
-    progress.update(done, f"{scene.name}: {_spec_note(posterior, options)}")
+    progress.update(done, f"{scene.name}: {_spec_note(scene, posterior, options)}")
     begun = False
 
     def report(fraction: float, note: str) -> None:
@@ -152,27 +155,37 @@ def _sample(
         facts = {"model": model.name, "verdict": f"diverged: {error}", "identifiability": posterior.sentences()}
         where = (scene.name, nothing, nothing, posterior.spec, posterior.std, posterior.interval)
         progress.update(done + 1, f"{scene.name}: {facts['verdict']}")
-        return Reconstruction(*where, Status.DIVERGED, seconds, facts)
+        return Reconstruction(*where, Status.DIVERGED, seconds, facts, **facts_of(scene))
     found = summarise_scene(scene, model, posterior, result, information, options, time.perf_counter() - begin)
+    found = judged(replace(found, **facts_of(scene)), scene)
     progress.update(done + 1, f"{scene.name}: {result.verdict}")
     return found
 
 
-def _spec_note(posterior: SpecPosterior, options: ReconstructOptions) -> str:
-    """The chain a scene is reconstructed with, and where it comes from."""
+def _spec_note(scene: Scene, posterior: SpecPosterior, options: ReconstructOptions) -> str:
+    """The spec that a scene is reconstructed with, in the quantities of its protocol."""
     if options.spec not in ("calibrated", "joint"):
-        return f"{options.spec} chain"
-    found = ((name, marginal.quantile(0.5), marginal.std) for name, marginal in posterior.marginals.items())
-    return "calibrated, " + ", ".join(f"{n} {m:+.2g} ± {s:.2g} {SPEC_UNITS[n]}" for n, m, s in found)
+        return f"reconstructing with the {options.spec} spec"
+    ranges, nominal = scene.ranges.as_dict(), scene.acquisition.as_dict()
+    parts = [
+        in_words(name, m.quantile(0.5), m.std, prior=ranges[name], nominal=nominal_value(name, nominal))
+        for name, m in posterior.marginals.items()
+    ]
+    return f"spec calibrated, reconstructing; {'; '.join(parts)}"
 
 
 def _standing(result: Reconstruction) -> str:
-    """Energy, effort and end of a batch solve."""
+    """How a batch solve ended, and how well its result agrees with the counts."""
     facts = result.diagnostics
-    parts = [f"energy {facts['energy_per_pixel']:.4g} per pixel", f"{facts['iterations']} iterations"]
+    parts = [result.status.name.lower().replace("_", " ") + f" after {facts['iterations']} iterations"]
     if "change_of_mean" in facts:
-        parts.append(f"mean moved by {facts['change_of_mean']:.2g} sd in the last of {facts['rounds']} rounds")
-    return ", ".join([*parts, result.status.name.lower().replace("_", " ")])
+        rounds = f"{facts['rounds']} round{'' if facts['rounds'] == 1 else 's'}"
+        parts.append(f"{rounds} of draws, the last of which moved the mean by {facts['change_of_mean']:.2g} sd")
+    if result.status is Status.PRIOR_ONLY:
+        parts.append("the counts hold no information about this scene")
+    elif "mean_squared_residual" in facts:
+        parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
+    return ", ".join(parts)
 
 
 def lanes(shape: tuple[int, ...]) -> int:
@@ -198,7 +211,7 @@ def _check(options: ReconstructOptions) -> None:
     if options.method not in METHODS:
         raise ValueError(f"method is {options.method!r}; expected one of {', '.join(METHODS)}")
     if options.spec not in SPEC_SOURCES:
-        raise ValueError(f"chain is {options.spec!r}; expected one of {', '.join(SPEC_SOURCES)}")
+        raise ValueError(f"spec is {options.spec!r}; expected one of {', '.join(SPEC_SOURCES)}")
     if options.samples < 1:
         raise ValueError(f"samples is {options.samples}; expected a positive number of mirrored pairs")
     if options.spec == "joint" and options.method == "map":
@@ -297,7 +310,7 @@ def _reconstruction(
     facts = scalar_facts(result.facts)
     joint = None if result.spec_posterior is None else as_spec_posterior(result.spec_posterior, scene.ranges)
     stated = posterior if joint is None else joint
-    return Reconstruction(
+    found = Reconstruction(
         name=scene.name,
         x_hat=np.asarray(result.x, np.float32),
         x_std=np.asarray(np.sqrt(variance), np.float32),
@@ -314,4 +327,6 @@ def _reconstruction(
             "variance_share_of_chain": shares,
             **describe(posterior, np.asarray(result.spec_information), scene.ranges, joint=joint),
         },
+        **facts_of(scene),
     )
+    return judged(found, scene)
