@@ -95,9 +95,13 @@ def _card(
     picture = ""
     if prior is not None:
         label = f"{name}: estimate {plain(estimate)}, 90 % interval {plain(low)} to {plain(high)}"
+        if not determined:  # the interval of a prior would look like a measurement
+            label, estimate, low, high = f"{name}: {undetermined(name, prior)}", math.nan, math.nan, math.nan
         picture = range_picture(prior, (low, high), estimate, truth, label, result.draws.get(name))
     sentences = result.diagnostics.get("identifiability")
     sentence = sentences.get(name) if isinstance(sentences, dict) else None
+    if isinstance(sentence, str) and sentence.startswith(f"{name} is not determined") and ". " not in sentence:
+        sentence = None  # the card says the same
     return {
         "name": name,
         "title": quantity(name).capitalize(),

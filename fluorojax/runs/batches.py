@@ -177,13 +177,13 @@ def _spec_note(scene: Scene, posterior: SpecPosterior, options: ReconstructOptio
 def _standing(result: Reconstruction) -> str:
     """How a batch solve ended, and how well its result agrees with the counts."""
     facts = result.diagnostics
-    parts = [result.status.name.lower().replace("_", " ") + f" after {facts['iterations']} iterations"]
+    if result.status is Status.PRIOR_ONLY:
+        return "prior only: the counts hold no information about this scene"
+    parts = [f"{result.status.name.lower().replace('_', ' ')} after {facts['iterations']} iterations"]
     if "change_of_mean" in facts:
         rounds = f"{facts['rounds']} round{'' if facts['rounds'] == 1 else 's'}"
         parts.append(f"{rounds} of draws, the last of which moved the mean by {facts['change_of_mean']:.2g} sd")
-    if result.status is Status.PRIOR_ONLY:
-        parts.append("the counts hold no information about this scene")
-    elif "mean_squared_residual" in facts:
+    if "mean_squared_residual" in facts:
         parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
     return ", ".join(parts)
 
