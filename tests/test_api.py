@@ -53,9 +53,7 @@ def test_scenes_and_files_give_lists_in_their_order(model, tmp_path):
 
 
 def test_the_default_range_is_narrowed_where_the_window_would_reach_zero():
-    with pytest.warns(
-        UserWarning, match=r"range of motion_blur narrowed to -3.6 … 10 ms: with pulse_width_ms 4"
-    ):
+    with pytest.warns(UserWarning, match=r"range of motion_blur narrowed to -3.6 … 10 ms: with pulse_width_ms 4"):
         scene = fluorojax.scene_from_counts(COUNTS, pulse_ms=4)
     assert scene.ranges.as_dict()["motion_blur"] == pytest.approx((-3.6, 10.0))
     assert scene.ranges.as_dict()["lag"] == pytest.approx((-3.0, 6.0))

@@ -43,17 +43,23 @@ class FisherInformation:
     def sentences(self) -> list[str]:
         """Best and worst determined combination, and which parameters trade against each other."""
         if self.std[0] > _UNDETERMINED:
-            return [f"under the scene prior the data determine none of them: {self.std[0]:.2g} of a prior sd remains"]
+            return [
+                "judged by the model of the scene alone, these data determine none of the parameters: their best "
+                f"determined combination keeps {self.std[0]:.2g} of its prior standard deviation"
+            ]
         best, worst = self._name(0), self._name(-1)
-        lines = [f"under the scene prior the data determine {best} best, to {self.std[0]:.2g} of its prior sd"]
+        lines = [
+            f"judged by the model of the scene alone, these data determine {best} best: it keeps {self.std[0]:.2g} of "
+            "its prior standard deviation"
+        ]
         if self.std[-1] > _UNDETERMINED:
-            lines.append(f"they hardly determine {worst}: {self.std[-1]:.2g} of its prior sd remains")
+            lines.append(f"they hardly determine {worst}: it keeps {self.std[-1]:.2g} of its prior standard deviation")
         else:
-            lines.append(f"they determine {worst} least, to {self.std[-1]:.2g} of its prior sd")
+            lines.append(f"they determine {worst} least: it keeps {self.std[-1]:.2g} of its prior standard deviation")
         named = np.flatnonzero(np.abs(self.directions[-1]) > _NAMED)
         if named.size > 1 and self.std[-1] > 2 * self.std[-2]:
             names = " and ".join(self.names[i] for i in named)
-            lines.append(f"{names} trade against each other: one is known only if the other is")
+            lines.append(f"{names} trade against each other: these data give one of them only if the other is known")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def _joint_sentences(joint: SpecPosterior, calibrated: SpecPosterior) -> dict[st
         other = calibrated.marginals[name]
         if abs(mine.mean - other.mean) > 2.0 * float(np.hypot(mine.std, other.std)):
             sentences[name] += (
-                f"; the calibration has {other.mean:+.3g} ± {other.std:.2g}, which does not agree: "
-                "the scene prior may not fit this scene"
+                f"; the calibration, which does not use the model of the scene, finds {other.mean:+.3g} ± "
+                f"{other.std:.2g}. The two do not agree: the scene prior may not fit this scene"
             )
     return sentences

@@ -15,6 +15,7 @@ from fluorojax.calibration.drift import STRIDE, drift_log_posterior
 from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import GAIN_DRIFT, LAG, MOTION_BLUR, PUBLISHED, Parameter, Spec
+from fluorojax.data.wording import LEAST_CONTRACTION, plain, undetermined, with_error
 from fluorojax.physics.lag import ChargeReleaseLag
 from fluorojax.physics.scatter import Scatter
 
@@ -102,18 +103,21 @@ class Marginal:
         return 1.0 - self.std**2 / ((self.grid[-1] - self.grid[0]) ** 2 / 12.0)
 
     def sentence(self, parameter: Parameter) -> str:
-        """What is known of ``parameter``, in words."""
+        """What is known of ``parameter``, in words: its offset from the nominal protocol where it is one."""
         name, unit, low, high = parameter.name, parameter.unit, self.grid[0], self.grid[-1]
         if self.known:
-            return f"{name} = {self.mean:+.3g} {unit}, taken as known"
-        estimate = f"{self.quantile(0.5):+.3g} ± {self.std:.2g} {unit}"
-        if self.contraction < 0.1:
-            return f"{name} is not identifiable here: the posterior is the prior on [{low:g}, {high:g}] {unit}"
+            return f"{name} = {plain(self.mean, sign=True)} {unit}, taken as known"
+        if self.contraction < LEAST_CONTRACTION:
+            return (
+                f"{name} is {undetermined(parameter, (low, high))}: the result shows the prior range, not a measurement"
+            )
+        estimate = with_error(self.quantile(0.5), self.std, unit, sign=True)
+        span = f"the prior range {plain(low)} … {plain(high)} {unit}"
         edge = 0.02 * (high - low)
         near = self.grid[self.density.argmax()]
         if min(near - low, high - near) < edge:
-            return f"{name} = {estimate}, with its mode at an edge of [{low:g}, {high:g}] {unit}: check the range"
-        return f"{name} = {estimate}; the data remove {100 * self.contraction:.0f} % of the prior variance"
+            return f"{name} = {estimate}; the most probable value lies at an edge of {span}: check the range"
+        return f"{name} = {estimate}; the data remove {100 * self.contraction:.0f} % of the variance of {span}"
 
 
 @dataclass(frozen=True)

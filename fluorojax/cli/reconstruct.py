@@ -101,9 +101,12 @@ def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
-    """A line on standard error for every scene whose chains have not mixed, with why."""
+    """A line on standard error for every scene whose chains have not mixed, and for every one that is its prior alone."""
+    from fluorojax.data.reconstruction import Status
     from fluorojax.io import read_summaries
 
+    for name in outcome.prior_only:
+        print(f"fluorojax: {where}: {name}: {Status.PRIOR_ONLY.value}", file=sys.stderr)
     if not outcome.unconverged:
         return
     for summary in read_summaries(where):
@@ -116,17 +119,13 @@ def print_results(output: Path) -> None:
     """Print the corrected specification ± posterior sd, the status and the time of every scene of a file."""
     from fluorojax.cli.tables import print_table
     from fluorojax.io import read_summaries
-    from fluorojax.reports.numbers import number, status_words
+    from fluorojax.reports.numbers import number, parameter_cell, status_words
 
     rows, units = [], {}
     for result in read_summaries(output):
         units |= {parameter.name: parameter.unit for parameter in result.parameters}
     for result in read_summaries(output):
-        estimate, std = result.spec.as_dict(), result.spec_std.as_dict()
-        cells = [
-            f"{number(estimate[name], 3, sign=True)} ± {number(std[name], 3)}" if name in estimate else "–"
-            for name in units
-        ]
+        cells = [parameter_cell(result, name) for name in units]
         rows.append([result.name, *cells, number(result.seconds, 1), status_words(result.status.name)])
     columns = ["scene", *(f"{name} ({unit})" if unit else name for name, unit in units.items()), "seconds", "status"]
     print_table(f"{output}: corrected specification ± posterior sd", columns, rows)

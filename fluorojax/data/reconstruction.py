@@ -1,8 +1,9 @@
 """What an inference engine returns for one scene."""
 
 import enum
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +11,11 @@ from jaxtyping import Float
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.data.choices import SPEC_SOURCES as SPEC_SOURCES
 from fluorojax.data.spec import PUBLISHED, Parameter, Spec
+
+if TYPE_CHECKING:
+    import xarray
+
+    from fluorojax.data.scene import Scene
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Probabilities of the quantiles of sampled images."""
@@ -21,7 +27,11 @@ class Status(enum.Enum):
     CONVERGED = "converged"
     ITERATION_LIMIT = "stopped at the iteration limit before reaching the tolerance"
     STALLED = "stopped before the tolerance: the line search found no lower energy in this precision"
-    NOT_CONVERGED = "not converged: the chains disagree or hold too few independent draws; more draws may serve"
+    PRIOR_ONLY = (
+        "prior only: the counts hold no information about this scene, so that the images and their standard deviations "
+        "are those of the model's prior and show nothing of the patient"
+    )
+    NOT_CONVERGED = "not converged: the Markov chains disagree or hold too few independent draws; more draws may serve"
     DIVERGED = "diverged: the energy or its gradient was not finite at the start; the result must not be used"
 
 
@@ -57,17 +67,60 @@ class Reconstruction:
     """Posterior draws by name: spec parameters, sampled hyperparameters, and ``x`` in some pixels (``x[t, r, c]``)."""
     sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
     """Per chain and draw, under ArviZ's names: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
+    nominal: dict[str, float] = field(default_factory=dict)
+    """Nominal protocol of the scene, under the names of :class:`~fluorojax.data.acquisition.Acquisition`; empty where
+    it is not known, as in files of earlier versions."""
+    prior_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Range of the uniform prior of each mismatch parameter, in its unit; empty where it is not known."""
+    pixel_mm: float | None = None
+    """Distance of two pixels in mm, in the plane in which the file states it; None where it is not known."""
+
+    @property
+    def frame_time_ms(self) -> float | None:
+        """Time from one frame to the next in ms; None where it is not known."""
+        return self.nominal.get("frame_time_ms")
 
     @property
     def noise_std(self) -> Float[np.ndarray, "*shape"] | None:
-        """The part of ``x_std`` that a perfectly known chain would leave: photon noise and prior.
+        """The part of ``x_std`` that would remain if the imaging chain were known exactly: photon noise and prior.
 
-        ``x_std²·(1 − Σ ρ²)`` over the parameters' correlations ρ, which takes the parameters as uncorrelated with each
-        other, as the calibrated ones are. None where the file has no correlations.
+        Same shape and unit as ``x_std``; None where the file has no correlations. Computed as ``x_std·√(1 − Σ ρ²)``
+        over the correlations ρ of the parameters with x. The formula takes the parameters as uncorrelated with each
+        other, as the calibrated ones are.
         """
         if self.x_std is None or self.spec_correlation is None:
             return None
         return self.x_std * np.sqrt(np.maximum(1.0 - np.sum(self.spec_correlation**2, axis=0), 0.0))
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The images and parameters as an xarray dataset; see :func:`fluorojax.data.export.to_xarray`."""
+        from fluorojax.data.export import to_xarray
+
+        return to_xarray(self)
+
+    def to_datatree(self, counts: Float[np.ndarray, "*shape"] | None = None) -> "xarray.DataTree":
+        """Everything, ready for ArviZ where there are draws; see :func:`fluorojax.data.export.to_datatree`."""
+        from fluorojax.data.export import to_datatree
+
+        return to_datatree(self, counts)
+
+    def _repr_html_(self) -> str:
+        from fluorojax.reports.preview import preview
+
+        return preview(self)
+
+
+def facts_of(scene: "Scene") -> dict[str, Any]:
+    """The fields of a :class:`Reconstruction` that its scene gives: parameters, nominal protocol, prior ranges, pixel
+    size."""
+    pixel = scene.metadata.get("pixel_mm")
+    known = isinstance(pixel, int | float) and not isinstance(pixel, bool) and 0 < pixel < math.inf
+    return {
+        "nominal": scene.acquisition.as_dict(),
+        "parameters": scene.operator.parameters,
+        "prior_ranges": scene.ranges.as_dict(),
+        "pixel_mm": float(pixel) if known else None,  # pyright: ignore[reportArgumentType]
+    }
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ def sample_nuts(
         if state_file is not None:
             save_state(state_file, state, marks, done)
         if progress is not None:
-            progress(done / total, _note(done, options, state["records"], watched.names, data.counts.size))
+            progress(done / total, _note(done, options, state["records"], watched.names))
     hyperparameters = {} if spec_quantiles is not None else {name: shapes[name] for name in model.hyperparameters}
     stream, grid = state["chains"].stream, state["grid"]
     return summarise(model.name, hyperparameters, watched.names, state["records"], stream, grid, options)
@@ -366,15 +366,13 @@ def _check_memory(
     check_memory(options, shape, latents, moving, devices=len(devices), in_turn=_in_turn(options, devices))
 
 
-def _note(
-    done: int, options: NutsOptions, records: Mapping[str, np.ndarray], watched: tuple[str, ...], pixels: int
-) -> str:
-    """Stage and effort, with how well the draws agree so far, or before them with the energy as it settles."""
+def _note(done: int, options: NutsOptions, records: Mapping[str, np.ndarray], watched: tuple[str, ...]) -> str:
+    """Stage and effort, and how well the chains agree once there are draws to compare."""
     latest = slice(max(0, done - options.block), done)
     steps, size = records["n_steps"][:, latest].mean(), records["step_size"][:, -1].mean()
     standing = agreement(records, watched, options)
     if standing is None:
-        standing = f"energy {-records['lp'][:, latest].mean() / pixels:.4g} per pixel"
+        standing = "too few draws to compare the chains"
     return f"{_stage(done, options)}, {standing}, {steps:.0f} steps of {size:.3g}"
 
 

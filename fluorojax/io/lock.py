@@ -1,59 +1,43 @@
-"""One process at a time."""
+"""One process at a time writes a file: a lock beside it, kept by the package ``filelock``."""
 
-import errno
-import os
+from contextlib import suppress
 from pathlib import Path
+
+import filelock
 
 from fluorojax.io.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows
-    fcntl = None
-
-_BUSY = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
-
 
 class FileLock:
-    """A lock on a file of its own, which ends with the process that holds it, however that ends.
+    """A lock on a file of its own. The operating system ends the lock with the process that holds it.
 
-    The file is removed on release; one that a killed process left behind does not block anyone. On systems and network
-    file systems without such locks, taking it does nothing.
+    The lock file is removed on release. A lock file that a killed process left behind blocks nobody. On file systems
+    without such locks, ``filelock`` writes the number of the process into the file instead.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self._descriptor: int | None = None
+        # Whichever thread leaves the writer may release it. The file has the permissions of any other new file.
+        self._lock = filelock.FileLock(path, timeout=0, thread_local=False)
 
     def acquire(self, guarded: Path) -> None:
-        """Take the lock, or raise :class:`InputError` saying that ``guarded`` is in use; ``OSError`` passes."""
-        if fcntl is None:
+        """Take the lock, or raise :class:`InputError` saying that ``guarded`` is in use; ``OSError`` passes.
+
+        A lock that is held already is kept as it is.
+        """
+        if self._lock.is_locked:
             return
-        while self._descriptor is None:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(descriptor)
-                if error.errno in _BUSY:
-                    problem = "is being written by another process; wait for it or choose another output"
-                    raise InputError(guarded, None, None, problem) from error
-                self.path.unlink(missing_ok=True)
-                return
-            if self._is_current(descriptor):
-                self._descriptor = descriptor
-            else:  # its holder released and removed it between our two calls
-                os.close(descriptor)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            problem = "is being written by another process; wait for it or choose another output"
+            raise InputError(guarded, None, None, problem) from error
 
     def release(self) -> None:
-        """Give the lock back; without it, nothing."""
-        if self._descriptor is not None:
-            self.path.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _is_current(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
-        except FileNotFoundError:
-            return False
+        """Give the lock back and remove its file; does nothing where the lock is not held."""
+        if not self._lock.is_locked:
+            return
+        # While the lock is held, so that nobody else's file is removed. Windows refuses this; there release() does it.
+        with suppress(OSError):
+            self.path.unlink()
+        self._lock.release()

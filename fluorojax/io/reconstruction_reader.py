@@ -42,6 +42,9 @@ class ResultSummary:
     seconds: float
     diagnostics: dict[str, Any] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = PUBLISHED
+    nominal: dict[str, float] = field(default_factory=dict)
+    prior_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    pixel_mm: float | None = None
 
 
 def list_reconstructions(path: str | PathLike[str]) -> list[str]:
@@ -126,6 +129,9 @@ def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:
         seconds=float(_attribute(group, "seconds", "uif", "a number of seconds", where, nan)),
         diagnostics=read_object(group, "diagnostics", *where) or {},
         parameters=parameters,
+        nominal=_read_nominal(group, where),
+        prior_ranges=_read_ranges(group, where),
+        pixel_mm=_read_pixel(group, where),
     )
 
 
@@ -184,6 +190,28 @@ def _read_interval(group: h5py.Group, names: tuple[str, ...], where: tuple[str, 
         low, high = (_number(end, (*where, field), name) for end in ends)
         intervals[name] = (low, high)
     return intervals
+
+
+def _read_nominal(group: h5py.Group, where: tuple[str, str]) -> dict[str, float]:
+    """The nominal protocol; empty in files of earlier versions and in those that others submit."""
+    stored = read_object(group, "acquisition", *where) or {}
+    return {name: number(value, (*where, "acquisition"), name) for name, value in stored.items()}
+
+
+def _read_ranges(group: h5py.Group, where: tuple[str, str]) -> dict[str, tuple[float, float]]:
+    stored = read_object(group, "spec_prior", *where) or {}
+    ranges = {}
+    for name, ends in stored.items():
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise InputError(*where, "spec_prior", f"{name} is {brief(ends)}; expected [lower, upper]")
+        low, high = (number(end, (*where, "spec_prior"), name) for end in ends)
+        ranges[name] = (low, high)
+    return ranges
+
+
+def _read_pixel(group: h5py.Group, where: tuple[str, str]) -> float | None:
+    value = float(_attribute(group, "pixel_mm", "uif", "a number of mm", where, math.nan))
+    return value if 0 < value < math.inf else None
 
 
 def _number(value: Any, where: tuple[str, str, str], what: str) -> float:

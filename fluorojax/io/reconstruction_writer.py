@@ -168,7 +168,13 @@ def _write_result(group: h5py.Group, result: Reconstruction) -> None:
         "corrected_spec_interval": result.spec_interval,
         "diagnostics": result.diagnostics,
     }
+    if result.nominal:
+        fields["acquisition"] = result.nominal
+    if result.prior_ranges:
+        fields["spec_prior"] = result.prior_ranges
     for name, value in fields.items():
         write_json(group, name, value)
     group.attrs["status"] = result.status.name.lower()
     group.attrs["seconds"] = float(result.seconds)
+    if result.pixel_mm is not None:
+        group.attrs["pixel_mm"] = float(result.pixel_mm)

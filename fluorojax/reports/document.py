@@ -1,4 +1,4 @@
-"""A complete page that loads nothing: style, scripts and data stand in it, and it forbids itself the network."""
+"""The complete page: style, scripts and data stand in it, and its own policy forbids every access to the network."""
 
 import base64
 import hashlib
@@ -6,16 +6,21 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
-from fluorojax.reports.fragments import escape
+from markupsafe import Markup
+
 from fluorojax.reports.palettes import KINDS, palette_of
 from fluorojax.reports.player import json_block
+from fluorojax.reports.templates import render
 
 # Together one script, in this order.
 _SCRIPTS = ("decode.js", "state.js", "panels.js", "controls.js", "curve.js", "compare.js", "main.js")
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """The page; ``body`` is HTML already. Only the page's own script runs, whatever texts the files bring along."""
+def document(title: str, body: Iterable[str]) -> Markup:
+    """The page with ``body``, whose parts are escaped where they are no :class:`~markupsafe.Markup`.
+
+    The page runs its own script and no other, whatever texts the files bring along.
+    """
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
@@ -23,17 +28,14 @@ def document(title: str, body: Iterable[str]) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     colours = {kind: base64.b64encode(palette_of(kind).tobytes()).decode() for kind in KINDS}
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{escape(title)}</title>\n<style>\n{_read('report.css')}</style>\n</head>\n<body>",
-            *body,
-            f'<script type="application/json" id="palettes">{json_block(colours)}</script>',
-            f'<script type="module">{script}</script>\n</body>\n</html>\n',
-        ]
+    return render(
+        "page",
+        title=title,
+        policy=policy,
+        style=Markup(_read("report.css")),
+        body=Markup("\n").join(body),
+        palettes=json_block(colours),
+        script=Markup(script),
     )
 
 

@@ -1,6 +1,30 @@
 """Numbers and names as people read them."""
 
 import math
+from collections.abc import Mapping
+from typing import Protocol
+
+from fluorojax.data.spec import Spec
+from fluorojax.data.wording import is_determined, plain
+
+
+class WithSpec(Protocol):
+    """What a table needs of a result: a :class:`~fluorojax.data.reconstruction.Reconstruction` or its summary."""
+
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def spec_std(self) -> Spec: ...
+    @property
+    def prior_ranges(self) -> Mapping[str, tuple[float, float]]: ...
+
+
+def parameter_cell(result: WithSpec, name: str) -> str:
+    """The parameter ``name`` in a cell of a table: ``+2.500 ± 0.400``, or that the data do not determine it."""
+    std, prior = result.spec_std.as_dict()[name], result.prior_ranges.get(name)
+    if prior is not None and not is_determined(std, prior):
+        return f"not determined ({plain(prior[0])} … {plain(prior[1])})"
+    return f"{number(result.spec.as_dict()[name], 3, sign=True)} ± {number(std, 3)}"
 
 
 def status_words(status: str) -> str:

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
@@ -24,8 +25,9 @@ from fluorojax.io import (
 )
 from fluorojax.metrics import SceneScore, score_scene
 from fluorojax.reports.document import document
-from fluorojax.reports.fragments import definitions, escape
+from fluorojax.reports.fragments import definitions
 from fluorojax.reports.scene_section import SceneInputs, scene_section, score_table
+from fluorojax.reports.templates import render
 from fluorojax.runs.files import Outcome
 
 PAGE_BYTES = 4_000_000
@@ -68,11 +70,12 @@ def write_report(
     skipped = read_skipped(result)
     provenance = read_provenance(result)
     left, illustrated = PAGE_BYTES, 0
-    sections: list[str] = []
+    sections: list[Markup] = []
     shown: list[str] = []
     scores: list[SceneScore] = []
     diverged: list[str] = []
     unconverged: list[str] = []
+    prior_only: list[str] = []
     warnings: list[str] = []
     notes: list[str] = []
     for index, (name, reconstruction) in enumerate(_readable(result, names, skipped)):
@@ -88,12 +91,15 @@ def write_report(
             warnings.append(f"{name} holds values that are not finite and must not be used.")
         if reconstruction.status is Status.NOT_CONVERGED:
             unconverged.append(name)
+        if reconstruction.status is Status.PRIOR_ONLY:
+            prior_only.append(name)
+            warnings.append(f"{name} shows only the model's prior: its counts hold no information about the scene.")
         share = min(max(left / (len(names) - index), _SCENE_BYTES), left)
         section, size = scene_section(SceneInputs(reconstruction, scene, true, score), share)
         # what is missing is missing from one place on, not here and there
         left = left - size if size else 0
         illustrated += size > 0
-        sections += section
+        sections.append(section)
         shown.append(name)
     if illustrated < len(shown):
         warnings.append(f"Images are shown of the first {illustrated} of {len(shown)} scenes, to keep the page small.")
@@ -102,13 +108,17 @@ def write_report(
         warnings.append(f"{Path(source).name} is not the file that was reconstructed (its SHA-256 differs).")
 
     title = f"fluorojax report: {Path(result).name}"
-    body = [f"<header><h1>{escape(title)}</h1>", _summary(shown), "</header>"]
-    body += [f'<p class="warn">{escape(line)}</p>' for line in warnings]
-    if len(scores) > 1:
-        body += ["<h2>All scenes</h2>", score_table(scores)]
-    body += [*sections, "<h2>Provenance</h2>", _provenance(provenance)]
-    write_text(output, document(title, body), inputs=inputs, overwrite=overwrite)
-    return WrittenReport(Outcome(tuple(diverged), skipped, tuple(unconverged)), tuple(notes))
+    body = render(
+        "report",
+        title=title,
+        names=shown,
+        warnings=warnings,
+        scores=score_table(scores) if len(scores) > 1 else "",
+        sections=Markup("\n").join(sections),
+        provenance=_provenance(provenance),
+    )
+    write_text(output, document(title, [body]), inputs=inputs, overwrite=overwrite)
+    return WrittenReport(Outcome(tuple(diverged), skipped, tuple(unconverged), tuple(prior_only)), tuple(notes))
 
 
 def _readable(
@@ -162,12 +172,7 @@ def _score(
         return None
 
 
-def _summary(names: list[str]) -> str:
-    links = " · ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in names)
-    return f'<nav class="soft">{len(names)} scene{"s" if len(names) > 1 else ""}: {links}</nav>'
-
-
-def _provenance(provenance: Provenance) -> str:
+def _provenance(provenance: Provenance) -> Markup:
     fields = {
         "input": provenance.input_file,
         "input SHA-256": provenance.input_sha256,
@@ -179,4 +184,4 @@ def _provenance(provenance: Provenance) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in provenance.versions.items()),
     }
     known = {name: value for name, value in fields.items() if value != ""}
-    return definitions(known) if known else '<p class="soft">The file says nothing about how it was made.</p>'
+    return definitions(known) if known else Markup("")

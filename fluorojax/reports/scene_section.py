@@ -3,27 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
 from fluorojax.metrics import FileScore, SceneScore, whiteness
 from fluorojax.plot.display import Window, image_window, raw_attenuation, spread_window
 from fluorojax.plot.residuals import counts_and_rate
-from fluorojax.reports.fragments import colour_scale, escape, facts, figure_strip, table
-from fluorojax.reports.movie import Layer, Movie, make_movie
+from fluorojax.reports.fragments import facts, figure_strip, table
+from fluorojax.reports.movie import Layer, make_movie
 from fluorojax.reports.palettes import gradient, palette_of
 from fluorojax.reports.player import player
 from fluorojax.reports.score_rows import QUALITY_COLUMNS, mean_row, quality_row
 from fluorojax.reports.spec_cards import spec_cards
 from fluorojax.reports.strips import StripPlan, plan_strips, strip_images
-from fluorojax.reports.verdicts import (
-    convergence_verdict,
-    coverage_verdict,
-    residual_verdict,
-    spec_verdict,
-    variance_verdict,
-    verdict_list,
-)
+from fluorojax.reports.templates import render
+from fluorojax.reports.verdicts import judge, verdict_list
 
 # Of the bytes of a scene, what the still frames for paper may take.
 _STILL_SHARE, _STILL_BYTES = 0.3, 600_000
@@ -48,28 +43,25 @@ class SceneInputs:
         return self.result.status is not Status.DIVERGED and bool(np.isfinite(self.result.x_hat).all())
 
 
-def scene_section(inputs: SceneInputs, budget: float) -> tuple[list[str], int]:
+def scene_section(inputs: SceneInputs, budget: float) -> tuple[Markup, int]:
     """HTML of one scene, and what its images take; they take ``budget`` bytes at most, or there are none."""
     result, score = inputs.result, inputs.score
-    time = "" if np.isnan(result.seconds) else f' <span class="soft">· {result.seconds:.1f} s</span>'
-    tone = "soft" if result.status is Status.CONVERGED else "warn"
-    status = f'<p><span class="{tone}">{escape(result.status.value)}</span>{time}</p>'
-    parts = [f'<section id="{escape(result.name)}">', f"<h2>{escape(result.name)}</h2>", status]
-    parts.append(_verdicts(inputs))
     layers = scene_layers(inputs)
     still = plan_strips(result.x_hat.shape, len(layers), min(_STILL_SHARE * budget, _STILL_BYTES))
     movie = None if still is None else make_movie(layers, budget - still[1], frame_time_ms=_frame_time(inputs))
-    size = 0
-    if still is not None and movie is not None:
-        size = still[1] + movie.size
-        parts += _images(result, layers, movie, still[0])
-    if score is not None:
-        parts += ["<h3>Scores</h3>", score_table([score])]
-    parts += ["<h3>Corrected specification</h3>", spec_cards(result, inputs.scene, inputs.truth)]
     other = {name: value for name, value in result.diagnostics.items() if name not in _SAID}
-    if diagnostics := facts(other):
-        parts.append(f"<details><summary>All diagnostics</summary>{diagnostics}</details>")
-    return [*parts, "</section>"], size
+    section = render(
+        "scene",
+        name=result.name,
+        seconds=None if np.isnan(result.seconds) else result.seconds,
+        verdicts=_verdicts(inputs),
+        player="" if movie is None else player(result.name, movie),
+        strips=[] if still is None or movie is None else _strips(result, layers, still[0]),
+        scores="" if score is None else score_table([score]),
+        cards=spec_cards(result, inputs.scene, inputs.truth),
+        diagnostics=facts(other),
+    )
+    return section, 0 if still is None or movie is None else still[1] + movie.size
 
 
 def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
@@ -86,7 +78,7 @@ def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
     return layers
 
 
-def score_table(scores: list[SceneScore]) -> str:
+def score_table(scores: list[SceneScore]) -> Markup:
     """Image quality, challenge scores, coverage of 90 % pixel intervals and status, one row a scene.
 
     Of several scenes also the mean, over those that did not diverge.
@@ -94,38 +86,32 @@ def score_table(scores: list[SceneScore]) -> str:
     rows = [quality_row(score) for score in scores]
     if len(scores) > 1:
         rows.append(mean_row(FileScore(tuple(scores), {})))
-    return table(QUALITY_COLUMNS, [[escape(cell) for cell in row] for row in rows], "Scores")
+    return table(QUALITY_COLUMNS, rows, "Scores")
 
 
-def _verdicts(inputs: SceneInputs) -> str:
+def _verdicts(inputs: SceneInputs) -> Markup:
     result, scene = inputs.result, inputs.scene
     residual = whiteness(*counts_and_rate(result, scene)) if scene is not None and inputs.usable else None
-    found = [convergence_verdict(result), coverage_verdict(result, inputs.score), residual_verdict(residual)]
-    told = [verdict for verdict in (variance_verdict(result), spec_verdict(result)) if verdict is not None]
-    return verdict_list([*found, *told])
+    return verdict_list(*judge(result, inputs.score, residual))
 
 
 def _frame_time(inputs: SceneInputs) -> float | None:
-    return None if inputs.scene is None else inputs.scene.acquisition.as_dict()["frame_time_ms"]
+    if inputs.scene is None:
+        return inputs.result.frame_time_ms
+    return inputs.scene.acquisition.as_dict()["frame_time_ms"]
 
 
-def _images(result: Reconstruction, layers: dict[str, Layer], movie: Movie, still: StripPlan) -> list[str]:
+def _strips(result: Reconstruction, layers: dict[str, Layer], plan: StripPlan) -> list[Markup]:
+    """Still frames of every layer, for paper and for browsers without scripts."""
     windows = {"image": image_window(result.x_hat), "spread": Window(0.0, 1.0)}
     if result.x_std is not None:
         windows["spread"] = spread_window(result.x_std)
-    strips = [_strip(layer, still, windows[layer.kind]) for layer in layers.values()]
-    return [
-        player(result.name, movie),
-        '<p class="warn no-player" hidden></p><noscript><p class="soft">Frames only: the player needs scripts.</p>'
-        "</noscript>",
-        f'<div class="still">{"".join(strips)}</div>',
-    ]
+    return [_strip(layer, plan, windows[layer.kind]) for layer in layers.values()]
 
 
-def _strip(layer: Layer, plan: StripPlan, window: Window) -> str:
+def _strip(layer: Layer, plan: StripPlan, window: Window) -> Markup:
     palette = palette_of(layer.kind)
     images = strip_images(layer.values, plan, window, palette)
     labels = [f"frame {index}" for index in plan.frames]
     note = f" · averaged over {plan.block}×{plan.block} pixels" if plan.block > 1 else ""
-    caption = f"{escape(layer.title)} · {colour_scale(window.low, window.high, gradient(palette))}{escape(note)}"
-    return figure_strip(images, labels, layer.title, caption)
+    return figure_strip(images, labels, layer.title, window=(window.low, window.high, gradient(palette)), note=note)

@@ -1,73 +1,122 @@
 """The corrected specification: each parameter's posterior against its prior range, in a picture and in words."""
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 
 from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Parameter
-from fluorojax.reports.fragments import escape
-from fluorojax.reports.numbers import number
+from fluorojax.data.wording import is_determined, nominal_value, plain, undetermined, with_error
+from fluorojax.reports.templates import render
 
 _WIDTH, _HEIGHT, _MARGIN = 320.0, 52.0, 10.0
 _AXIS = 44.0
 _BINS = 60
 
+_TOGETHER_NOTE = (
+    "This judges combinations of the parameters by the model of the scene alone. The cards above show the calibration, "
+    "which also uses that some pixels do not move, and which may therefore know more."
+)
 
-def spec_cards(result: Reconstruction, scene: Scene | None, truth: Scene | None) -> str:
-    """A card for each parameter; ``scene`` gives the prior ranges, ``truth`` the true values where public."""
-    ranges = None if scene is None else scene.ranges.as_dict()
-    true = None if truth is None or truth.true_spec is None else truth.true_spec.as_dict()
-    drawn = ranges is not None and any(parameter.name in result.draws for parameter in result.parameters)
-    cards = "".join(
-        _card(
-            result,
-            parameter,
-            None if ranges is None else ranges.get(parameter.name),
-            None if true is None else true.get(parameter.name),
-        )
-        for parameter in result.parameters
-    )
+
+def spec_cards(result: Reconstruction, scene: Scene | None, truth: Scene | None) -> Markup:
+    """A card for each parameter.
+
+    **Arguments:** ``scene`` gives nominal protocol and prior ranges where the result itself does not hold them,
+    ``truth`` the true values where they are public.
+    """
+    nominal = result.nominal or ({} if scene is None else scene.acquisition.as_dict())
+    ranges = result.prior_ranges or ({} if scene is None else scene.ranges.as_dict())
+    true = {} if truth is None or truth.true_spec is None else truth.true_spec.as_dict()
+    drawn = bool(ranges) and any(parameter.name in result.draws for parameter in result.parameters)
+    cards = [
+        _card(result, p, ranges.get(p.name), nominal_value(p, nominal), true.get(p.name)) for p in result.parameters
+    ]
     legend = (
-        "Signed offsets from the nominal protocol (exposure window, lag time constant) and gain change per frame."
-        " Grey: prior range; thick: 90 % interval; dot: estimate"
-        f"{'' if true is None else '; upright line: truth'}{'; area: posterior draws' if drawn else ''}."
+        "Every parameter is an offset from the nominal protocol or, for the drift, a change per frame."
+        " Grey: prior range; thick line: 90 % interval; dot: estimate"
+        f"{'; upright line: truth' if true else ''}{'; area: posterior draws' if drawn else ''}."
     )
-    return f'<div class="cards">{cards}</div>{_information(result)}<p class="soft small">{escape(legend)}</p>'
+    joint = _settings_say_joint(result)
+    return render(
+        "cards", cards=cards, together=_together(result), together_note="" if joint else _TOGETHER_NOTE, legend=legend
+    )
 
 
-def _information(result: Reconstruction) -> str:
+def _settings_say_joint(result: Reconstruction) -> bool:
+    """Whether the parameters were inferred together with the scene, so that the model of the scene is all there is."""
+    return "newton_steps" in result.diagnostics
+
+
+def _together(result: Reconstruction) -> str:
     """What the Fisher information says about combinations of the parameters, where the file has it."""
     fisher = result.diagnostics.get("fisher_information")
     sentences = fisher.get("sentences") if isinstance(fisher, dict) else None
     if not isinstance(sentences, list) or not all(isinstance(line, str) for line in sentences):
         return ""
-    return f"<p>Together: {escape('; '.join(sentences))}.</p>"
+    return "; ".join(sentences)
 
 
-def _card(result: Reconstruction, parameter: Parameter, prior: tuple[float, float] | None, truth: float | None) -> str:
+def _card(
+    result: Reconstruction,
+    parameter: Parameter,
+    prior: tuple[float, float] | None,
+    nominal: float | None,
+    truth: float | None,
+) -> dict[str, Any]:
+    """What the template shows of one parameter."""
     name, unit = parameter.name, parameter.unit
     estimate, std = result.spec.as_dict()[name], result.spec_std.as_dict()[name]
     low, high = result.spec_interval.get(name, (math.nan, math.nan))
-    lines = [f"<b>{number(estimate, 3, sign=True)} ± {number(std, 3)}</b> {escape(unit)}"]
-    lines.append(f"90 % interval {number(low, 3, sign=True)} … {number(high, 3, sign=True)}")
-    if prior is not None:
-        lines.append(f"prior range {number(prior[0], sign=True)} … {number(prior[1], sign=True)}")
+    determined = is_determined(std, prior)
+    lines: list[str] = []
+    if not determined and prior is not None:
+        lines.append(undetermined(parameter, prior))
+        if nominal is not None:
+            lines.append(f"nominal {plain(nominal)} {unit}")
+    else:
+        offset = with_error(estimate, std, unit, sign=True)
+        if nominal is None:
+            lines.append(offset)
+        else:
+            lines += [
+                f"{with_error(nominal + estimate, std, unit)} (nominal {plain(nominal)} {unit})",
+                f"offset {offset}",
+            ]
+        if math.isfinite(low) and math.isfinite(high):
+            lines.append(f"90 % interval {plain(low, sign=True)} … {plain(high, sign=True)} {unit}")
+        if prior is not None:
+            lines.append(f"prior range {plain(prior[0], sign=True)} … {plain(prior[1], sign=True)} {unit}")
     if truth is not None:
-        inside = "" if math.isnan(low) else f", {'in' if low <= truth <= high else 'outside'} the 90 % interval"
-        lines.append(f"truth {number(truth, 3, sign=True)}{inside}")
+        lines.append(f"truth {plain(truth, sign=True)} {unit}{_where(truth, low, high) if determined else ''}")
     picture = ""
     if prior is not None:
-        draws = result.draws.get(name)
-        label = f"{name}: estimate {number(estimate, 3)}, 90 % interval {number(low, 3)} to {number(high, 3)}"
-        picture = range_picture(prior, (low, high), estimate, truth, label, draws)
-    items = "".join(f"<li>{line}</li>" for line in lines)
+        label = f"{name}: estimate {plain(estimate)}, 90 % interval {plain(low)} to {plain(high)}"
+        if not determined:  # the interval of a prior would look like a measurement
+            label, estimate, low, high = f"{name}: {undetermined(parameter, prior)}", math.nan, math.nan, math.nan
+        picture = range_picture(prior, (low, high), estimate, truth, label, result.draws.get(name))
     sentences = result.diagnostics.get("identifiability")
     sentence = sentences.get(name) if isinstance(sentences, dict) else None
-    words = f"<p>{escape(sentence)}</p>" if isinstance(sentence, str) else ""
-    return f'<div class="card"><h4>{escape(name)}</h4>{picture}<ul>{items}</ul>{words}</div>'
+    if isinstance(sentence, str) and sentence.startswith(f"{name} is not determined") and ". " not in sentence:
+        sentence = None  # the card says the same
+    return {
+        "name": name,
+        "title": parameter.quantity.capitalize(),
+        "determined": determined,
+        "lines": lines,
+        "picture": picture,
+        "sentence": sentence if isinstance(sentence, str) else "",
+    }
+
+
+def _where(truth: float, low: float, high: float) -> str:
+    if math.isnan(low):
+        return ""
+    return f", {'inside' if low <= truth <= high else 'outside'} the 90 % interval"
 
 
 def range_picture(
@@ -77,7 +126,7 @@ def range_picture(
     truth: float | None,
     label: str,
     draws: Float[np.ndarray, "..."] | None = None,
-) -> str:
+) -> Markup:
     """SVG: prior range, posterior draws where there are any, 90 % interval, estimate, truth."""
     low, high = prior
 
@@ -85,20 +134,18 @@ def range_picture(
         inside = min(max((value - low) / (high - low), -0.02), 1.02)
         return round(_MARGIN + inside * (_WIDTH - 2 * _MARGIN), 1)
 
-    box = f'x="{at(low)}" width="{at(high) - at(low):.1f}"'
-    shapes = [f'<rect {box} y="6" height="{_AXIS - 6:g}" class="prior"/>']
-    if draws is not None and np.isfinite(draws).any():
-        shapes.append(f'<path d="{_histogram(draws, prior)}" class="draws"/>')
-    shapes.append(f'<line x1="{at(low)}" x2="{at(high)}" y1="{_AXIS:g}" y2="{_AXIS:g}" class="axis"/>')
-    if all(math.isfinite(end) for end in interval):
-        ends = f'x1="{at(interval[0])}" x2="{at(interval[1])}"'
-        shapes.append(f'<line {ends} y1="{_AXIS:g}" y2="{_AXIS:g}" class="interval"/>')
-    if math.isfinite(estimate):
-        shapes.append(f'<circle cx="{at(estimate)}" cy="{_AXIS:g}" r="5" class="median"/>')
-    if truth is not None:
-        shapes.append(f'<line x1="{at(truth)}" x2="{at(truth)}" y1="2" y2="{_HEIGHT:g}" class="true"/>')
-    view = f'viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}"'
-    return f'<svg {view} class="range" role="img" aria-label="{escape(label)}">{"".join(shapes)}</svg>'
+    return render(
+        "range",
+        width=f"{_WIDTH:g}",
+        height=f"{_HEIGHT:g}",
+        axis=int(_AXIS),
+        label=label,
+        prior=(at(low), at(high)),
+        outline="" if draws is None or not np.isfinite(draws).any() else _histogram(draws, prior),
+        interval=(at(interval[0]), at(interval[1])) if all(math.isfinite(end) for end in interval) else None,
+        estimate=at(estimate) if math.isfinite(estimate) else None,
+        truth=None if truth is None else at(truth),
+    )
 
 
 def _histogram(draws: Float[np.ndarray, "..."], prior: tuple[float, float]) -> str:

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 
 from fluorojax.plot.display import Window, spread_frames
 from fluorojax.reports.movie import block_mean
-from fluorojax.reports.png import data_uri, encode_png
+from fluorojax.reports.pictures import data_uri, encode_png
 
 _MAX_FRAMES = 6
 _MAX_SIDE = 256

@@ -15,15 +15,17 @@ import numpy as np
 
 from fluorojax.calibration.identifiability import describe
 from fluorojax.calibration.posterior import SpecPosterior, calibrate
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
+from fluorojax.data.wording import in_words, nominal_value
 from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.io.checks import check_scene
 from fluorojax.io.provenance import asset_digests
 from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod, to_device
 from fluorojax.methods.registry import make_method
 from fluorojax.methods.summary import Summary, scalar_facts
+from fluorojax.metrics.agreement import judged
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.devices import chunk_size, solve_chunk
@@ -47,7 +49,8 @@ def reconstruct_scenes(
     ("joint"), are nominal ("nominal"), or the file's truth ("true"). A method that keeps a state on disk, such as NUTS,
     is given ``state_file``, a map from a scene's name to a path; what it finds there of another run it deletes once
     ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional scene under the
-    default model is served by ``single_frame``. ``progress`` is told how far each scene is and how well it goes.
+    default model is served by ``single_frame``. ``progress`` is told how far each scene is and how well it agrees with
+    its counts. A scene whose counts hold no information about it ends as ``Status.PRIOR_ONLY``.
 
     Raises :class:`fluorojax.InputError` for a scene that cannot be used (:func:`fluorojax.io.checks.check_scene`), and
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
@@ -117,9 +120,10 @@ class _Run:
         for i, scene in enumerate(chunk, 1):
             jobs.append(self._job(model, scene, assets))
             share = _CALIBRATION_SHARE * i if batched else 0.0
-            self.progress.update(self.done + share, f"{scene.name}: {_spec_note(jobs[-1].posterior, self.options)}")
-        for job, result in zip(jobs, self._solve(jobs, size), strict=True):
+            self.progress.update(self.done + share, f"{scene.name}: {_spec_note(jobs[-1], self.options)}")
+        for job, found in zip(jobs, self._solve(jobs, size), strict=True):
             self.done += 1
+            result = judged(replace(found, **facts_of(job.scene)), job.scene)
             self.progress.update(self.done, f"{job.scene.name}: {_standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
 
@@ -160,27 +164,34 @@ class _Run:
         return report
 
 
-def _spec_note(posterior: SpecPosterior, options: ReconstructOptions) -> str:
-    """The spec a scene is reconstructed with, and where it comes from."""
+def _spec_note(job: Job, options: ReconstructOptions) -> str:
+    """The spec that a scene is reconstructed with, in the quantities of its protocol."""
     if options.spec not in ("calibrated", "joint"):
-        return f"{options.spec} spec"
-    found = ((p.name, posterior.marginals[p.name], p.unit) for p in posterior.parameters)
-    return "calibrated, " + ", ".join(f"{n} {m.quantile(0.5):+.2g} ± {m.std:.2g} {unit}" for n, m, unit in found)
+        return f"reconstructing with the {options.spec} spec"
+    ranges, nominal = job.scene.ranges.as_dict(), job.scene.acquisition.as_dict()
+    parts = []
+    for parameter in job.posterior.parameters:
+        found = job.posterior.marginals[parameter.name]
+        known = {"prior": ranges[parameter.name], "nominal": nominal_value(parameter, nominal)}
+        parts.append(in_words(parameter, found.quantile(0.5), found.std, **known))
+    return f"spec calibrated, reconstructing; {'; '.join(parts)}"
 
 
 def _standing(result: Reconstruction) -> str:
-    """Effort and end of a solve, in words."""
+    """How a solve ended, and how well its result agrees with the counts."""
     facts = result.diagnostics
+    if result.status is Status.PRIOR_ONLY:
+        return "prior only: the counts hold no information about this scene"
     if "verdict" in facts:
         return str(facts["verdict"])
-    parts = []
-    if "energy_per_pixel" in facts:
-        parts.append(f"energy {facts['energy_per_pixel']:.4g} per pixel")
-    if "iterations" in facts:
-        parts.append(f"{facts['iterations']} iterations")
+    after = f" after {facts['iterations']} iterations" if "iterations" in facts else ""
+    parts = [f"{result.status.name.lower().replace('_', ' ')}{after}"]
     if "change_of_mean" in facts:
-        parts.append(f"mean moved by {facts['change_of_mean']:.2g} sd in the last of {facts['rounds']} rounds")
-    return ", ".join([*parts, result.status.name.lower().replace("_", " ")])
+        rounds = f"{facts['rounds']} round{'' if facts['rounds'] == 1 else 's'}"
+        parts.append(f"{rounds} of draws, the last of which moved the mean by {facts['change_of_mean']:.2g} sd")
+    if "mean_squared_residual" in facts:
+        parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
+    return ", ".join(parts)
 
 
 def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:
@@ -215,7 +226,6 @@ def _reconstruction(job: Job, result: Summary) -> Reconstruction:
         spec_interval=stated.interval,
         status=result.status,
         seconds=float("nan"),
-        parameters=posterior.parameters,
         diagnostics={
             "model": job.model.name,
             **facts,

@@ -31,11 +31,13 @@ class Outcome:
     """Scenes left out because of bad input, with the reason."""
     unconverged: tuple[str, ...] = ()
     """Names of the scenes whose Markov chains have not mixed."""
+    prior_only: tuple[str, ...] = ()
+    """Names of the scenes about which the counts hold no information: their result is the model's prior."""
 
     @property
     def exit_code(self) -> int:
         """0 where every scene has a result to use, else 1."""
-        return 1 if self.diverged or self.unconverged or self.skipped else 0
+        return 1 if self.diverged or self.unconverged or self.prior_only or self.skipped else 0
 
 
 def read_outcome(path: str | PathLike[str]) -> Outcome:
@@ -45,7 +47,7 @@ def read_outcome(path: str | PathLike[str]) -> Outcome:
     def of(status: Status) -> tuple[str, ...]:
         return tuple(name for name, found in statuses.items() if found is status)
 
-    return Outcome(of(Status.DIVERGED), read_skipped(path), of(Status.NOT_CONVERGED))
+    return Outcome(of(Status.DIVERGED), read_skipped(path), of(Status.NOT_CONVERGED), of(Status.PRIOR_ONLY))
 
 
 def sampler_state(output: str | PathLike[str], scene: str) -> Path:

@@ -2,9 +2,13 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import Task, TaskID
 
 
 class Progress(Protocol):
@@ -18,13 +22,13 @@ class Progress(Protocol):
         ...
 
     def skip(self, amount: float) -> None:
-        """``amount`` of the total was there before this run: rate and time left do not count it."""
+        """An earlier run finished ``amount`` of the total; rate and time left do not count it."""
         ...
 
     def update(self, done: float, note: str) -> None:
         """``done`` of the total are finished, what was skipped included (fractions count work inside a piece).
 
-        ``note`` tells the quantity by which a user judges the run: the energy, R-hat so far.
+        ``note`` tells what a user judges the run by: how well a scene agrees with its counts, R-hat so far.
         """
         ...
 
@@ -50,40 +54,6 @@ class ProgressDisplay:
         """Nothing to tear down."""
 
 
-class _Pace:
-    """Rate and time left as text, from the mean over the run; the time left falls between two updates."""
-
-    def __init__(self, total: int, unit: str, clock: Callable[[], float]):
-        self.total, self._unit, self._clock = total, unit, clock
-        self._begin = self._last = clock()
-        self._skipped = self._done = 0.0
-
-    def skip(self, amount: float) -> None:
-        self._skipped += amount
-
-    def update(self, done: float) -> None:
-        self._done, self._last = done, self._clock()
-
-    def __str__(self) -> str:
-        elapsed, worked = self._last - self._begin, self._done - self._skipped
-        if elapsed <= 0 or worked <= 0:
-            return ""
-        rate = worked / elapsed
-        speed = f"{rate:.3g} {self._unit}s/s" if rate >= 1 else f"{_duration(1 / rate)}/{self._unit}"
-        if self._done >= self.total:
-            return f"{speed}, took {_duration(elapsed)}"
-        left = (self.total - self._done) / rate - (self._clock() - self._last)
-        return f"{speed}, {_duration(max(left, 0.0))} left"
-
-
-def _duration(seconds: float) -> str:
-    """Seconds in the largest unit that leaves a number above one."""
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
 class LineProgress(ProgressDisplay):
     """Plain lines for logs: ``label 3/8 (4.8 s/scene, 24 s left): note``.
 
@@ -93,74 +63,123 @@ class LineProgress(ProgressDisplay):
     def __init__(
         self, label: str, stream: TextIO, *, interval: float = 5.0, clock: Callable[[], float] = time.monotonic
     ):
+        # rich takes as long to import as the whole of `fluorojax --help`
+        from rich.progress import Progress as RichProgress
+
         self._label, self._stream, self._interval, self._clock = label, stream, interval, clock
+        self._tasks = RichProgress(disable=True, get_time=clock)  # keeps count and time, and draws nothing
+        self._task = _add_task(self._tasks, label)
         self.start(0)
 
     def start(self, total: int, unit: str = "scene") -> None:
         """See :class:`Progress`."""
-        self._pace = _Pace(total, unit, self._clock)
+        _restart(self._tasks, self._task, total, unit)
         self._last = self._clock()
 
     def skip(self, amount: float) -> None:
         """See :class:`Progress`."""
-        self._pace.skip(amount)
+        _skip(self._tasks, self._task, amount)
 
     def update(self, done: float, note: str) -> None:
         """See :class:`Progress`."""
         now = self._clock()
-        self._pace.update(done)
-        if done < self._pace.total and now - self._last < self._interval:
+        _advance(self._tasks, self._task, done, note)
+        task = self._tasks.tasks[0]
+        if done < (task.total or 0) and now - self._last < self._interval:
             return
         self._last = now
-        pace = str(self._pace)
-        timing = f" ({pace})" if pace else ""
-        print(f"{self._label} {done:.4g}/{self._pace.total}{timing}: {note}", file=self._stream, flush=True)
+        told = pace(task)
+        timing = f" ({told})" if told else ""
+        print(f"{self._label} {done:.4g}/{task.total:g}{timing}: {note}", file=self._stream, flush=True)
 
 
 class BarProgress(ProgressDisplay):
-    """A live bar with rate and time left, and the latest note below it."""
+    """A live bar of rich with rate and time left, and the latest note below it; it disappears at the end."""
 
-    def __init__(self, label: str, stream: TextIO):
-        # rich is only wanted on a terminal, and its import takes as long as the whole of `fluorojax --help`
-        from rich.console import Console, Group
-        from rich.live import Live
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    def __init__(self, label: str, stream: TextIO, *, clock: Callable[[], float] = time.monotonic):
+        from rich.console import Console, RenderableType
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
         from rich.progress import Progress as RichProgress
         from rich.text import Text
 
-        # The pace becomes text whenever the bar is drawn; a column of rich shows none for pieces that take minutes.
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), "{task.fields[pace]}")
-        self._bar = RichProgress(*columns)
-        self._note = ""
-        self._live = Live(
-            get_renderable=lambda: Group(self._bar, Text(self._note)), console=Console(file=stream), transient=True
-        )
-        self._pace = _Pace(0, "scene", time.monotonic)
-        self._task = self._bar.add_task(label, total=None, pace=self._pace)
+        class PaceColumn(ProgressColumn):
+            """Rate and time left of the whole run: those of rich forget pieces that take minutes."""
+
+            def render(self, task: Task) -> Text:
+                return Text(pace(task))
+
+        class Bar(RichProgress):
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield self.make_tasks_table(self.tasks)
+                for task in self.tasks:
+                    yield Text(task.fields["note"])
+
+        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), PaceColumn())
+        self._bar = Bar(*columns, console=Console(file=stream), transient=True, get_time=clock)
+        self._task = _add_task(self._bar, label)
 
     def start(self, total: int, unit: str = "scene") -> None:
         """See :class:`Progress`."""
-        self._note, self._pace = "", _Pace(total, unit, time.monotonic)
-        self._bar.reset(self._task, total=total, pace=self._pace)
+        _restart(self._bar, self._task, total, unit)
 
     def skip(self, amount: float) -> None:
         """See :class:`Progress`."""
-        self._pace.skip(amount)
+        _skip(self._bar, self._task, amount)
 
     def update(self, done: float, note: str) -> None:
         """See :class:`Progress`."""
-        self._note = note
-        self._pace.update(done)
-        self._bar.update(self._task, completed=done)
+        _advance(self._bar, self._task, done, note)
 
     def __enter__(self) -> "BarProgress":
-        self._live.start()
+        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self._bar.stop()
+
+
+def pace(task: "Task") -> str:
+    """Rate and time left of a task as text, from the mean over the run; the time left falls between two updates.
+
+    The rate counts neither what was skipped nor the time since the last update. Empty where nothing was done yet.
+    """
+    skipped, unit = task.fields["skipped"], task.fields["unit"]
+    begin, last = task.start_time, task.fields["last"]
+    worked, total = task.completed - skipped, task.total or 0
+    if begin is None or last is None or last <= begin or worked <= 0:
+        return ""
+    rate = worked / (last - begin)
+    speed = f"{rate:.3g} {unit}s/s" if rate >= 1 else f"{_duration(1 / rate)}/{unit}"
+    if task.completed >= total:
+        return f"{speed}, took {_duration(last - begin)}"
+    left = (total - task.completed) / rate - (task.get_time() - last)
+    return f"{speed}, {_duration(max(left, 0.0))} left"
+
+
+def _add_task(tasks: "RichProgress", label: str) -> "TaskID":
+    return tasks.add_task(label, total=None, skipped=0.0, unit="scene", last=None, note="")
+
+
+def _restart(tasks: "RichProgress", task: "TaskID", total: int, unit: str) -> None:
+    tasks.reset(task, total=total, skipped=0.0, unit=unit, last=None, note="")
+
+
+def _skip(tasks: "RichProgress", task: "TaskID", amount: float) -> None:
+    tasks.update(task, skipped=tasks.tasks[0].fields["skipped"] + amount)
+
+
+def _advance(tasks: "RichProgress", task: "TaskID", done: float, note: str) -> None:
+    tasks.update(task, completed=done, last=tasks.get_time(), note=note)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves a number above one."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def make_progress(

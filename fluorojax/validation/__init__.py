@@ -1,6 +1,5 @@
 """Is a posterior to be trusted? Simulation-based calibration, coverage, and what misspecification does to both."""
 
-from fluorojax.validation.check import REGIONS as REGIONS
 from fluorojax.validation.check import check_calibration as check_calibration
 from fluorojax.validation.coverage import GroupCoverage as GroupCoverage
 from fluorojax.validation.methods import PosteriorSummary as PosteriorSummary
@@ -26,6 +25,7 @@ from fluorojax.validation.registry import make_sampler as make_sampler
 from fluorojax.validation.registry import sampler_names as sampler_names
 from fluorojax.validation.report import CalibrationReport as CalibrationReport
 from fluorojax.validation.sbc import LOG_LIKELIHOOD as LOG_LIKELIHOOD
+from fluorojax.validation.sbc import REGIONS as REGIONS
 from fluorojax.validation.sbc import Uniformity as Uniformity
 from fluorojax.validation.sbc import adjust as adjust
 from fluorojax.validation.sbc import chi_square_p_value as chi_square_p_value

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.data.spec import SPEC_NAMES, SpecRanges
+from fluorojax.data.spec import SpecRanges
 from fluorojax.metrics.interval_coverage import LEVELS
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.progress import Progress
@@ -21,9 +21,8 @@ from fluorojax.validation.methods import PosteriorSummary, Sampler
 from fluorojax.validation.options import CheckOptions
 from fluorojax.validation.prior_draws import PriorDraws, draw_prior, empty_scene, protocol_for_dose
 from fluorojax.validation.report import CalibrationReport
-from fluorojax.validation.sbc import LOG_LIKELIHOOD, adjust, measure_uniformity, ranks
+from fluorojax.validation.sbc import LOG_LIKELIHOOD, REGIONS, adjust, measure_uniformity, ranks
 
-REGIONS = ("whole field", "upper left", "upper right", "lower left", "lower right")
 # The level of the intervals whose coverage a running check tells.
 _TOLD_LEVEL = 0.9
 
@@ -87,7 +86,8 @@ class _Table:
     def of(cls, truth: PriorDraws, found: PosteriorSummary, keep: int) -> "_Table":
         """The first ``keep`` replicates of a batch."""
         quantities = {
-            name: (np.asarray(truth.spec)[:, i], np.asarray(found.spec)[:, :, i]) for i, name in enumerate(SPEC_NAMES)
+            name: (np.asarray(truth.spec)[:, i], np.asarray(found.spec)[:, :, i])
+            for i, name in enumerate(truth.data.ranges.names)
         }
         true_x, x = np.asarray(truth.x), np.asarray(found.x)
         if found.joint:

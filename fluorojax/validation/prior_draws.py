@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import Normal
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.data.spec import SPEC_NAMES, SpecRanges
+from fluorojax.data.spec import SpecRanges
 from fluorojax.models.protocol import SceneData, SceneModel, _base
 
 # Above this rate a Poisson draw is a rounded Gaussian one: its skewness 1/√λ is below 0.001, and float32, which the
@@ -31,8 +31,8 @@ class PriorDraws(eqx.Module):
 
     data: SceneData
     """What a method may see; ``aux`` is None."""
-    spec: Float[Array, "n 3"]
-    """True spec parameters in physical units, in the order of ``SPEC_NAMES``."""
+    spec: Float[Array, "n parameters"]
+    """True spec parameters in physical units, in the order of the ranges."""
     x: Float[Array, "n *shape"]
     """True normalised attenuation; a draw of the prior, so it may leave [0, 1]."""
     log_likelihood: Float[Array, "n"]
@@ -85,7 +85,7 @@ def draw_prior(model: SceneModel, scene: SceneData, keys: PRNGKeyArray) -> Prior
         else:
             counts = poisson_counts(noise_key, rate)
         data = eqx.tree_at(lambda d: d.counts, scene, counts)
-        spec = jnp.stack([jnp.asarray(trace[name]["value"]) for name in SPEC_NAMES])
+        spec = jnp.stack([jnp.asarray(trace[name]["value"]) for name in scene.ranges.names])
         return PriorDraws(data, spec, trace["x"]["value"], log_likelihood(model, data, latents))
 
     return jax.vmap(draw)(keys)

@@ -3,10 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fluorojax.data.spec import SPEC_NAMES
 from fluorojax.validation.coverage import GroupCoverage, resolution
 from fluorojax.validation.options import CheckOptions
-from fluorojax.validation.sbc import Uniformity
+from fluorojax.validation.sbc import LOG_LIKELIHOOD, REGIONS, Uniformity
 
 # Below this share of the prior variance removed, uniform ranks say little about a spec parameter.
 _UNINFORMATIVE = 0.1
@@ -99,7 +98,7 @@ class CalibrationReport:
         by_prior = [
             f"{test.quantity} at {test.dose:g}"
             for test in self.uniformity
-            if test.quantity in SPEC_NAMES and test.contraction < _UNINFORMATIVE
+            if test.quantity not in (*REGIONS, LOG_LIKELIHOOD) and test.contraction < _UNINFORMATIVE
         ]
         if by_prior:
             lines.append(

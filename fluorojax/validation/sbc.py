@@ -93,6 +93,7 @@ def measure_uniformity(
     )
 
 
+REGIONS = ("whole field", "upper left", "upper right", "lower left", "lower right")
 LOG_LIKELIHOOD = "log likelihood"
 """A quantity that sees the data: a posterior that ignores them has uniform ranks of every parameter, but not of this
 (Modrák et al., arXiv:2211.02383)."""

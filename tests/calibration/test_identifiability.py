@@ -40,8 +40,11 @@ def test_information_comes_out_in_prior_units_and_sorted():
     np.testing.assert_allclose(fisher.directions, [[0, 0, 1], [1, 0, 0], [0, 1, 0]], atol=1e-9)
     np.testing.assert_allclose(fisher.std, [1 / np.sqrt(101), 1 / np.sqrt(5), 1])
     best, worst = fisher.sentences()
-    assert best == "under the scene prior the data determine gain_drift best, to 0.1 of its prior sd"
-    assert worst == "they hardly determine lag: 1 of its prior sd remains"
+    assert best == (
+        "judged by the model of the scene alone, these data determine gain_drift best: it keeps 0.1 of its prior "
+        "standard deviation"
+    )
+    assert worst == "they hardly determine lag: it keeps 1 of its prior standard deviation"
 
 
 def test_parameters_that_trade_against_each_other_are_named():
@@ -49,13 +52,14 @@ def test_parameters_that_trade_against_each_other_are_named():
     posterior = posterior_of(1, 1, 1)
     fisher = fisher_information(vectors.T @ np.diag([400.0, 80.0, 0.5]) @ vectors, posterior, RANGES)
     np.testing.assert_allclose(fisher.eigenvalues, [400, 80, 0.5], rtol=1e-3)
-    assert fisher.sentences()[1].startswith("they hardly determine +0.80·lag -0.60·motion_blur: 0.82")
+    assert fisher.sentences()[1].startswith("they hardly determine +0.80·lag -0.60·motion_blur: it keeps 0.82")
     assert fisher.sentences()[2].startswith("motion_blur and lag trade against each other")
 
 
 def test_where_nothing_is_determined_nothing_is_named():
     (only,) = fisher_information(np.zeros((3, 3)), posterior_of(1, 1, 1), RANGES).sentences()
-    assert only == "under the scene prior the data determine none of them: 1 of a prior sd remains"
+    assert "these data determine none of the parameters" in only
+    assert only.endswith("keeps 1 of its prior standard deviation")
 
 
 def test_rounding_below_zero_counts_as_no_information():

@@ -80,11 +80,11 @@ def test_the_estimate_is_the_median_with_a_central_interval():
 @pytest.mark.parametrize(
     ("marginal", "words"),
     [
-        (Marginal.flat(LOW, HIGH), ["not identifiable", "the posterior is the prior", "[-5, 10]"]),
-        (gaussian(3.0, 0.5), ["+3", "0.5", "the data remove 99 % of the prior variance"]),
-        (gaussian(10.5, 1.0), ["edge", "[-5, 10]", "check the range"]),
-        (gaussian(-5.0, 1.0), ["edge", "[-5, 10]", "check the range"]),
-        (Marginal.point(-1.25), ["-1.25", "taken as known"]),
+        (Marginal.flat(LOW, HIGH), ["not determined by these data (prior −5 … 10", "not a measurement"]),
+        (gaussian(3.0, 0.5), ["+3.00 ± 0.50", "the data remove 99 % of the variance of the prior range −5 … 10"]),
+        (gaussian(10.5, 1.0), ["edge", "−5 … 10", "check the range"]),
+        (gaussian(-5.0, 1.0), ["edge", "−5 … 10", "check the range"]),
+        (Marginal.point(-1.25), ["−1.25", "taken as known"]),
     ],
     ids=["flat", "good", "upper edge", "lower edge", "known"],
 )

@@ -280,7 +280,7 @@ def interrupted(path, after, **arguments):
     return calls
 
 
-def test_progress_tells_the_energy_and_then_the_agreement_of_the_chains(tmp_path):
+def test_progress_tells_the_agreement_of_the_chains_once_there_are_draws(tmp_path):
     path = tmp_path / "run.h5"
     begun = interrupted(path, 4)
     assert [note.split(", ")[0] for _, note in begun] == [
@@ -290,9 +290,8 @@ def test_progress_tells_the_energy_and_then_the_agreement_of_the_chains(tmp_path
     assert begun[0] == (0.0, "2 chains begin, settling 0/60")
     with h5py.File(path) as handle:
         rows = {name: handle[f"['records']['{name}']"][()] for name in ("lp", "n_steps", "step_size")}
-    energy = -rows["lp"][:, -60:].mean() / 24
     steps, size = rows["n_steps"][:, -60:].mean(), rows["step_size"][:, -1].mean()
-    assert begun[-1] == (240 / 250, f"draw 0/10, energy {energy:.4g} per pixel, {steps:.0f} steps of {size:.3g}")
+    assert begun[-1] == (240 / 250, f"draw 0/10, too few draws to compare the chains, {steps:.0f} steps of {size:.3g}")
 
     calls = []
     options = replace(SMALL, draws=300, max_rhat=9.0, max_rhat_places=9.0, min_ess=1.0)

@@ -25,6 +25,7 @@ from fluorojax.io import (
     read_summaries,
     write_challenge,
 )
+from fluorojax.io.lock import FileLock
 from fluorojax.models.loading import list_models
 
 
@@ -70,6 +71,42 @@ def test_round_trip(tmp_path, source, provenance, make_result, shape, status, un
     assert (read.spec_interval, read.status, read.seconds) == (result.spec_interval, status, 1.5)
     assert read.diagnostics == result.diagnostics
     assert read_provenance(tmp_path / "out.h5") == provenance
+
+
+def test_the_protocol_is_kept_and_may_be_missing(tmp_path, source, provenance, make_result):
+    known = {"nominal": {"frame_time_ms": 40.0}, "prior_ranges": {"lag": (-3.0, 6.0)}, "pixel_mm": 0.25}
+    write_all(tmp_path / "out.h5", provenance, source, [make_result(**known), make_result("sample_01")])
+    first, second = (read_reconstruction(tmp_path / "out.h5", name) for name in ("sample_00", "sample_01"))
+    assert {name: getattr(first, name) for name in known} == known
+    assert (second.nominal, second.prior_ranges, second.pixel_mm, second.frame_time_ms) == ({}, {}, None, None)
+    (summary, _) = read_summaries(tmp_path / "out.h5")
+    assert summary.prior_ranges == known["prior_ranges"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [("acquisition", '{"lag_ms": "ten"}', "lag_ms"), ("spec_prior", '{"lag": [1]}', r"expected \[lower, upper\]")],
+)
+def test_a_damaged_protocol_is_named(tmp_path, source, provenance, make_result, field, value, problem):
+    write_all(tmp_path / "out.h5", provenance, source, [make_result()])
+    with h5py.File(tmp_path / "out.h5", "r+") as handle:
+        handle["sample_00"].attrs[field] = value
+    with pytest.raises(InputError, match=rf"sample_00: {field}: .*{problem}"):
+        read_reconstruction(tmp_path / "out.h5", "sample_00")
+
+
+def test_a_lock_may_be_taken_again_once_it_is_released(tmp_path):
+    first, second = FileLock(tmp_path / "a.lock"), FileLock(tmp_path / "a.lock")
+    first.acquire(tmp_path / "a")
+    first.acquire(tmp_path / "a")
+    with pytest.raises(InputError, match="a: is being written by another process"):
+        second.acquire(tmp_path / "a")
+    second.release()
+    assert (tmp_path / "a.lock").exists()
+    first.release()
+    assert not (tmp_path / "a.lock").exists()
+    second.acquire(tmp_path / "a")
+    second.release()
 
 
 def test_arrays_are_compressed_single_precision(tmp_path, source, provenance, make_result):

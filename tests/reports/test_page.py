@@ -1,5 +1,6 @@
 """The report as a whole: self-contained, well-formed, bounded, complete."""
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -57,7 +58,7 @@ def test_the_page_stands_alone(tmp_path, given, strips):
     assert all(checker.alt)
     assert all(ref.startswith(("data:image/png;base64,", "#")) for ref in checker.references)
     assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)|@import|url\(|<script src", text)
-    assert "default-src 'none'" in text.replace("&#x27;", "'")
+    assert "default-src 'none'" in html.unescape(text)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -68,9 +69,11 @@ def test_the_page_says_everything(tmp_path):
     text, _ = read_page(tmp_path / "page.html")
     for part in (
         "lag is &lt;b&gt;not&lt;/b&gt; identifiable here &amp; now",
-        "+2.345",
-        "+1.500 … +3.200",
-        "-5.00 … +10.00",
+        "10.35 ± 0.50 ms (nominal 8 ms)",
+        "offset +2.35 ± 0.50 ms",
+        "90 % interval +1.5 … +3.2 ms",
+        "prior range −5 … +10 ms",
+        "truth −2 ms, outside the 90 % interval",
         "PSNR (dB)",
         "All scenes",
         "converged",
@@ -177,7 +180,7 @@ def test_without_the_truth_the_rest_is_shown(tmp_path, capsys):
     text, checker = read_page(tmp_path / "page.html")
     assert problem in text
     assert checker.images == 2 * 3 * 4
-    assert "Cannot be checked: the truth of this scene is not known here." in text
+    assert "The stated errors cannot be checked, because the truth of this scene is not known here." in text
     assert "All scenes" not in text
 
 
@@ -207,3 +210,21 @@ def test_chains_that_have_not_mixed_are_told(tmp_path, capsys):
     assert verdict in capsys.readouterr().err
     text, _ = read_page(tmp_path / "page.html")
     assert "Not converged: R-hat of lag is 1.300 (at most 1.02 wanted)." in text
+
+
+def test_a_scene_without_information_is_told_and_judged_no_further(tmp_path, capsys):
+    out, truth = make_files(tmp_path, count=1, status=Status.PRIOR_ONLY)
+    assert main(["report", str(out), "--truth", str(truth), "-o", str(tmp_path / "page.html")]) == 1
+    assert "sample_00: prior only: the counts hold no information" in capsys.readouterr().err
+    text, _ = read_page(tmp_path / "page.html")
+    assert "sample_00 shows only the model&#39;s prior" in text
+    assert "This result says nothing about the patient" in text
+    assert "Stated errors" not in text
+
+
+def test_every_scene_has_one_overall_verdict(tmp_path):
+    out, truth = make_files(tmp_path)
+    write_report(tmp_path / "page.html", out, truth=truth)
+    text, _ = read_page(tmp_path / "page.html")
+    assert text.count('<div class="overall ') == 2
+    assert all(part.index('class="overall ') < part.index('class="verdicts"') for part in text.split("<section")[1:])

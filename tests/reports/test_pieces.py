@@ -1,4 +1,4 @@
-"""Pieces of a report: PNG encoding, frame selection, escaping."""
+"""Pieces of a report: PNG encoding, templates, frame selection, escaping."""
 
 import io
 import re
@@ -6,18 +6,22 @@ import re
 import matplotlib.image
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
+from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, Status
-from fluorojax.data.spec import Spec
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.plot.display import Window, robust_window
 from fluorojax.reports.document import document
 from fluorojax.reports.fragments import definitions, facts, figure_strip, table
-from fluorojax.reports.numbers import number
+from fluorojax.reports.numbers import number, parameter_cell
 from fluorojax.reports.palettes import palette_of
+from fluorojax.reports.pictures import encode_png
 from fluorojax.reports.player import json_block
-from fluorojax.reports.png import encode_png
 from fluorojax.reports.spec_cards import range_picture, spec_cards
 from fluorojax.reports.strips import plan_strips, strip_images
+from fluorojax.reports.templates import render
 
 
 @pytest.mark.parametrize("palette", [palette_of("image"), palette_of("spread")], ids=["image", "spread"])
@@ -84,10 +88,11 @@ def test_frames_that_are_not_finite_can_be_shown():
     "fragment",
     [
         document("<script>x", []).partition("</head>")[0],
+        document("x", ["<script>y"]).partition("</head>")[2].partition("<script type")[0],
         table(["<script>"], [], "<script>"),
         definitions({"<script>k": "<script>v"}),
         facts({"note": "<script>", "list": ["<script>"], "map": {"<script>": "<script>"}}),
-        figure_strip(["<script>"], ["<script>"], "<script>", ""),
+        figure_strip(["<script>"], ["<script>"], "<script>", window=(0.0, 1.0, "<script>"), note="<script>"),
         range_picture((0.0, 1.0), (0.2, 0.4), 0.3, None, "<script>"),
     ],
 )
@@ -130,13 +135,83 @@ def test_numbers(value, text):
 
 
 def test_what_the_information_says_of_combinations_stands_under_the_cards():
-    image, spec = np.zeros((4, 4), np.float32), Spec()
     lines = ["the data determine gain_drift best", "they hardly determine <lag>"]
-    told = Reconstruction(
-        "a", image, image, spec, spec, {}, Status.CONVERGED, 1.0, {"fisher_information": {"sentences": lines}}
-    )
+    told = result(diagnostics={"fisher_information": {"sentences": lines}})
     assert "Together: the data determine gain_drift best; they hardly determine &lt;lag&gt;." in spec_cards(
         told, None, None
     )
-    untold = Reconstruction("a", image, image, spec, spec, {}, Status.CONVERGED, 1.0)
-    assert "Together" not in spec_cards(untold, None, None)
+    assert "Together" not in spec_cards(result(), None, None)
+
+
+def result(**changes):
+    image = np.zeros((4, 4), np.float32)
+    fields = {
+        "name": "a",
+        "x_hat": image,
+        "x_std": image,
+        "spec": Spec(2.5, 1.5, 0.2),
+        "spec_std": Spec(0.4, 2.59, 0.05),
+        "spec_interval": {"motion_blur": (1.8, 3.2), "lag": (-2.5, 5.5), "gain_drift": (0.1, 0.3)},
+        "status": Status.CONVERGED,
+        "seconds": 1.0,
+    }
+    return Reconstruction(**{**fields, **changes})
+
+
+NOMINAL = Acquisition().as_dict()
+RANGES = SpecRanges.for_tier("public").as_dict()
+
+
+def test_cards_tell_the_quantities_of_the_protocol_beside_the_offsets():
+    html = spec_cards(result(nominal=NOMINAL, prior_ranges=RANGES), None, None)
+    window, lag, drift = html.split('<div class="card">')[1:]
+    assert "<h4>Exposure window" in window
+    assert "<b>10.50 ± 0.40 ms (nominal 8 ms)</b>" in window
+    assert "offset +2.50 ± 0.40 ms" in window
+    assert "90 % interval +1.8 … +3.2 ms" in window
+    assert "<b>+0.200 ± 0.050 %/frame</b>" in drift
+    # a parameter that is its prior shows no estimate, neither in words nor in the picture
+    assert "<li>not determined by these data (prior −3 … 6 ms)</li>" in lag
+    assert "nominal 10 ms" in lag
+    for estimate in ("11.5", "1.5 ", "±", "<b>", 'class="median"', 'class="interval"'):
+        assert estimate not in lag
+    assert 'class="median"' in window
+
+
+def test_cards_of_a_file_without_protocol_take_it_from_the_scene():
+    y = np.zeros((4, 4), np.float32)
+    scene = Scene("a", y, Acquisition(pulse_width_ms=5.0), SpecRanges.for_tier("public"))
+    assert "7.50 ± 0.40 ms (nominal 5 ms)" in spec_cards(result(), scene, None)
+    bare = spec_cards(result(), None, None)
+    assert "nominal" not in bare.split('<p class="soft small">')[0]
+    assert "+2.50 ± 0.40 ms" in bare
+
+
+@pytest.mark.parametrize(
+    ("ranges", "text"), [(RANGES, "not determined (−3 … 6)"), ({}, "+1.500 ± 2.590")], ids=["known", "old file"]
+)
+def test_a_table_does_not_show_a_prior_as_an_estimate(ranges, text):
+    assert parameter_cell(result(prior_ranges=ranges), "lag") == text
+    assert parameter_cell(result(prior_ranges=ranges), "gain_drift") == "+0.200 ± 0.050"
+
+
+def test_templates_ask_for_every_value():
+    with pytest.raises(UndefinedError):
+        render("table", columns=[], name="x")
+
+
+def test_a_notebook_shows_frames_and_parameters():
+    shape = (3, 20, 16)
+    images = {"x_hat": np.ones(shape, np.float32), "x_std": np.ones(shape, np.float32)}
+    html = result(name="<script>", **images, nominal=NOMINAL, prior_ranges=RANGES)._repr_html_()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert html.count('<img src="data:image/png;base64,') == 6
+    assert "exposure window 10.50 ± 0.40 ms (nominal 8 ms)" in html
+    assert "lag time constant not determined by these data (prior −3 … 6 ms)" in html
+    assert "3 × 20 × 16 (frames × rows × columns)" in html
+    single = result()._repr_html_()
+    assert single.count("<img") == 2
+    assert result(x_std=None)._repr_html_().count("<img") == 1
+    with_nan = result(x_hat=np.full((4, 4), np.nan, np.float32), x_std=None, spec=Spec(*3 * [float("nan")]))
+    assert "not known" in with_nan._repr_html_()

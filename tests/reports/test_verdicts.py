@@ -11,6 +11,7 @@ from fluorojax.metrics import Coverage, SceneScore, whiteness
 from fluorojax.reports.verdicts import (
     convergence_verdict,
     coverage_verdict,
+    judge,
     residual_verdict,
     spec_verdict,
     variance_verdict,
@@ -33,14 +34,15 @@ def score(overall, moving, static):
 @pytest.mark.parametrize(
     ("changes", "level", "part"),
     [
-        ({}, "good", "met its tolerance."),
+        ({}, "good", "reached its tolerance."),
         ({"diagnostics": {"iterations": 80}}, "good", "after 80 iterations."),
         ({"diagnostics": {"verdict": "converged: R-hat at most 1.01"}}, "good", "Converged: R-hat at most 1.01."),
         ({"seconds": NAN}, "unknown", "does not say"),
         ({"status": Status.ITERATION_LIMIT}, "caution", "iteration limit"),
         ({"status": Status.STALLED}, "caution", "single precision"),
-        ({"status": Status.NOT_CONVERGED}, "bad", "Not converged: the chains disagree"),
+        ({"status": Status.NOT_CONVERGED}, "bad", "Not converged: the Markov chains disagree"),
         ({"status": Status.DIVERGED}, "bad", "must not be used."),
+        ({"status": Status.PRIOR_ONLY}, "bad", "hold no information"),
     ],
 )
 def test_convergence(changes, level, part):
@@ -52,10 +54,10 @@ def test_convergence(changes, level, part):
 @pytest.mark.parametrize(
     ("shares", "level", "part"),
     [
-        ((0.91, 0.90, 0.912), "good", "90 % intervals hold the truth in 91.0 % of the pixels (90.0 % of the moving"),
-        ((0.96, 0.93, 0.97), "caution", "wider than need be"),
+        ((0.91, 0.90, 0.912), "good", "intervals contain the truth in 91.0 % of the pixels (90.0 % of the moving"),
+        ((0.96, 0.93, 0.97), "caution", "wider than necessary"),
         ((0.90, 0.85, 0.91), "caution", "somewhat too narrow"),
-        ((0.90, 0.60, 0.97), "bad", "too narrow, the error is larger than stated"),
+        ((0.90, 0.60, 0.97), "bad", "too narrow: the true error is larger than the stated one"),
         ((0.90, NAN, 0.90), "good", "(90.0 % of the static ones)"),
         ((NAN, NAN, NAN), "unknown", "truth of this scene is not known"),
     ],
@@ -67,9 +69,8 @@ def test_coverage(shares, level, part):
 
 
 def test_coverage_needs_standard_deviations_and_a_truth():
-    assert (
-        coverage_verdict(result(x_std=None), score(0.9, 0.9, 0.9)).text == "The file has no standard deviations of x."
-    )
+    verdict = coverage_verdict(result(x_std=None), score(0.9, 0.9, 0.9))
+    assert verdict.text == "The file has no standard deviations of x, so that it states no errors."
     assert coverage_verdict(result(), None).level == "unknown"
 
 
@@ -92,11 +93,11 @@ def counts(kind):
 @pytest.mark.parametrize(
     ("kind", "level", "part"),
     [
-        ("truth", "good", "no structure was missed"),
+        ("truth", "good", "what remains of the counts is photon noise"),
         ("missed rows", "caution", "The counts hold structure along time, rows and columns that"),
         ("missed device", "bad", "hold structure"),
         ("read noise", "caution", "scatter more than photon noise"),
-        ("followed noise", "caution", "follows much of the photon noise"),
+        ("followed noise", "caution", "reproduces much of the photon noise"),
     ],
 )
 def test_residual(kind, level, part):
@@ -116,8 +117,12 @@ def test_without_a_measurement_the_residual_is_not_known():
 @pytest.mark.parametrize(
     ("shares", "level", "part"),
     [
-        ({"lag": 0.0002, "gain_drift": 0.05}, "good", "makes 5.0 % of the variance of x (lag below 0.1 %, gain_drift"),
-        ({"lag": 0.1, "gain_drift": 0.7}, "caution", "knowing the chain better would help"),
+        (
+            {"lag": 0.0002, "gain_drift": 0.05},
+            "good",
+            "causes 5.0 % of the variance of x (lag time constant less than 0.1 %, gain drift",
+        ),
+        ({"lag": 0.1, "gain_drift": 0.7}, "caution", "A better known imaging chain would reduce the errors"),
     ],
 )
 def test_chain(shares, level, part):
@@ -134,13 +139,19 @@ def test_the_share_of_the_chain_may_be_missing(shares):
 @pytest.mark.parametrize(
     ("factor", "measured", "std", "level", "part"),
     [
-        (0.7, 0.66, 0.05, "good", "0.66 ± 0.05 times what the model states; x_std holds a factor of 0.70."),
-        (1.2, 1.24, 0.05, "good", "a factor of 1.20."),
+        (
+            0.7,
+            0.66,
+            0.05,
+            "good",
+            "0.66 ± 0.05 times what the model alone states; the standard deviations include a factor of 0.70",
+        ),
+        (1.2, 1.24, 0.05, "good", "a factor of 1.20 for this."),
         (1.43, 1.48, 0.065, "caution", "noise or structure that it does not have"),
         (1.39, 2.0, 0.25, "caution", "noise or structure that it does not have"),
-        (1.1, 1.6, 0.29, "good", "a factor of 1.10."),
-        (0.5, 0.33, 0.1, "good", "a factor of 0.50."),
-        (0.5, 0.1, 0.02, "caution", "wider than need be"),
+        (1.1, 1.6, 0.29, "good", "a factor of 1.10 for this."),
+        (0.5, 0.33, 0.1, "good", "a factor of 0.50 for this."),
+        (0.5, 0.1, 0.02, "caution", "wider than necessary"),
         (0.6, -0.02, 0.29, "good", "0.00 ± 0.29"),
     ],
 )
@@ -162,3 +173,73 @@ def test_the_size_of_the_residual_is_told(factor, measured, std, level, part):
 )
 def test_a_factor_that_was_not_measured_is_not_told(facts):
     assert variance_verdict(result(diagnostics=facts)) is None
+
+
+FACTOR = {"variance_factor": 1.0, "variance_factor_measured": 1.0, "variance_factor_std": 0.05}
+OVERFULL = {"variance_factor": 1.5, "variance_factor_measured": 2.0, "variance_factor_std": 0.05}
+
+
+def found(kind="truth"):
+    return whiteness(*counts(kind))
+
+
+@pytest.mark.parametrize(
+    ("changes", "shares", "residual", "level", "part"),
+    [
+        ({}, (0.9, 0.9, 0.9), "truth", "good", "can be used: every check below was passed"),
+        ({"diagnostics": FACTOR}, None, "truth", "good", "can be used"),
+        ({}, None, "truth", "good", "its stated errors could not be checked without the truth"),
+        ({}, None, None, "unknown", "its fit to the counts could not be checked without the measurement"),
+        ({}, (0.5, 0.5, 0.5), "truth", "bad", "Do not rely on this result: the true errors are clearly larger"),
+        ({}, (0.9, 0.9, 0.9), "missed device", "bad", "Do not rely on this result: the counts hold structure along"),
+        ({"status": Status.ITERATION_LIMIT}, (0.9, 0.9, 0.9), "truth", "caution", "stopped at its iteration limit."),
+        ({"status": Status.DIVERGED}, None, None, "bad", "must not be used"),
+        ({"status": Status.PRIOR_ONLY}, (0.9, 0.9, 0.9), "truth", "bad", "says nothing about the patient"),
+    ],
+)
+def test_the_overall_verdict_is_the_worst_with_its_reasons(changes, shares, residual, level, part):
+    known = None if residual is None else found(residual)
+    overall, verdicts = judge(result(**changes), None if shares is None else score(*shares), known)
+    assert overall.level == level, overall
+    assert part in overall.text
+    order = ["good", "unknown", "caution", "bad"]
+    if level != "unknown":
+        worst = max((verdict.level for verdict in verdicts), key=order.index)
+        assert worst == level or {worst, level} == {"unknown", "good"}
+
+
+def topics(verdicts):
+    return {verdict.topic: verdict for verdict in verdicts}
+
+
+def test_a_solver_that_stopped_early_does_no_harm_where_the_residual_is_noise():
+    stalled = result(status=Status.STALLED)
+    overall, verdicts = judge(stalled, score(0.9, 0.9, 0.9), found())
+    assert (overall.level, verdicts[0].level) == ("good", "good")
+    assert "does not matter here" in verdicts[0].text
+    overall, verdicts = judge(stalled, score(0.9, 0.9, 0.9), found("missed rows"))
+    assert (overall.level, verdicts[0].level) == ("caution", "caution")
+
+
+@pytest.mark.parametrize(
+    ("facts", "shares", "level", "part"),
+    [
+        (FACTOR, (0.5, 0.5, 0.5), "bad", "The size of the residual alone had shown nothing of this; the truth decides"),
+        (OVERFULL, (0.9, 0.9, 0.9), "good", "alone had suggested otherwise; the truth decides"),
+        (OVERFULL, None, "caution", "cannot be checked against the truth"),
+        (FACTOR, None, "good", "cannot be checked against the truth"),
+    ],
+)
+def test_the_truth_decides_about_the_stated_errors(facts, shares, level, part):
+    known = None if shares is None else score(*shares)
+    _, verdicts = judge(result(diagnostics=facts), known, found())
+    assert sum(verdict.topic == "Stated errors" for verdict in verdicts) == 1
+    assert topics(verdicts)["Stated errors"].level == level
+    assert part in topics(verdicts)["Stated errors"].text
+
+
+def test_errors_are_not_called_right_where_structure_is_unexplained():
+    _, verdicts = judge(result(diagnostics=FACTOR), None, found("missed device"))
+    assert topics(verdicts)["Stated errors"].level == "caution"
+    assert "leaves unexplained" in topics(verdicts)["Stated errors"].text
+    assert "caution" not in {v.level for v in judge(result(diagnostics=FACTOR), None, found())[1]}

@@ -13,8 +13,10 @@ import pytest
 
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.data.spec import SPEC_NAMES, TIERS, Spec, SpecRanges
+from fluorojax.metrics import expected_counts
 from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.runs.batches import chunk_size, reconstruct_scenes
+from fluorojax.runs.files import Outcome
 from fluorojax.simulation import SimulationOptions, simulate_scene, simulate_scenes
 
 OPTIONS = SimulationOptions(frames=6, size=24)
@@ -283,10 +285,39 @@ def test_progress_counts_scenes(scenes, results, progress):
     assert done[-1] == len(scenes)
     assert {1, 2, 3, 4, 5} <= set(done)
     for scene in scenes:
-        energy = results[scene.name].diagnostics["energy_per_pixel"]
+        facts = results[scene.name].diagnostics
         last = [note for _, note in progress.updates if scene.name in note][-1]
-        assert last.startswith(f"{scene.name}: energy {energy:.4g} per pixel, ")
-        assert last.endswith(" iterations, converged")
+        assert last == (
+            f"{scene.name}: converged after {facts['iterations']} iterations, mean squared residual "
+            f"{facts['mean_squared_residual']:.3g} (photon noise alone: 1)"
+        )
+        rate = expected_counts(results[scene.name].x_hat, results[scene.name].spec, scene.acquisition)
+        assert facts["mean_squared_residual"] == pytest.approx(np.mean((scene.y - rate) ** 2 / rate), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("attenuation_scale", 1e-6), ("attenuation_scale", 1e3), ("photons_per_pixel", 1e-30)]
+)
+def test_a_scene_without_information_is_its_prior_and_says_so(scenes, static_model, field, value):
+    """The posterior of the model is its prior, sd 0.2 in every pixel; the same scene at a real dose has converged."""
+    protocol = eqx.tree_at(lambda a: getattr(a, field), scenes[0].acquisition, value)
+    counts = np.random.default_rng(0).poisson(expected_counts(scenes[0].x_true, Spec(), protocol))
+    scene = replace(scenes[0], y=counts.astype(np.float32), acquisition=protocol)
+    progress = Recorder()
+    options = ReconstructOptions(model=str(static_model), spec="nominal")
+    (result,) = reconstruct_scenes([scene], options, progress=progress)
+    assert result.status is Status.PRIOR_ONLY
+    assert result.x_std == pytest.approx(0.2, rel=0.05)
+    assert result.diagnostics["information_in_counts"] < 0.1
+    assert progress.updates[-1][1] == "sample_00: prior only: the counts hold no information about this scene"
+    assert Outcome((), {}, prior_only=(result.name,)).exit_code == 1
+
+
+def test_results_carry_the_protocol_of_their_scene(scenes, results):
+    for scene in scenes:
+        assert results[scene.name].nominal == scene.acquisition.as_dict()
+        assert results[scene.name].prior_ranges == scene.ranges.as_dict()
+        assert results[scene.name].frame_time_ms == pytest.approx(1000 / 30)
 
 
 def test_a_second_run_of_a_shape_compiles_nothing(scenes, one_by_one, static_model):

@@ -5,7 +5,6 @@ On a CPU a device solves one scene at a time; here it is given several lanes, as
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 

@@ -107,20 +107,19 @@ def test_verbose_prints_every_update(capsys):
     assert [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()] == ["first", "second"]
 
 
-def test_bar_shows_count_pace_and_note(monkeypatch, clock):
+def test_bar_shows_count_pace_and_note(clock):
     """The pace also of pieces that take minutes."""
-    monkeypatch.setattr("fluorojax.runs.progress.time.monotonic", clock)
     stream = Terminal()
-    with BarProgress("reconstruct", stream) as progress:
+    with BarProgress("reconstruct", stream, clock=clock) as progress:
         progress.start(4)
         clock.now += 1800
-        progress.update(3, "energy [12]")
+        progress.update(3, "residual [12]")
         clock.now += 150
     text = stream.getvalue()
     assert "reconstruct" in text
     assert "3/4" in text
     assert "10 min/scene, 7.5 min left" in text  # of ten, when the bar was last drawn
-    assert "energy [12]" in text
+    assert "residual [12]" in text
 
 
 def test_quiet_prints_nothing(capsys):
@@ -130,3 +129,29 @@ def test_quiet_prints_nothing(capsys):
         progress.update(2, "done")
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_a_second_run_begins_anew(lines, clock):
+    progress, written = lines
+    progress.start(2)
+    progress.skip(1)
+    clock.now += 10
+    progress.update(2, "first")
+    progress.start(4, "row")
+    clock.now += 6
+    progress.update(3, "second")
+    assert written() == [
+        "reconstruct 2/2 (10 s/scene, took 10 s): first",
+        "reconstruct 3/4 (2 s/row, 2 s left): second",
+    ]
+
+
+def test_the_bar_counts_no_resumed_work_and_leaves_nothing_behind(clock):
+    stream = Terminal()
+    with BarProgress("reconstruct", stream, clock=clock) as progress:
+        progress.start(4)
+        progress.skip(2)
+        clock.now += 1200
+        progress.update(3, "note")
+    assert "20 min/scene, 20 min left" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[2K")  # the lines are erased
