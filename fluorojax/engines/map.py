@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from fluorojax.data.spec import Spec
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
-from fluorojax.engines.lbfgs import Minimum, minimise
+from fluorojax.engines.iteration import Minimum
+from fluorojax.engines.lbfgs import minimise
 from fluorojax.engines.linear_response import (
     SpecResponse,
     metric,
@@ -55,9 +56,9 @@ class MapResult(eqx.Module):
     """Posterior variance of x at fixed chain, photon noise and prior, times ``factor.applied``."""
     factor: VarianceFactor
     """How the residuals judge the variance that the model states."""
-    spec_response: Float[Array, "3 *shape"]
-    """Change of x per posterior standard deviation of each spec parameter, in the order of ``SPEC_NAMES``."""
-    spec_information: Float[Array, "3 3"]
+    spec_response: Float[Array, "parameters *shape"]
+    """Change of x per posterior standard deviation of each spec parameter, in the order of the scene's ranges."""
+    spec_information: Float[Array, "parameters parameters"]
     """Fisher information about the spec parameters with the scene integrated out, per posterior standard deviation."""
     minimum: Minimum
 
@@ -77,7 +78,7 @@ def solve_map(
     model: SceneModel,
     data: SceneData,
     spec: Spec,
-    spec_std: Float[Array, "3"],
+    spec_std: Float[Array, "parameters"],
     key: Array,
     *,
     max_iterations: int = 300,
