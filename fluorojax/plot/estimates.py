@@ -11,7 +11,7 @@ from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, Spec
 
 if TYPE_CHECKING:
-    from fluorojax.engines.draws import NutsResult
+    from fluorojax.engines.nuts import NutsResult
 
 Result: TypeAlias = "Reconstruction | NutsResult"
 
