@@ -1,4 +1,4 @@
-"""Linear response around a point: posterior samples and the image's sensitivity to the chain, by conjugate gradients.
+"""Linear response around a point: posterior samples and the image's sensitivity to the spec, by conjugate gradients.
 
 With ξ standard normal and λ(ξ) the rate, the posterior is approximated by a Gaussian of precision ``M = Jᵀ F J + 1``,
 J = ∂λ/∂ξ and F the Fisher information about the rate (Knollmüller & Enßlin, arXiv:1901.11033, eq. 28). Only Jacobian
@@ -101,7 +101,7 @@ def sample_residuals(
 
 
 def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, samples: int) -> Float[Array, "*shape"]:
-    """Variance of x at fixed chain from ``samples`` mirrored pairs of linear-response draws.
+    """Variance of x at fixed spec from ``samples`` mirrored pairs of linear-response draws.
 
     The mirrored partner adds the same square, so the variance is the mean square over draws, with relative error
     √(2/samples) per pixel.
@@ -116,21 +116,21 @@ def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, 
 
 
 class SpecResponse(NamedTuple):
-    """What changes of the chain do to the mode, and what of them the data can see."""
+    """What changes of the spec do to the mode, and what of them the data can see."""
 
-    x: Float[Array, "params *shape"]
+    x: Float[Array, "parameters *shape"]
     """Change of the mode of x."""
-    information: Float[Array, "params params"]
+    information: Float[Array, "parameters parameters"]
     """Fisher information about the changes with the scene integrated out (the Schur complement of the metric)."""
 
 
 def spec_response(
-    target: Posterior, at: Latents, scale: Latents, rate_change: Float[Array, "params *shape"]
+    target: Posterior, at: Latents, scale: Latents, rate_change: Float[Array, "parameters *shape"]
 ) -> SpecResponse:
-    """Response of the scene when the chain changes the rate by ``rate_change`` at fixed latents.
+    """Response of the scene when the spec changes the rate by ``rate_change`` at fixed latents.
 
-    ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the chain did to the rate, as far as their prior lets them.
-    What remains of the rate, ``r = δλ + J δξ``, and the prior's cost of the move are what informs about the chain:
+    ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the spec did to the rate, as far as their prior lets them.
+    What remains of the rate, ``r = δλ + J δξ``, and the prior's cost of the move are what informs about the spec:
     ``I = rᵀFr + δξᵀδξ``, with an error of second order in that of the solves.
     """
     linear = metric(target, at, scale)
@@ -145,8 +145,8 @@ def spec_response(
 
 
 def spec_information(
-    linear: Metric, remains: Float[Array, "params *shape"], moves: Latents
-) -> Float[Array, "params params"]:
+    linear: Metric, remains: Float[Array, "parameters *shape"], moves: Latents
+) -> Float[Array, "parameters parameters"]:
     """``rᵀFr + δξᵀδξ`` from what remains of the rate and the moves of the latents, leading axis first."""
     weighted = jnp.sqrt(linear.information) * remains
     rows = [leaf.reshape(leaf.shape[0], -1) for leaf in (weighted, *jax.tree.leaves(moves))]

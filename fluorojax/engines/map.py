@@ -1,6 +1,6 @@
-"""Maximum a posteriori reconstruction of one scene at a given chain, with its uncertainty map.
+"""Maximum a posteriori reconstruction of one scene at a given spec, with its uncertainty map.
 
-The spec parameters come from outside (:mod:`fluorojax.calibration`): a joint MAP of image and chain drives them to
+The spec parameters come from outside (:mod:`fluorojax.calibration`): a joint MAP of image and spec drives them to
 the edges of their ranges. The latents that describe the prior stay at their median; the model's hooks adapt its local
 scales between solves (empirical Bayes).
 """
@@ -40,7 +40,7 @@ class Mode(eqx.Module):
     latents: Latents
     """The mode of the free latents."""
     fixed: Latents
-    """The chain and the prior's hyperparameters, held during the solve."""
+    """The spec and the prior's hyperparameters, held during the solve."""
     scale: Latents
     """Approximate posterior standard deviation of each latent at fixed others: the preconditioner of the solve."""
     minimum: Minimum
@@ -53,7 +53,7 @@ class MapResult(eqx.Module):
     x: Float[Array, "*shape"]
     """Normalised attenuation at the mode."""
     noise_variance: Float[Array, "*shape"]
-    """Posterior variance of x at fixed chain, photon noise and prior, times ``factor.applied``."""
+    """Posterior variance of x at fixed spec, photon noise and prior, times ``factor.applied``."""
     factor: VarianceFactor
     """How the residuals judge the variance that the model states."""
     spec_response: Float[Array, "parameters *shape"]
@@ -87,7 +87,7 @@ def solve_map(
 ) -> MapResult:
     """Reconstruct one scene.
 
-    **Arguments:** ``spec`` the chain to assume and ``spec_std`` its standard deviation; ``samples`` linear-response
+    **Arguments:** ``spec`` to assume and ``spec_std``, its standard deviations; ``samples`` linear-response
     draws for models without a ``pixel_variance`` hook. Pure and traceable; batch with ``vmap``.
     """
     mode = find_mode(model, data, spec, key, max_iterations=max_iterations, tolerance=tolerance)
@@ -159,7 +159,7 @@ def find_mode(
     max_iterations: int = 300,
     tolerance: float = 3e-5,
 ) -> Mode:
-    """Mode of the scene latents at a given chain, after the rounds of the model's ``aux`` hooks.
+    """Mode of the scene latents at a given spec, after the rounds of the model's ``aux`` hooks.
 
     Pure and traceable; batch with ``vmap``.
     """

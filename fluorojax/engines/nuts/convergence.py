@@ -38,7 +38,7 @@ def convergence_of(draws: Float[np.ndarray, "chains draws"]) -> Convergence:
 
 
 def _rank_normalised(draws: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, "chains draws"]:
-    """Normal scores of the ranks over all chains (Vehtari et al., eq. 14)."""
+    """Normal scores of the ranks over all Markov chains (Vehtari et al., eq. 14)."""
     return ndtri((rankdata(draws).reshape(draws.shape) - 0.375) / (draws.size + 0.25))
 
 

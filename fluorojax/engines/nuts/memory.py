@@ -1,8 +1,8 @@
 """The memory a NUTS run takes on a device, and the refusal of more Markov chains than it holds.
 
 The counts of arrays are fitted to XLA's memory analysis of a block of the shipped models (4 to 16 frames of 32² to 64²
-pixels, one frame of 96²; 1 to 4 chains in turn and vectorised; tree depths 8 and 12; single and double precision), from
-which the estimate is off by −4 to +19 %.
+pixels, one frame of 96²; 1 to 4 Markov chains in turn and vectorised; tree depths 8 and 12; single and double
+precision), from which the estimate is off by −4 to +19 %.
 """
 
 import os
@@ -39,14 +39,14 @@ def bytes_needed(
 
     **Arguments:** ``shape`` of the counts; ``latents`` the number of all latent values, ``shared`` of those whose
     moves the fields follow (:func:`fluorojax.engines.nuts.coordinates.shared_sites`); ``parameters`` the number of spec
-    parameters; ``in_turn`` whether one chain runs at a time.
+    parameters; ``in_turn`` whether one Markov chain runs at a time.
     """
     array = jnp.dtype(jnp.result_type(float)).itemsize * latents
     statistics = jax.eval_shape(lambda: ImageStatistics.zero(Grid.around(Moments.zero(shape)), parameters))
     state = _STATE_ARRAYS * array + _bytes(statistics)
     step = (_STEP_ARRAYS + _ARRAYS_PER_LEVEL * options.max_tree_depth) * array + _bytes(statistics.histogram)
     common = (_ARRAYS_PER_SHARED * shared + _OTHER_SHARED_ARRAYS) * array
-    # A block reads the states of all chains and writes new ones; a loop over several holds one more.
+    # A block reads the states of all Markov chains and writes new ones; a loop over several holds one more.
     if in_turn:
         return common + step + (2 * chains + (chains > 1)) * state
     return common + chains * (2 * state + step)

@@ -222,8 +222,8 @@ def sample_nuts(
     too.
 
     A run may be continued with more draws than it was begun with; all else must be the same. Raises ``ValueError`` for
-    a model outside the protocol, a bad ``start`` or ``watch``, more chains than fit in memory, or a state file of
-    another run; each message names the argument, its value and what was expected.
+    a model outside the protocol, a bad ``start`` or ``watch``, more Markov chains than fit in memory, or a
+    state file of another run; each message names the argument, its value and what was expected.
     """
     options = NutsOptions() if options is None else options
     shapes = model.latent_shapes(data)

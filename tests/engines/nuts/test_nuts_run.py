@@ -387,6 +387,16 @@ def test_a_changed_model_file_is_another_model(tmp_path):
     assert {name for name in marks if marks[name] != changed[name]} == {"model"}
 
 
+def test_a_scene_of_another_imaging_chain_is_another_run():
+    watch, operator = Watch.of(None, SHAPE), DATA.operator
+    marks, again, other = (
+        fingerprint(MODEL, replace(DATA, operator=o), {}, watch, jax.random.key(0))
+        for o in (operator, type(operator)(), operator.without_stage(operator.stages[-1].name))
+    )
+    assert marks == again
+    assert {name for name in marks if marks[name] != other[name]} == {"data"}
+
+
 def test_a_file_that_is_no_state_is_refused(tmp_path):
     names = ("text.h5", "cut.h5", "foreign.h5", "damaged.h5", "endless.h5")
     text, cut, foreign, damaged, endless = (tmp_path / name for name in names)
