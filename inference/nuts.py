@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
-from fluorojax.engines.draws import write_netcdf
+from fluorojax.engines.nuts import write_netcdf
 from fluorojax.io import InputError, check_output, iter_reconstructions
 from fluorojax.runs.files import reconstruct_file
 from fluorojax.runs.progress import make_progress

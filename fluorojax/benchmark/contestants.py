@@ -59,7 +59,11 @@ class Contestant:
         if self.ours:
             return OURS_CODE
         module = type(CLASSICAL[self.name].method).__module__.removeprefix("fluorojax.").replace(".", "/")
-        solver = ("engines/lbfgs", "priors/smoothing") if module.endswith("poisson_tv") else ()
+        solver = (
+            ("engines/lbfgs", "engines/line_search", "engines/iteration", "priors/smoothing")
+            if module.endswith("poisson_tv")
+            else ()
+        )
         return (*_SHARED_CODE, module, *solver)
 
     def versions(self) -> dict[str, str | None]:

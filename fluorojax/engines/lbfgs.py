@@ -7,23 +7,20 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.tree
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
+from fluorojax.engines.iteration import Minimum, Step, iterate
 from fluorojax.engines.line_search import wolfe_step
 
 
-class Minimum(NamedTuple):
-    """Where a minimisation ended."""
-
+class _Search(NamedTuple):
     position: PyTree
-    energy: Float[Array, ""]
-    decrement: Float[Array, ""]
-    """Half the squared gradient norm: the energy still to be gained, were the preconditioned curvature one."""
-    iterations: Int[Array, ""]
-    converged: Bool[Array, ""]
-    stalled: Bool[Array, ""]
-    """The last line search found no lower energy."""
-    diverged: Bool[Array, ""]
+    energy: Array
+    gradient: PyTree
+    decrement: Array
+    direction: PyTree
+    """Where the next line search goes."""
+    memory: Any
 
 
 def minimise(
@@ -40,34 +37,31 @@ def minimise(
     posterior standard deviations. A line search that finds no lower energy ends the run where it stands: in float32 an
     energy of 10⁵ hides gains below about one. Such an end counts as converged within ten times the goal.
 
-    Diverged means that the energy or its gradient is not finite at the start; the run never leaves finite energies.
+    Diverged means that the energy or its gradient is not finite at the start; the run never leaves finite energies. The
+    decrement of the result is ``½‖∇E‖²``: the energy still to be gained, were the preconditioned curvature one.
     """
     precondition = optax.scale_by_lbfgs(memory_size=10)
     value_and_grad = jax.value_and_grad(energy)
     goal = 0.5 * tolerance * sum(leaf.size for leaf in jax.tree.leaves(start))
 
-    def step(carry: _Search) -> _Search:
+    def step(search: _Search, _: Array) -> Step[_Search]:
         # A quasi-Newton step is tried at full length first; keeping the last length instead starves the iteration.
-        found = wolfe_step(value_and_grad, carry.position, carry.direction, carry.energy, carry.gradient)
+        found = wolfe_step(value_and_grad, search.position, search.direction, search.energy, search.gradient)
         decrement = 0.5 * optax.tree.norm(found.gradient, squared=True)
-        better = (found.value < carry.energy) & jnp.isfinite(found.value) & jnp.isfinite(decrement)
-        moved = optax.tree.add_scale(carry.position, found.length, carry.direction)
-        position = optax.tree.where(better, moved, carry.position)
-        gradient = optax.tree.where(better, found.gradient, carry.gradient)
-        uphill, memory = precondition.update(gradient, carry.memory, position)
-        return _Search(
+        better = (found.value < search.energy) & jnp.isfinite(found.value) & jnp.isfinite(decrement)
+        there = optax.tree.add_scale(search.position, found.length, search.direction)
+        position = optax.tree.where(better, there, search.position)
+        gradient = optax.tree.where(better, found.gradient, search.gradient)
+        uphill, memory = precondition.update(gradient, search.memory, position)
+        moved = _Search(
             position=position,
-            energy=jnp.where(better, found.value, carry.energy),
+            energy=jnp.where(better, found.value, search.energy),
             gradient=gradient,
-            decrement=jnp.where(better, decrement, carry.decrement),
+            decrement=jnp.where(better, decrement, search.decrement),
             direction=optax.tree.scale(-1.0, uphill),
             memory=memory,
-            iteration=carry.iteration + 1,
-            stalled=~better,
         )
-
-    def unfinished(carry: _Search) -> Array:
-        return (carry.iteration < max_iterations) & (carry.decrement > goal) & ~carry.stalled
+        return Step(moved, moved.decrement, ~better)
 
     # The first search, from an infinite energy along no direction, evaluates the start: the energy is compiled once.
     infinite = jnp.full((), jnp.inf, jnp.result_type(*jax.tree.leaves(start)))
@@ -79,22 +73,9 @@ def minimise(
         decrement=infinite,
         direction=nothing,
         memory=precondition.init(start),
-        iteration=jnp.full((), -1),
-        stalled=jnp.zeros((), bool),
     )
-    end = jax.lax.while_loop(unfinished, step, begin)
-    diverged = ~(jnp.isfinite(end.energy) & jnp.isfinite(end.decrement))
-    converged = (end.decrement <= jnp.where(end.stalled, 10 * goal, goal)) & ~diverged
-    return Minimum(end.position, end.energy, end.decrement, end.iteration, converged, end.stalled, diverged)
-
-
-class _Search(NamedTuple):
-    position: PyTree
-    energy: Array
-    gradient: PyTree
-    decrement: Array
-    direction: PyTree
-    """Where the next line search goes."""
-    memory: Any
-    iteration: Array
-    stalled: Array
+    end = iterate(step, begin, goal=goal, max_steps=max_iterations + 1, left=infinite)
+    found = end.state
+    diverged = ~(jnp.isfinite(found.energy) & jnp.isfinite(found.decrement))
+    converged = (found.decrement <= jnp.where(end.stalled, 10 * goal, goal)) & ~diverged
+    return Minimum(found.position, found.energy, found.decrement, end.steps - 1, converged, end.stalled, diverged)

@@ -1,4 +1,4 @@
-"""Linear response around a point: posterior samples and the image's sensitivity to the chain, by conjugate gradients.
+"""Linear response around a point: posterior samples and the image's sensitivity to the spec, by conjugate gradients.
 
 With ξ standard normal and λ(ξ) the rate, the posterior is approximated by a Gaussian of precision ``M = Jᵀ F J + 1``,
 J = ∂λ/∂ξ and F the Fisher information about the rate (Knollmüller & Enßlin, arXiv:1901.11033, eq. 28). Only Jacobian
@@ -13,29 +13,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax.tree
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float
 
+from fluorojax.engines.conjugate_gradients import Solve, conjugate_gradients
 from fluorojax.engines.energy import Latents, Posterior
 
 # Relative residual and most iterations of a solve; looser changes a sample by less than its own scatter.
 TOLERANCE = 1e-2
 MAX_ITERATIONS = 100
-
-# Newton steps of the scene at most, and where to stop: expected decrease of the energy per latent, whose thermal energy
-# is one half.
-NEWTON_STEPS = 40
-_DECREMENT = 1e-5
-# Shortest fraction of a step: where counts exceed the rate a thousandfold, the metric overshoots as much.
-_SHORTEST = 1e-6
-
-
-class Solve(eqx.Module):
-    """Outcome of one conjugate-gradient solve; every field gains leading axes under ``vmap``."""
-
-    solution: Latents
-    iterations: Int[Array, ""]
-    residual: Float[Array, ""]
-    """Norm of the preconditioned residual relative to that of the preconditioned right-hand side."""
 
 
 class Metric(NamedTuple):
@@ -57,14 +42,14 @@ class Metric(NamedTuple):
         self, right: Latents, *, tolerance: Float[ArrayLike, ""] = TOLERANCE, max_iterations: int = MAX_ITERATIONS
     ) -> Solve:
         """``M⁻¹ · right`` to a relative preconditioned residual of ``tolerance``, in at most ``max_iterations``."""
-
-        def scaled_product(step: Latents) -> Latents:
-            return optax.tree.mul(self.scale, self.product(optax.tree.mul(self.scale, step)))
-
         found = conjugate_gradients(
-            scaled_product, optax.tree.mul(self.scale, right), tolerance=tolerance, max_iterations=max_iterations
+            self.scaled_product, optax.tree.mul(self.scale, right), tolerance=tolerance, max_iterations=max_iterations
         )
         return eqx.tree_at(lambda s: s.solution, found, optax.tree.mul(self.scale, found.solution))
+
+    def scaled_product(self, step: Latents) -> Latents:
+        """``v ↦ D M D v`` with D the diagonal of the preconditioner: the metric in about white coordinates."""
+        return optax.tree.mul(self.scale, self.product(optax.tree.mul(self.scale, step)))
 
     def white(self, key: Array) -> tuple[Float[Array, "*shape"], Latents]:
         """Standard normal draws n₁ of the data and n₂ of the latents; of the key alone, whatever the point."""
@@ -94,102 +79,6 @@ def metric(target: Posterior, at: Latents, scale: Latents) -> Metric:
     return Metric(at, scale, product, push, pull, information)
 
 
-def conjugate_gradients(
-    product: Callable[[Latents], Latents],
-    right: Latents,
-    *,
-    tolerance: Float[ArrayLike, ""],
-    max_iterations: int,
-) -> Solve:
-    """Solve ``A v = right`` for a symmetric positive definite ``A`` by conjugate gradients from zero.
-
-    Hestenes & Stiefel (1952). Stops when the residual norm falls to ``tolerance`` times that of ``right``, at
-    ``max_iterations``, or where rounding leaves no descent direction. The residual reported is that of the recurrence.
-    """
-    norm = optax.tree.norm(right, squared=True)
-    goal = jnp.square(tolerance) * norm
-
-    def step(carry: _Search) -> _Search:
-        image = product(carry.direction)
-        curvature = optax.tree.vdot(carry.direction, image)
-        length = carry.square / curvature
-        position = optax.tree.add_scale(carry.position, length, carry.direction)
-        residual = optax.tree.add_scale(carry.residual, -length, image)
-        square = optax.tree.norm(residual, squared=True)
-        direction = optax.tree.add_scale(residual, square / carry.square, carry.direction)
-        return _Search(position, residual, direction, square, carry.iteration + 1)
-
-    def unfinished(carry: _Search) -> Array:
-        return (carry.square > goal) & (carry.iteration < max_iterations)
-
-    zero = optax.tree.zeros_like(right)
-    end = jax.lax.while_loop(unfinished, step, _Search(zero, right, right, norm, jnp.zeros((), int)))
-    # A zero right-hand side is solved exactly.
-    relative = jnp.sqrt(end.square / jnp.where(norm > 0, norm, 1.0))
-    return Solve(end.position, end.iteration, relative)
-
-
-class _Search(NamedTuple):
-    position: Latents
-    residual: Latents
-    direction: Latents
-    square: Array
-    iteration: Array
-
-
-class Conditional(NamedTuple):
-    """Mode of the scene latents at given outer latents."""
-
-    scene: Latents
-    energy: Float[Array, ""]
-    decrement: Float[Array, ""]
-    """Energy that the last Newton step was expected to gain."""
-    steps: Int[Array, ""]
-
-
-def conditional_mode(
-    target: Posterior, start: Latents, scale: Latents, max_steps: Int[ArrayLike, ""] | int = NEWTON_STEPS
-) -> Conditional:
-    """Minimise ``target.energy`` by Newton steps of the metric, solved by conjugate gradients and halved as needed."""
-    goal = _DECREMENT * sum(leaf.size for leaf in jax.tree.leaves(start))
-    value_and_grad = jax.value_and_grad(target.energy)
-
-    def step(carry: _Newton) -> _Newton:
-        before, gradient = value_and_grad(carry.scene)
-        move = metric(target, carry.scene, scale).solve(gradient, tolerance=0.03).solution
-
-        def at(length: Array) -> Latents:
-            return jax.tree.map(lambda now, by: now - length * by, carry.scene, move)
-
-        def too_long(trial: tuple[Array, Array]) -> Array:
-            # Also true where the energy is not finite.
-            return ~(trial[1] <= before) & (trial[0] > _SHORTEST)
-
-        def halve(trial: tuple[Array, Array]) -> tuple[Array, Array]:
-            length = 0.5 * trial[0]
-            return length, target.energy(at(length))
-
-        length, energy = jax.lax.while_loop(too_long, halve, (jnp.full_like(before, 2.0), before + jnp.inf))
-        # Rounding hides the last gains: then the scene stays, and the expected gain counts as none.
-        better = energy <= before
-        decrement = jnp.where(better, 0.5 * optax.tree.vdot(gradient, move), 0.0)
-        return _Newton(at(jnp.where(better, length, 0.0)), jnp.minimum(energy, before), decrement, carry.steps + 1)
-
-    def unfinished(carry: _Newton) -> Array:
-        return (carry.steps < max_steps) & (carry.decrement > goal)
-
-    infinite = jnp.full((), jnp.inf, jnp.result_type(*jax.tree.leaves(start)))
-    end = jax.lax.while_loop(unfinished, step, _Newton(start, infinite, infinite, jnp.zeros((), int)))
-    return Conditional(end.scene, end.energy, end.decrement, end.steps)
-
-
-class _Newton(NamedTuple):
-    scene: Latents
-    energy: Array
-    decrement: Array
-    steps: Array
-
-
 def sample_residuals(
     linear: Metric,
     key: Array,
@@ -212,7 +101,7 @@ def sample_residuals(
 
 
 def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, samples: int) -> Float[Array, "*shape"]:
-    """Variance of x at fixed chain from ``samples`` mirrored pairs of linear-response draws.
+    """Variance of x at fixed spec from ``samples`` mirrored pairs of linear-response draws.
 
     The mirrored partner adds the same square, so the variance is the mean square over draws, with relative error
     √(2/samples) per pixel.
@@ -227,21 +116,21 @@ def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, 
 
 
 class SpecResponse(NamedTuple):
-    """What changes of the chain do to the mode, and what of them the data can see."""
+    """What changes of the spec do to the mode, and what of them the data can see."""
 
-    x: Float[Array, "params *shape"]
+    x: Float[Array, "parameters *shape"]
     """Change of the mode of x."""
-    information: Float[Array, "params params"]
+    information: Float[Array, "parameters parameters"]
     """Fisher information about the changes with the scene integrated out (the Schur complement of the metric)."""
 
 
 def spec_response(
-    target: Posterior, at: Latents, scale: Latents, rate_change: Float[Array, "params *shape"]
+    target: Posterior, at: Latents, scale: Latents, rate_change: Float[Array, "parameters *shape"]
 ) -> SpecResponse:
-    """Response of the scene when the chain changes the rate by ``rate_change`` at fixed latents.
+    """Response of the scene when the spec changes the rate by ``rate_change`` at fixed latents.
 
-    ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the chain did to the rate, as far as their prior lets them.
-    What remains of the rate, ``r = δλ + J δξ``, and the prior's cost of the move are what informs about the chain:
+    ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the spec did to the rate, as far as their prior lets them.
+    What remains of the rate, ``r = δλ + J δξ``, and the prior's cost of the move are what informs about the spec:
     ``I = rᵀFr + δξᵀδξ``, with an error of second order in that of the solves.
     """
     linear = metric(target, at, scale)
@@ -256,8 +145,8 @@ def spec_response(
 
 
 def spec_information(
-    linear: Metric, remains: Float[Array, "params *shape"], moves: Latents
-) -> Float[Array, "params params"]:
+    linear: Metric, remains: Float[Array, "parameters *shape"], moves: Latents
+) -> Float[Array, "parameters parameters"]:
     """``rᵀFr + δξᵀδξ`` from what remains of the rate and the moves of the latents, leading axis first."""
     weighted = jnp.sqrt(linear.information) * remains
     rows = [leaf.reshape(leaf.shape[0], -1) for leaf in (weighted, *jax.tree.leaves(moves))]

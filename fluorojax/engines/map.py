@@ -1,6 +1,6 @@
-"""Maximum a posteriori reconstruction of one scene at a given chain, with its uncertainty map.
+"""Maximum a posteriori reconstruction of one scene at a given spec, with its uncertainty map.
 
-The spec parameters come from outside (:mod:`fluorojax.calibration`): a joint MAP of image and chain drives them to
+The spec parameters come from outside (:mod:`fluorojax.calibration`): a joint MAP of image and spec drives them to
 the edges of their ranges. The latents that describe the prior stay at their median; the model's hooks adapt its local
 scales between solves (empirical Bayes).
 """
@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from fluorojax.data.spec import Spec
 from fluorojax.engines.energy import Latents, diagonal_scale, posterior
-from fluorojax.engines.lbfgs import Minimum, minimise
+from fluorojax.engines.iteration import Minimum
+from fluorojax.engines.lbfgs import minimise
 from fluorojax.engines.linear_response import (
     SpecResponse,
     metric,
@@ -39,7 +40,7 @@ class Mode(eqx.Module):
     latents: Latents
     """The mode of the free latents."""
     fixed: Latents
-    """The chain and the prior's hyperparameters, held during the solve."""
+    """The spec and the prior's hyperparameters, held during the solve."""
     scale: Latents
     """Approximate posterior standard deviation of each latent at fixed others: the preconditioner of the solve."""
     minimum: Minimum
@@ -52,12 +53,12 @@ class MapResult(eqx.Module):
     x: Float[Array, "*shape"]
     """Normalised attenuation at the mode."""
     noise_variance: Float[Array, "*shape"]
-    """Posterior variance of x at fixed chain, photon noise and prior, times ``factor.applied``."""
+    """Posterior variance of x at fixed spec, photon noise and prior, times ``factor.applied``."""
     factor: VarianceFactor
     """How the residuals judge the variance that the model states."""
-    spec_response: Float[Array, "3 *shape"]
-    """Change of x per posterior standard deviation of each spec parameter, in the order of ``SPEC_NAMES``."""
-    spec_information: Float[Array, "3 3"]
+    spec_response: Float[Array, "parameters *shape"]
+    """Change of x per posterior standard deviation of each spec parameter, in the order of the scene's ranges."""
+    spec_information: Float[Array, "parameters parameters"]
     """Fisher information about the spec parameters with the scene integrated out, per posterior standard deviation."""
     minimum: Minimum
 
@@ -77,7 +78,7 @@ def solve_map(
     model: SceneModel,
     data: SceneData,
     spec: Spec,
-    spec_std: Float[Array, "3"],
+    spec_std: Float[Array, "parameters"],
     key: Array,
     *,
     max_iterations: int = 300,
@@ -86,7 +87,7 @@ def solve_map(
 ) -> MapResult:
     """Reconstruct one scene.
 
-    **Arguments:** ``spec`` the chain to assume and ``spec_std`` its standard deviation; ``samples`` linear-response
+    **Arguments:** ``spec`` to assume and ``spec_std``, its standard deviations; ``samples`` linear-response
     draws for models without a ``pixel_variance`` hook. Pure and traceable; batch with ``vmap``.
     """
     mode = find_mode(model, data, spec, key, max_iterations=max_iterations, tolerance=tolerance)
@@ -158,7 +159,7 @@ def find_mode(
     max_iterations: int = 300,
     tolerance: float = 3e-5,
 ) -> Mode:
-    """Mode of the scene latents at a given chain, after the rounds of the model's ``aux`` hooks.
+    """Mode of the scene latents at a given spec, after the rounds of the model's ``aux`` hooks.
 
     Pure and traceable; batch with ``vmap``.
     """

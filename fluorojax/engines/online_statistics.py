@@ -1,25 +1,16 @@
-"""Moments, quantiles and correlations of images that stream by, in memory independent of their number; convergence.
+"""Online statistics of images: moments, quantiles and correlations that are updated with one image at a time.
 
-Means and variances follow Welford (Technometrics 4:419, 1962). Quantiles come from one histogram per pixel, with bins
-laid out beforehand around a pilot mean; a quantile read from it lies in the bin of the exact one. R-hat and effective
-sample sizes of single numbers are those of Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Analysis 16:667,
-2021): rank-normalised, of split chains, for the bulk and for the 5 % and 95 % quantiles.
+The memory that they take does not depend on the number of images. Means and variances follow Welford (Technometrics
+4:419, 1962). Quantiles come from one histogram per pixel, with bins laid out beforehand around a pilot mean; a quantile
+read from it lies in the bin of the exact one.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Integer, Shaped
-from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
-from scipy.special import ndtri
-from scipy.stats import rankdata
-
-from fluorojax.data.spec import SPEC_NAMES
+from jaxtyping import Array, ArrayLike, Float, Integer, Shaped
 
 # Inner bins of a histogram, and its half width in pilot standard deviations.
 BINS = 64
@@ -71,7 +62,7 @@ def potential_scale_reduction(moments: Moments) -> Float[Array, "*shape"]:
     """R-hat of every pixel from the moments of sequences along the first axis (Gelman & Rubin, Stat. Sci. 7:457, 1992).
 
     ``√((n−1)/n + B/(n·W))`` with W the mean variance of the sequences and B/n the variance of their means. With each
-    chain given as two halves this is split R-hat. One where nothing varies.
+    Markov chain given as two halves this is split R-hat. One where nothing varies.
     """
     count = jnp.mean(moments.count)
     within = jnp.mean(moments.variance(), axis=0)
@@ -184,134 +175,3 @@ class Grid(eqx.Module):
         """Share of all values that fell outside the inner bins."""
         counts = histogram.astype(jnp.float32)
         return (jnp.sum(counts[0]) + jnp.sum(counts[-1])) / jnp.maximum(jnp.sum(counts), 1.0)
-
-
-class Stream(eqx.Module):
-    """What one chain keeps of the images it passes."""
-
-    pilot: Moments
-    """Later half of the warm-up, which lays out the grid."""
-    moments: Moments
-    """First and second half of the draws."""
-    histogram: Integer[Array, "bins *shape"]
-    together: CoMoments
-    """Spec parameters and x over the draws."""
-
-    @classmethod
-    def zero(cls, grid: Grid) -> "Stream":
-        """Nothing seen yet."""
-        shape = grid.low.shape
-        together = CoMoments.zero(len(SPEC_NAMES), shape)
-        return cls(Moments.zero(shape), Moments.zero(shape, (2,)), grid.empty(), together)
-
-    def add(
-        self,
-        spec: Float[Array, "3"],
-        image: Float[Array, "*shape"],
-        grid: Grid,
-        index: Integer[Array, ""],
-        warmup: int,
-        half: Integer[Array, ""],
-    ) -> "Stream":
-        """With the spec and the image of number ``index``; draws start at ``warmup``, their second half at ``half``."""
-        drawn = index >= warmup
-        return Stream(
-            self.pilot.add(image, ~drawn & (index >= warmup // 2)),
-            self.moments.add(image, jnp.stack([drawn & (index < half), index >= half])),
-            grid.add(self.histogram, image, drawn),
-            self.together.add(spec, image, drawn),
-        )
-
-
-class Watch(eqx.Module):
-    """Places of x of which every draw is kept: single pixels, and regions by their mean."""
-
-    pixels: Integer[Array, "pixels axes"]
-    regions: Bool[Array, "regions *shape"]
-    names: tuple[str, ...] = eqx.field(static=True)
-    """Of the pixels, then of the regions."""
-
-    @classmethod
-    def of(cls, places: Mapping[str, tuple[int, ...] | np.ndarray] | None, shape: tuple[int, ...]) -> "Watch":
-        """Index tuples and boolean masks by name; for None a grid of 4 × 4 pixels of the middle frame.
-
-        Raises ``ValueError`` for an index outside x, and a mask that is empty or of another shape.
-        """
-        if places is None:
-            rows, columns = (np.unique((np.arange(4) + 0.5) * size / 4).astype(int).tolist() for size in shape[-2:])
-            frame = tuple(size // 2 for size in shape[:-2])
-            indices = [(*frame, row, column) for row in rows for column in columns]
-            places = {f"x{list(index)}": index for index in indices}
-        pixels, regions = {}, {}
-        for name, place in places.items():
-            if isinstance(place, np.ndarray) and place.dtype == bool:
-                if place.shape != shape or not place.any():
-                    raise ValueError(
-                        f"watch[{name!r}] is a mask of shape {place.shape}; expected {shape}, not all False"
-                    )
-                regions[name] = place
-            else:
-                index = tuple(place)
-                if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
-                    raise ValueError(f"watch[{name!r}] is {index}; expected the index of a pixel inside {shape}")
-                pixels[name] = index
-        return cls(
-            jnp.asarray(np.array(list(pixels.values()), np.int32).reshape(-1, len(shape))),
-            jnp.asarray(np.array(list(regions.values()), bool).reshape(-1, *shape)),
-            (*pixels, *regions),
-        )
-
-    def values(self, image: Float[Array, "*shape"]) -> Float[Array, "places"]:
-        """x in the pixels and its means over the regions."""
-        pixels = image[tuple(self.pixels.T)]
-        return jnp.concatenate([pixels, jax.vmap(lambda region: jnp.mean(image, where=region))(self.regions)])
-
-
-def device_memory() -> int:
-    """Bytes of memory of a local device; for CPU devices the machine's, shared evenly; unbounded where unknown."""
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        return int((device.memory_stats() or {}).get("bytes_limit", 2**62))
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
-    except (AttributeError, ValueError, OSError):  # not a POSIX system: the allocator will say
-        return 2**62
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """How well the chains of one number agree, and how many independent draws they are worth."""
-
-    rhat: float
-    ess_bulk: float
-    ess_tail: float
-
-
-def convergence_of(draws: Float[np.ndarray, "chains draws"]) -> Convergence:
-    """R-hat and effective sample sizes of one number; not-a-number where its draws are all the same."""
-    draws = np.asarray(draws, np.float64)
-    if np.ptp(draws) == 0:
-        return Convergence(float("nan"), float("nan"), float("nan"))
-    ranks = _rank_normalised(draws)
-    folded = _rank_normalised(np.abs(draws - np.median(draws)))
-    tails = [(draws <= np.quantile(draws, p)).astype(float) for p in (0.05, 0.95)]
-    return Convergence(
-        rhat=float(max(split_gelman_rubin(ranks), split_gelman_rubin(folded))),
-        ess_bulk=_split_ess(ranks),
-        ess_tail=float(np.min([_split_ess(tail) for tail in tails])),
-    )
-
-
-def _rank_normalised(draws: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, "chains draws"]:
-    """Normal scores of the ranks over all chains (Vehtari et al., eq. 14)."""
-    return ndtri((rankdata(draws).reshape(draws.shape) - 0.375) / (draws.size + 0.25))
-
-
-def _split_ess(draws: Float[np.ndarray, "chains draws"]) -> float:
-    half = draws.shape[1] // 2
-    split = np.concatenate([draws[:, :half], draws[:, -half:]])
-    if np.ptp(split) == 0:
-        return float("nan")
-    # Antithetic chains may be worth more than independent ones; the logarithm bounds a noisy time (ibid., § 3.2).
-    time = draws.size / float(effective_sample_size(split))
-    return draws.size / max(time, 1.0 / float(np.log10(draws.size)))

@@ -9,7 +9,7 @@ unbiased estimate of their noise variance (y itself for Poisson, σ² for Normal
 both per pixel and in units of the noise variance; J M⁻¹ Jᵀ is the posterior covariance of the rate, and its trace with
 F the divergence of the estimate (Stein, Ann. Stat. 9:1135, 1981; for counts, to first order in the change of one pixel,
 Hudson, Ann. Stat. 6:473, 1978). Where the model is right, R = H on average; R/H is by how much its variances are off.
-The chain and the local scales are taken as given; that the latter are estimated from the same counts adds some per cent
+The spec and the local scales are taken as given; that the latter are estimated from the same counts adds some per cent
 to the divergence, so that R comes out low by that much.
 """
 
@@ -54,7 +54,7 @@ class VarianceFactor(eqx.Module):
 def variance_factor(target: Posterior, mode: Latents, scale: Latents, key: Array) -> VarianceFactor:
     """Compare the residuals at ``mode`` with the posterior variance there; see the module docstring.
 
-    **Arguments:** ``target`` at fixed chain; ``scale`` the preconditioner of the metric, ``1/√diag(M)``, of any
+    **Arguments:** ``target`` at fixed spec; ``scale`` the preconditioner of the metric, ``1/√diag(M)``, of any
     accuracy. Costs two solves of conjugate gradients. Pure and traceable.
     """
     linear = metric(target, mode, scale)

@@ -16,9 +16,8 @@ from fluorojax.calibration.posterior import Marginal, SpecPosterior
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
-from fluorojax.engines.draws import NutsOptions, NutsResult
 from fluorojax.engines.map import find_mode, respond_to_spec
-from fluorojax.engines.nuts import sample_nuts, spec_levels
+from fluorojax.engines.nuts import NutsOptions, NutsResult, sample_nuts, spec_levels
 from fluorojax.methods.protocol import Cost, Job, SceneMethod, to_device
 from fluorojax.models.protocol import SceneData, SceneModel, spec_to_base
 

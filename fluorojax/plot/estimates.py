@@ -8,10 +8,10 @@ from jaxtyping import Float
 
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, Spec
+from fluorojax.data.spec import Spec
 
 if TYPE_CHECKING:
-    from fluorojax.engines.draws import NutsResult
+    from fluorojax.engines.nuts import NutsResult
 
 Result: TypeAlias = "Reconstruction | NutsResult"
 
@@ -58,7 +58,7 @@ def spec_of(result: Result) -> Spec:
     if isinstance(result, Reconstruction):
         return result.spec
     medians = np.median(result.spec_draws, axis=(0, 1))
-    return Spec.from_dict({name: float(value) for name, value in zip(SPEC_NAMES, medians, strict=True)})
+    return Spec.from_dict({name: float(value) for name, value in zip(result.spec_names, medians, strict=True)})
 
 
 def spec_draws(result: Result, name: str) -> Float[np.ndarray, "n"] | None:
@@ -66,7 +66,7 @@ def spec_draws(result: Result, name: str) -> Float[np.ndarray, "n"] | None:
     if isinstance(result, Reconstruction):
         draws = result.draws.get(name)
     else:
-        draws = result.spec_draws[..., SPEC_NAMES.index(name)]
+        draws = result.spec_draws[..., result.spec_names.index(name)]
     return None if draws is None or draws.size == 0 else draws.ravel()
 
 

@@ -7,8 +7,6 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from fluorojax.engines.linear_response import (
-    conditional_mode,
-    conjugate_gradients,
     metric,
     sample_residuals,
     sample_variance,
@@ -57,19 +55,6 @@ def test_the_iteration_limit_shows_in_the_report(linear):
     assert done.residual > 1e-6
 
 
-def test_conjugate_gradients_end_after_one_step_per_eigenvalue():
-    diagonal = jnp.array([1.0, 1.0, 4.0, 4.0, 9.0])
-    done = conjugate_gradients(lambda v: {"a": diagonal * v["a"]}, {"a": jnp.ones(5)}, tolerance=1e-5, max_iterations=9)
-    assert int(done.iterations) == 3
-    np.testing.assert_allclose(done.solution["a"], 1 / diagonal, rtol=1e-5)
-
-
-def test_nothing_to_solve_takes_no_iteration():
-    done = conjugate_gradients(lambda v: v, {"a": jnp.zeros(3)}, tolerance=1e-2, max_iterations=9)
-    assert int(done.iterations) == 0
-    np.testing.assert_array_equal(done.solution["a"], np.zeros(3))
-
-
 def test_double_precision_reaches_what_single_cannot(linear):
     with jax.enable_x64(True):
         to_double = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)  # noqa: E731
@@ -102,14 +87,6 @@ def test_draws_side_by_side_are_those_one_by_one(linear):
     together, single = (sample_residuals(linearised, jax.random.key(5), 6, batch=batch) for batch in (6, 1))
     np.testing.assert_array_equal(together.iterations, single.iterations)
     np.testing.assert_allclose(together.solution["second"], single.solution["second"], rtol=1e-4, atol=1e-6)
-
-
-def test_newton_finds_the_mode_of_a_linear_model(linear):
-    start = jax.tree.map(jnp.zeros_like, linear.at)
-    found = conditional_mode(linear.target, start, linear.scale)
-    sd = np.sqrt(np.diag(np.linalg.inv(linear.metric)))
-    assert np.abs((flat(found.scene) - linear.mode) / sd).max() < 0.02
-    assert float(found.energy) == pytest.approx(float(linear.target.energy(found.scene)), rel=1e-5)
 
 
 def test_the_sampled_variance_is_that_of_the_posterior(linear, variance_of):

@@ -13,14 +13,9 @@ from scipy.stats import multivariate_normal, norm
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines.energy import diagonal_scale, posterior
+from fluorojax.engines.evidence import laplace_evidence, stochastic_log_determinant
 from fluorojax.engines.linear_response import metric
-from fluorojax.engines.marginal import (
-    LaplaceMarginal,
-    as_spec_posterior,
-    laplace_evidence,
-    laplace_marginal,
-    stochastic_log_determinant,
-)
+from fluorojax.engines.marginal import LaplaceMarginal, as_spec_posterior, laplace_marginal
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
 
 SIGMA = 0.5

@@ -10,8 +10,9 @@ from numpyro.distributions import Normal, Poisson
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.energy import diagonal_scale, posterior
-from fluorojax.engines.linear_response import conditional_mode, sample_variance
+from fluorojax.engines.linear_response import sample_variance
 from fluorojax.engines.map import solve_map
+from fluorojax.engines.newton import conditional_mode
 from fluorojax.engines.variance_factor import variance_factor
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
 
@@ -48,7 +49,7 @@ def factor_of(model, counts, aux=None):
     target = posterior(SceneModel("test", model), data, {SPEC_SITE: jnp.zeros(3)})
     start = {"z": jnp.zeros(counts.shape)}
     scale = diagonal_scale(target, start, jax.random.key(0))
-    mode = conditional_mode(target, start, scale).scene
+    mode = conditional_mode(target, start, scale).position
     return variance_factor(target, mode, scale, jax.random.key(1)), mode, target
 
 

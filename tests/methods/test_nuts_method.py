@@ -17,8 +17,7 @@ from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
 from fluorojax.cli import main as fluorojax
 from fluorojax.data.reconstruction import QUANTILES, Reconstruction, ReconstructOptions, Status
 from fluorojax.data.spec import LAG, SPEC_NAMES, Spec, SpecRanges
-from fluorojax.engines.draws import to_datatree
-from fluorojax.engines.nuts import spec_levels
+from fluorojax.engines.nuts import spec_levels, to_datatree
 from fluorojax.io import read_provenance, read_reconstruction, read_scene, write_challenge
 from fluorojax.methods.nuts import base_quantiles
 from fluorojax.runs.batches import reconstruct_scenes

@@ -10,11 +10,11 @@ from numpyro.distributions import Normal, Poisson
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SpecRanges
-from fluorojax.engines import nuts, nuts_memory
-from fluorojax.engines.draws import NutsOptions
-from fluorojax.engines.nuts_memory import bytes_needed, check_memory
-from fluorojax.engines.nuts_state import make_coordinates, shared_sites
-from fluorojax.engines.online_statistics import Grid, Moments, Watch
+from fluorojax.engines.nuts import NutsOptions, Watch, memory
+from fluorojax.engines.nuts.coordinates import make_coordinates, shared_sites
+from fluorojax.engines.nuts.memory import bytes_needed, check_memory
+from fluorojax.engines.nuts.sampler import Problem, sampler_for
+from fluorojax.engines.online_statistics import Grid, Moments
 from fluorojax.models.protocol import SceneData, SceneModel, spec_prior
 
 SHAPE = (3, 40, 40)
@@ -36,11 +36,11 @@ MODEL = SceneModel("white", white, hyperparameters=("amplitude",))
 def compiled_bytes(options):
     """Arguments, results and temporary memory of one block, by XLA's account; nothing is run."""
     data = SceneData(jnp.full(SHAPE, 50.0), Acquisition(), SpecRanges.for_tier("public"))
-    sampler, key = nuts._sampler(MODEL, options), jax.random.key(0)
+    sampler, key = sampler_for(MODEL, options), jax.random.key(0)
     start = {name: jnp.zeros(shape) for name, shape in MODEL.latent_shapes(data).items()}
     coordinates = jax.eval_shape(lambda: make_coordinates(MODEL, data, start, key))
     grid = jax.eval_shape(lambda: Grid.around(Moments.zero(SHAPE)))
-    problem = nuts._Problem(data, coordinates, grid, Watch.of(None, SHAPE), None)
+    problem = Problem(data, coordinates, grid, Watch.of(None, SHAPE), None)
     chains = jax.eval_shape(sampler.begin, problem, jax.random.split(key, options.chains))
     found = sampler.advance.lower(problem, 0, 25, 100, 1, 0, chains).compile().memory_analysis()
     return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
@@ -52,7 +52,7 @@ def needed(options, chains):
     sizes = {name: int(jnp.zeros(shape).size) for name, shape in shapes.items()}
     shared = sum(sizes[name] for name in shared_sites(MODEL, shapes))
     in_turn = options.layout == "sequential"
-    return bytes_needed(options, SHAPE, sum(sizes.values()), shared, chains, in_turn=in_turn)
+    return bytes_needed(options, SHAPE, sum(sizes.values()), shared, 3, chains, in_turn=in_turn)
 
 
 @pytest.mark.parametrize(("layout", "double"), [("vectorised", False), ("sequential", True)])
@@ -65,9 +65,9 @@ def test_the_estimate_is_what_the_compiled_program_takes(layout, double):
 @pytest.mark.parametrize("in_turn", [True, False])
 @pytest.mark.parametrize("devices", [1, 2])
 def test_as_many_chains_as_are_said_to_fit_do(monkeypatch, in_turn, devices):
-    sizes = {"shape": SHAPE, "latents": 5000, "shared": 4, "in_turn": in_turn}
+    sizes = {"shape": SHAPE, "latents": 5000, "shared": 4, "parameters": 3, "in_turn": in_turn}
     available = bytes_needed(OPTIONS, chains=9, **sizes)
-    monkeypatch.setattr(nuts_memory, "device_memory", lambda: available)
+    monkeypatch.setattr(memory, "device_memory", lambda: available)
     check_memory(replace(OPTIONS, chains=9 * devices), devices=devices, **sizes)
     with pytest.raises(ValueError, match=rf"^chains is {10 * devices}, .* expected at most {9 * devices} for the"):
         check_memory(replace(OPTIONS, chains=10 * devices), devices=devices, **sizes)
@@ -78,7 +78,7 @@ def test_as_many_chains_as_are_said_to_fit_do(monkeypatch, in_turn, devices):
 
 @pytest.mark.parametrize(("memory", "most"), [(0, 0), (1, 1)])
 def test_where_one_chain_or_none_fits_that_is_said(monkeypatch, memory, most):
-    sizes = {"shape": SHAPE, "latents": 5000, "shared": 4, "in_turn": True}
-    monkeypatch.setattr(nuts_memory, "device_memory", lambda: memory * bytes_needed(OPTIONS, chains=1, **sizes))
+    sizes = {"shape": SHAPE, "latents": 5000, "shared": 4, "parameters": 3, "in_turn": True}
+    monkeypatch.setattr(memory, "device_memory", lambda: memory * bytes_needed(OPTIONS, chains=1, **sizes))
     with pytest.raises(ValueError, match=f"expected at most {most} for the"):
         check_memory(OPTIONS, devices=1, **sizes)

@@ -13,7 +13,8 @@ from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SPEC_NAMES, SpecRanges
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.marginal import LaplaceMarginal
-from fluorojax.engines.mgvi import _hamiltonian_moves, marginal_draws, outer_draws, solve_mgvi
+from fluorojax.engines.mgvi import marginal_draws, outer_draws, solve_mgvi
+from fluorojax.engines.mgvi.trajectory import hamiltonian_moves
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior, spec_to_base
 
 SIGMA = 0.5
@@ -239,7 +240,7 @@ def test_draws_where_the_linear_response_overshoots_are_followed():
 
 
 @pytest.mark.parametrize("off", [0.3, 0.5, 1.0, 2.0])
-def test_hamiltonian_moves_forget_where_they_began_and_keep_the_distribution(off):
+def testhamiltonian_moves_forget_where_they_began_and_keep_the_distribution(off):
     """Widths ``off`` times what the scale says: no ratio may bring a coordinate back to where it began."""
     rng = np.random.default_rng(0)
     scale = {"a": jnp.asarray(rng.uniform(0.5, 2.0, 100), jnp.float32), "b": jnp.full((9, 9), 0.1)}
@@ -248,7 +249,7 @@ def test_hamiltonian_moves_forget_where_they_began_and_keep_the_distribution(off
         return 0.5 * sum(jnp.sum((at[name] / (off * scale[name])) ** 2) for name in scale)
 
     start = jax.tree.map(lambda w: 3.0 * off * w * jnp.asarray(rng.choice([-1.0, 1.0], w.shape), jnp.float32), scale)
-    moved = jax.jit(lambda key, moves: _hamiltonian_moves(energy, start, scale, key, moves))
+    moved = jax.jit(lambda key, moves: hamiltonian_moves(energy, start, scale, key, moves))
     ends = jax.vmap(moved, in_axes=(0, None))(jax.random.split(jax.random.key(3), 40), 16)
     for name, unit in scale.items():
         end, begin = np.asarray(ends[name] / (off * unit)), np.asarray(start[name] / (off * unit))

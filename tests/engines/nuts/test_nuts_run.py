@@ -18,12 +18,21 @@ from numpyro.distributions import Normal
 from scipy.stats import norm
 
 from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import QUANTILES
 from fluorojax.data.spec import SPEC_NAMES, SpecRanges
-from fluorojax.engines import nuts
-from fluorojax.engines.draws import QUANTILES
-from fluorojax.engines.nuts import NutsOptions, sample_nuts
-from fluorojax.engines.nuts_state import ForeignStateError, fingerprint, shared_sites
-from fluorojax.engines.online_statistics import Grid, Moments, Watch
+from fluorojax.engines.nuts import (
+    ForeignStateError,
+    NutsOptions,
+    Watch,
+    draw_from_quantiles,
+    sample_nuts,
+    spec_levels,
+)
+from fluorojax.engines.nuts.coordinates import shared_sites
+from fluorojax.engines.nuts.run import coordinates_around
+from fluorojax.engines.nuts.sampler import Problem, sampler_for
+from fluorojax.engines.nuts.state_file import fingerprint
+from fluorojax.engines.online_statistics import Grid, Moments
 from fluorojax.models.loading import list_models, load_model
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
 from fluorojax.simulation import SimulationOptions, simulate_scene
@@ -160,7 +169,7 @@ def test_a_run_reports_its_effort_and_that_it_converged(run):
 
 
 def test_the_coordinates_know_their_determinant_and_centre_what_the_data_determine():
-    coordinates = nuts._coordinates(MODEL, DATA, START, jax.random.key(0))
+    coordinates = coordinates_around(MODEL, DATA, START, jax.random.key(0))
     position = coordinates.draw(jax.random.key(1))
 
     @jax.jit
@@ -193,7 +202,7 @@ def test_only_as_many_hyperparameters_move_with_the_chain_as_stay_cheap():
 def test_a_given_chain_is_drawn_from_and_the_fields_follow():
     """The cut distribution of a linear model: fields given the chain, averaged over the chain as it was given."""
     # Drift mostly in the upper part of its range, whatever the data say; window and lag as good as known.
-    levels = nuts.spec_levels(201)
+    levels = spec_levels(201)
     base = norm.ppf(0.55 + 0.4 * levels)
     table = np.stack([np.full(201, 0.3), 0.01 * levels, base], axis=-1)
     options = replace(SMALL, settle=0, draws=400)
@@ -228,9 +237,9 @@ def test_draws_from_quantiles_have_the_width_of_a_narrow_posterior(relative):
     grid = np.linspace(-1.0, 1.0, 20_001)
     density = norm.pdf(grid, 0.2, relative)
     cumulative = np.cumsum(density) / density.sum()
-    table = np.interp(nuts.spec_levels(1025), cumulative, grid)[:, None]
+    table = np.interp(spec_levels(1025), cumulative, grid)[:, None]
     keys = jax.random.split(jax.random.key(0), 40_000)
-    drawn = np.asarray(jax.vmap(lambda key: nuts.draw_from_quantiles(jnp.asarray(table), key))(keys))
+    drawn = np.asarray(jax.vmap(lambda key: draw_from_quantiles(jnp.asarray(table), key))(keys))
     inside = norm(0.2, relative)
     assert drawn.std() == pytest.approx(
         np.sqrt(density @ (grid - density @ grid / density.sum()) ** 2 / density.sum()), rel=0.02
@@ -242,7 +251,7 @@ def test_draws_from_quantiles_have_the_width_of_a_narrow_posterior(relative):
 
 @pytest.mark.parametrize("table", [np.zeros((5, 2)), np.zeros(3), np.eye(3)[:, ::-1], np.full((4, 3), np.nan)])
 def test_a_spec_posterior_that_is_no_table_of_quantiles_is_refused(table):
-    with pytest.raises(ValueError, match=r"^chain has shape .*; expected finite quantiles \(points, 3\)"):
+    with pytest.raises(ValueError, match=r"^spec_quantiles has shape .*; expected finite quantiles \(points, 3\)"):
         small(spec_quantiles=table)
 
 
@@ -377,6 +386,16 @@ def test_a_changed_model_file_is_another_model(tmp_path):
     assert {name for name in marks if marks[name] != changed[name]} == {"model"}
 
 
+def test_a_scene_of_another_imaging_chain_is_another_run():
+    watch, operator = Watch.of(None, SHAPE), DATA.operator
+    marks, again, other = (
+        fingerprint(MODEL, replace(DATA, operator=o), {}, watch, jax.random.key(0))
+        for o in (operator, type(operator)(), operator.without_stage(operator.stages[-1].name))
+    )
+    assert marks == again
+    assert {name for name in marks if marks[name] != other[name]} == {"data"}
+
+
 def test_a_file_that_is_no_state_is_refused(tmp_path):
     names = ("text.h5", "cut.h5", "foreign.h5", "damaged.h5", "endless.h5")
     text, cut, foreign, damaged, endless = (tmp_path / name for name in names)
@@ -404,7 +423,7 @@ def test_a_state_that_may_not_be_read_is_no_foreign_one(reason, tmp_path, monkey
     def refuse(*arguments):
         raise OSError(reason, os.strerror(reason))
 
-    monkeypatch.setattr("fluorojax.engines.nuts_state.h5py.File", refuse)
+    monkeypatch.setattr("fluorojax.engines.nuts.state_file.h5py.File", refuse)
     with pytest.raises(ValueError, match=r"^resume is .*run\.h5: cannot be read") as caught:
         small(state_file=path, on_foreign_state=lambda state, what: None)
     assert not isinstance(caught.value, ForeignStateError)
@@ -428,9 +447,9 @@ def test_one_compilation_serves_all_blocks_scenes_and_seeds():
 
 def first_rows(layout):
     """What is recorded of three iterations: later ones amplify rounding."""
-    sampler = nuts._sampler(MODEL, replace(SMALL, layout=layout))
-    coordinates = nuts._coordinates(MODEL, DATA, START, jax.random.key(0))
-    problem = nuts._Problem(DATA, coordinates, Grid.around(Moments.zero(SHAPE)), Watch.of(EVERYWHERE, SHAPE), None)
+    sampler = sampler_for(MODEL, replace(SMALL, layout=layout))
+    coordinates = coordinates_around(MODEL, DATA, START, jax.random.key(0))
+    problem = Problem(DATA, coordinates, Grid.around(Moments.zero(SHAPE)), Watch.of(EVERYWHERE, SHAPE), None)
     chains = sampler.begin(problem, jax.random.split(jax.random.key(2), 2))
     return {name: np.asarray(row)[:, :3] for name, row in sampler.advance(problem, 0, 3, 185, 1, 99, chains)[1].items()}
 
@@ -453,12 +472,12 @@ def test_thinning_takes_more_iterations_per_draw():
 
 
 DEVICES = """
-import jax, numpy as np, test_nuts
+import jax, numpy as np, test_nuts_run as tests
 assert jax.local_device_count() == 2
-assert len(test_nuts.nuts._devices(test_nuts.SMALL)) == 2
-assert len(test_nuts.nuts._devices(test_nuts.replace(test_nuts.SMALL, chains=3))) == 1
-np.savez(OUT, **test_nuts.first_rows("auto"))
-result = test_nuts.small(options=test_nuts.replace(test_nuts.SMALL, draws=400))
+assert len(tests.devices_for(tests.SMALL)) == 2
+assert len(tests.devices_for(tests.replace(tests.SMALL, chains=3))) == 1
+np.savez(OUT, **tests.first_rows("auto"))
+result = tests.small(options=tests.replace(tests.SMALL, draws=400))
 assert result.converged, result.verdict
 """
 

@@ -8,9 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fluorojax.data.reconstruction import QUANTILES
 from fluorojax.data.spec import SPEC_NAMES
-from fluorojax.engines.draws import QUANTILES, NutsOptions, summarise, to_datatree, write_netcdf
-from fluorojax.engines.online_statistics import CoMoments, Grid, Moments, Stream, convergence_of, pool
+from fluorojax.engines.nuts import NutsOptions, to_datatree, write_netcdf
+from fluorojax.engines.nuts.convergence import convergence_of
+from fluorojax.engines.nuts.kept import ImageStatistics
+from fluorojax.engines.nuts.result import summarise
+from fluorojax.engines.online_statistics import CoMoments, Grid, Moments, pool
 from fluorojax.io import InputError
 
 xarray = pytest.importorskip("xarray")
@@ -106,8 +110,9 @@ def result_of(rows, options=OPTIONS):
     moments = Moments(jnp.full((4, 2), 50.0), jnp.full((4, 2, *SHAPE), 0.5), jnp.full((4, 2, *SHAPE), 0.49))
     histogram = jnp.broadcast_to(grid.empty().at[30:36].set(20), (4, 66, *SHAPE))
     together = jax.tree.map(lambda leaf: jnp.ones((4, *leaf.shape)), CoMoments.zero(3, SHAPE))
-    stream = Stream(pool(moments), moments, histogram, together)
-    return summarise("toy", {"slope": (), "amplitude": (2,)}, ("node", "lung"), rows, stream, grid, options)
+    statistics = ImageStatistics(pool(moments), moments, histogram, together)
+    hyperparameters = {"slope": (), "amplitude": (2,)}
+    return summarise("toy", SPEC_NAMES, hyperparameters, ("node", "lung"), rows, statistics, grid, options)
 
 
 def test_a_result_holds_the_draws_after_the_warmup():
