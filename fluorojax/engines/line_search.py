@@ -85,9 +85,7 @@ def wolfe_step(
         narrow = state.bracketed & (jnp.abs(state.high.length - state.low.length) <= _SHORTEST) & (safe.length > 0.0)
         failed = ((state.count + 1 >= _MAX_STEPS) | narrow) & ~good
         retreat = failed & ((safe.length > 0.0) | jnp.isinf(decrease))
-        now = _Point(
-            jnp.where(retreat, safe.length, length), jnp.where(retreat, safe.value, new.value), new.slope
-        )
+        now = _Point(jnp.where(retreat, safe.length, length), jnp.where(retreat, safe.value, new.value), new.slope)
         return _Search(
             count=state.count + 1,
             now=now,
