@@ -66,7 +66,7 @@ def wolfe_step(
     zero evaluates the position itself. After twelve evaluations the lowest point with sufficient decrease is returned,
     and without any such point the last one that was tried, or the start where the last energy was not finite.
     """
-    slope = optax.tree.vdot(direction, gradient)
+    slope = jnp.asarray(optax.tree.vdot(direction, gradient))
     zero = jnp.zeros_like(value)
     begin = _Point(zero, value, slope)
 
@@ -74,7 +74,7 @@ def wolfe_step(
         length = jnp.where(state.count == 0, 1.0, 2.0 * state.now.length)
         length = jnp.where(state.bracketed, _between(state.low, state.high, state.third), length).astype(value.dtype)
         energy, new_gradient = value_and_grad(optax.tree.add_scale(position, length, direction))
-        new = _Point(length, energy.astype(value.dtype), optax.tree.vdot(new_gradient, direction))
+        new = _Point(length, energy.astype(value.dtype), jnp.asarray(optax.tree.vdot(new_gradient, direction)))
         decrease = _decrease_error(new, begin)
         good = jnp.maximum(decrease, _error(jnp.abs(new.slope) - _CURVATURE * jnp.abs(slope))) <= 0.0
         lower = (decrease <= 0.0) & (~state.bracketed | (new.value < state.safe.value))
