@@ -147,3 +147,14 @@ def test_one_compilation_serves_every_scene_of_a_shape(monkeypatch):
 def test_too_little_data_is_an_error_that_says_so(shape, options, message):
     with pytest.raises(ValueError, match=message):
         posterior(jnp.ones(shape), **options)
+
+
+def test_two_blocks_that_move_alike_count_as_one():
+    """Every block twice is no more information than every block once, taken as independent of the others."""
+    once = static_and_moving(0.3, 100.0, shape=(32, 32))
+    grid, log_density = posterior(jnp.concatenate([once, once], axis=2))
+    curves = block_curves(once, jnp.zeros_like(once), stride=drift.STRIDE, side=1)
+    independent = moments(grid, drift.atom_log_likelihood(curves, grid))
+    found = moments(grid, log_density)
+    assert found[1] == pytest.approx(independent[1], rel=0.1)
+    assert found[0] == pytest.approx(independent[0], abs=0.3 * found[1])

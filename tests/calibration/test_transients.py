@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from fluorojax.calibration import _transient_window, transients
 from fluorojax.calibration.transients import TransientLikelihood, transient_log_likelihood
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SpecRanges
@@ -142,3 +143,24 @@ def test_gain_drift_is_divided_out():
 def test_bad_input_is_named(y, points, named):
     with pytest.raises(ValueError, match=named):
         transient_log_likelihood(y, Acquisition(), RANGES, 0.0, points=points)
+
+
+def test_the_score_of_the_lag_scatters_by_three_tenths_more_than_its_blocks_say(monkeypatch):
+    """In variance: ``log L = −(ν+1)/2 · log(1 + S²/(1.3·ν V))``, ν + 1 the number of blocks."""
+    told = likelihood_of(16.0, 10.0)
+    monkeypatch.setattr(transients, "INFLATION", 1.0)
+    untold = transient_log_likelihood(swinging_bar(16.0, 10.0), Acquisition(), RANGES, 0.0)
+
+    def squared_score(result):
+        return np.expm1(-2.0 * result.lag_log_likelihood / result.lag_cells)
+
+    np.testing.assert_allclose(squared_score(untold), 1.3 * squared_score(told), rtol=1e-6)
+
+
+def test_the_window_is_trusted_by_half_of_what_its_blocks_say(monkeypatch):
+    """Where the blocks agree no better than their points: there the trust is full without the factor."""
+    told = likelihood_of(16.0, 10.0)
+    monkeypatch.setattr(_transient_window, "INFLATION", 1.0)
+    untold = transient_log_likelihood(swinging_bar(16.0, 10.0), Acquisition(), RANGES, 0.0)
+    np.testing.assert_array_equal(untold.lag_log_likelihood, told.lag_log_likelihood)
+    np.testing.assert_allclose(untold.motion_blur_log_likelihood, 2.0 * told.motion_blur_log_likelihood, rtol=1e-6)

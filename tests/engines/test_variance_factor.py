@@ -116,6 +116,19 @@ def test_one_defective_pixel_does_not_decide_for_a_scene():
     assert abs(float(flawed.measured) - float(whole.measured)) < float(whole.std)
 
 
+@pytest.mark.parametrize("wild", [3e3, 3e5])
+def test_a_residual_counts_as_six_deviations_at_most(wild):
+    """Whatever a defective pixel says, away from the mode too: the mode follows the pixel and would hide it."""
+    counts = np.full(SHAPE, 10.0)
+    counts[1, 7, 7] = wild
+    data = SceneData(jnp.asarray(counts, jnp.float32), Acquisition(), RANGES, aux=jnp.float32(10.0))
+    target = posterior(SceneModel("test", few_counts), data, {SPEC_SITE: jnp.zeros(3)})
+    excess = np.asarray(target.excess({"z": jnp.zeros(SHAPE)}))
+    most = 6 * np.sqrt(10 + 1)
+    assert excess[1, 7, 7] == pytest.approx((most**2 - (10 + most)) / 10, rel=1e-4)
+    np.testing.assert_allclose(excess[counts == 10], -1.0, rtol=1e-4)
+
+
 def test_the_map_of_a_reconstruction_holds_the_factor():
     rng = np.random.default_rng(7)
     counts = jnp.asarray(0.6 * rng.standard_normal(SHAPE) + rng.standard_normal(SHAPE), jnp.float32)

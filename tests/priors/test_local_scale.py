@@ -201,3 +201,11 @@ def test_a_single_frame_has_the_variance_of_its_static_image():
     variance = variance_of(one, LocalScales.ones(one), SMALL_STATIC, jnp.zeros((1, 8, 9)), jnp.full((8, 9), 1e4))
     power = np.asarray(SMALL_STATIC, np.float64)
     np.testing.assert_allclose(variance, np.full((1, 8, 9), np.sum(power / (1 + 1e4 * power)) / 72), rtol=0.02)
+
+
+def test_the_scale_before_an_update_counts_as_three_per_cent_of_fully_determined_data():
+    """Where the data decide everything and find nothing, only the damping keeps a scale from zero."""
+    ones = LocalScales.ones(BANDS)
+    scales = one_update(ones, jnp.zeros(SHAPE[1:]), jnp.zeros(SHAPE), jnp.full(SHAPE[1:], 1e12))
+    for found in (scales.static, scales.dynamic):
+        np.testing.assert_allclose(np.square(found), np.full(found.shape, 0.03 / 1.03), rtol=0.02)
