@@ -47,8 +47,8 @@ class FisherInformation:
             ]
         best, worst = self._name(0), self._name(2)
         lines = [
-            f"judged by the model of the scene alone, these data determine {best} best: it keeps {self.std[0]:.2g} of its "
-            "prior standard deviation"
+            f"judged by the model of the scene alone, these data determine {best} best: it keeps {self.std[0]:.2g} of "
+            "its prior standard deviation"
         ]
         if self.std[2] > _UNDETERMINED:
             lines.append(f"they hardly determine {worst}: it keeps {self.std[2]:.2g} of its prior standard deviation")
@@ -127,7 +127,7 @@ def _joint_sentences(joint: SpecPosterior, calibrated: SpecPosterior) -> dict[st
         other = calibrated.marginals[name]
         if abs(mine.mean - other.mean) > 2.0 * float(np.hypot(mine.std, other.std)):
             sentences[name] += (
-                f"; the calibration, which does not use the model of the scene, finds {other.mean:+.3g} ± {other.std:.2g}. "
-                "The two do not agree: the scene prior may not fit this scene"
+                f"; the calibration, which does not use the model of the scene, finds {other.mean:+.3g} ± "
+                f"{other.std:.2g}. The two do not agree: the scene prior may not fit this scene"
             )
     return sentences

@@ -67,8 +67,8 @@ class Reconstruction:
     sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
     """Per chain and draw, under ArviZ's names: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
     nominal: dict[str, float] = field(default_factory=dict)
-    """Nominal protocol of the scene, under the names of :class:`~fluorojax.data.acquisition.Acquisition`; empty where it
-    is not known, as in files of earlier versions."""
+    """Nominal protocol of the scene, under the names of :class:`~fluorojax.data.acquisition.Acquisition`; empty where
+    it is not known, as in files of earlier versions."""
     prior_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Range of the uniform prior of each mismatch parameter, in its unit; empty where it is not known."""
     pixel_mm: float | None = None
@@ -112,11 +112,12 @@ class Reconstruction:
 def facts_of(scene: "Scene") -> dict[str, Any]:
     """The fields of a :class:`Reconstruction` that its scene gives: nominal protocol, prior ranges and pixel size."""
     pixel = scene.metadata.get("pixel_mm")
-    known = isinstance(pixel, int | float) and not isinstance(pixel, bool) and 0 < pixel < math.inf
+    if isinstance(pixel, bool) or not isinstance(pixel, int | float) or not 0 < pixel < math.inf:
+        pixel = None
     return {
         "nominal": scene.acquisition.as_dict(),
         "prior_ranges": scene.ranges.as_dict(),
-        "pixel_mm": float(pixel) if known else None,
+        "pixel_mm": None if pixel is None else float(pixel),
     }
 
 

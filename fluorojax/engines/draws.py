@@ -214,9 +214,11 @@ def to_datatree(
     """The draws as ArviZ 1.x reads them: groups ``posterior`` and ``sample_stats`` over (chain, draw).
 
     ``constant_data`` holds mean, variance and quantiles of x, and of a :class:`NutsResult` R-hat; ``observed_data`` the
-    ``counts`` where given. A :class:`~fluorojax.data.reconstruction.Reconstruction` has a method of the same name, which
-    also serves results without draws; here one without draws raises ``ValueError``. Raises ``ImportError`` without
-    xarray.
+    ``counts`` where given. The method of the same name of a
+    :class:`~fluorojax.data.reconstruction.Reconstruction` also serves results without draws; here one without draws
+    raises ``ValueError``.
+
+    Raises ``ImportError`` without xarray.
     """
     if isinstance(result, Reconstruction):
         if not set(SPEC_NAMES) <= set(result.draws):

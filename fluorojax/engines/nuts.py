@@ -366,9 +366,7 @@ def _check_memory(
     check_memory(options, shape, latents, moving, devices=len(devices), in_turn=_in_turn(options, devices))
 
 
-def _note(
-    done: int, options: NutsOptions, records: Mapping[str, np.ndarray], watched: tuple[str, ...]
-) -> str:
+def _note(done: int, options: NutsOptions, records: Mapping[str, np.ndarray], watched: tuple[str, ...]) -> str:
     """Stage and effort, and how well the chains agree once there are draws to compare."""
     latest = slice(max(0, done - options.block), done)
     steps, size = records["n_steps"][:, latest].mean(), records["step_size"][:, -1].mean()

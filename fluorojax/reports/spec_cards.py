@@ -33,9 +33,7 @@ def spec_cards(result: Reconstruction, scene: Scene | None, truth: Scene | None)
     ranges = result.prior_ranges or ({} if scene is None else scene.ranges.as_dict())
     true = {} if truth is None or truth.true_spec is None else truth.true_spec.as_dict()
     drawn = bool(ranges) and any(name in result.draws for name in SPEC_UNITS)
-    cards = [
-        _card(result, name, ranges.get(name), nominal_value(name, nominal), true.get(name)) for name in SPEC_UNITS
-    ]
+    cards = [_card(result, name, ranges.get(name), nominal_value(name, nominal), true.get(name)) for name in SPEC_UNITS]
     legend = (
         "Every parameter is an offset from the nominal protocol or, for the drift, a change per frame."
         " Grey: prior range; thick line: 90 % interval; dot: estimate"

@@ -103,7 +103,9 @@ def _stated_errors(coverage: Verdict, size: Verdict | None, fit: Verdict) -> Ver
     if coverage.level != "unknown":
         if size is not None and size.level != coverage.level and "good" in (size.level, coverage.level):
             unlike = "had shown nothing of this" if size.level == "good" else "had suggested otherwise"
-            return replace(coverage, text=f"{coverage.text} The size of the residual alone {unlike}; the truth decides.")
+            return replace(
+                coverage, text=f"{coverage.text} The size of the residual alone {unlike}; the truth decides."
+            )
         return coverage
     if size is None:
         return coverage
@@ -173,7 +175,9 @@ def coverage_verdict(result: Reconstruction, score: SceneScore | None) -> Verdic
         return Verdict(topic, "caution", text, "the true errors are somewhat larger than the stated ones")
     if at_90.overall > _TOO_WIDE:
         text = f"{found}. The intervals are wider than necessary, which is the safe side."
-        return Verdict(topic, "caution", text, "the stated errors are larger than the true ones, which is the safe side")
+        return Verdict(
+            topic, "caution", text, "the stated errors are larger than the true ones, which is the safe side"
+        )
     return Verdict(topic, "good", f"{found}. The stated errors are right.")
 
 

@@ -55,8 +55,8 @@ def reconstruct_scenes(
     offsets zero ("nominal"), or the file's truth ("true"). NUTS takes the scenes one by one and, given ``state_file``,
     a map from a scene's name to a path, keeps its state there and continues from it; what it finds there of another run
     it deletes once ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional
-    scene under the default model is served by ``single_frame``. ``progress`` is told how well each scene agrees with its
-    counts, or how well its chains agree so far. A scene whose counts hold no information about it ends as
+    scene under the default model is served by ``single_frame``. ``progress`` is told how well each scene agrees with
+    its counts, or how well its chains agree so far. A scene whose counts hold no information about it ends as
     ``Status.PRIOR_ONLY``.
 
     Raises ``ValueError`` for unknown options, a model file outside the protocol, or ``chain="true"`` without a truth,
@@ -107,7 +107,8 @@ def _run(
             posteriors = []
             for i, scene in enumerate(chunk, 1):
                 posteriors.append(_spec_posterior(scene, options))
-                progress.update(done + _CALIBRATION_SHARE * i, f"{scene.name}: {_spec_note(scene, posteriors[-1], options)}")
+                note = f"{scene.name}: {_spec_note(scene, posteriors[-1], options)}"
+                progress.update(done + _CALIBRATION_SHARE * i, note)
             results = _solve_chunk(models[shape], chunk, posteriors, size, options)
             seconds = (time.perf_counter() - begin) / len(chunk)
             for i, (scene, posterior) in enumerate(zip(chunk, posteriors, strict=True)):

@@ -17,8 +17,8 @@ from fluorojax.reports.document import document
 from fluorojax.reports.fragments import definitions, facts, figure_strip, table
 from fluorojax.reports.numbers import number, parameter_cell
 from fluorojax.reports.palettes import palette_of
-from fluorojax.reports.player import json_block
 from fluorojax.reports.pictures import encode_png
+from fluorojax.reports.player import json_block
 from fluorojax.reports.spec_cards import range_picture, spec_cards
 from fluorojax.reports.strips import plan_strips, strip_images
 from fluorojax.reports.templates import render

@@ -140,7 +140,10 @@ def test_a_second_run_begins_anew(lines, clock):
     progress.start(4, "row")
     clock.now += 6
     progress.update(3, "second")
-    assert written() == ["reconstruct 2/2 (10 s/scene, took 10 s): first", "reconstruct 3/4 (2 s/row, 2 s left): second"]
+    assert written() == [
+        "reconstruct 2/2 (10 s/scene, took 10 s): first",
+        "reconstruct 3/4 (2 s/row, 2 s left): second",
+    ]
 
 
 def test_the_bar_counts_no_resumed_work_and_leaves_nothing_behind(clock):
