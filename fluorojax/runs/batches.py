@@ -52,9 +52,10 @@ def reconstruct_scenes(
     """Reconstruct scenes of any shapes; results come as chunks finish, grouped by shape.
 
     The chain is the scene's marginal posterior (``options.chain`` "calibrated"), part of what is sampled ("joint"), all
-    offsets zero ("nominal"), or the file's truth ("true"). NUTS takes the scenes one by one and, given ``state_file``,
-    a map from a scene's name to a path, keeps its state there and continues from it; what it finds there of another run
-    it deletes once ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional
+    offsets zero ("nominal"), or the file's truth ("true"). NUTS takes the scenes one by one. Where ``state_file``
+    maps the name of a scene to a path, NUTS keeps its state in that file and continues from it. A state of another run
+    in that file is refused, unless ``on_foreign_state`` is given: then it is called with the path and a description of
+    the state, and the state is deleted. A two-dimensional
     scene under the default model is served by ``single_frame``. ``progress`` is told how well each scene agrees with
     its counts, or how well its chains agree so far. A scene whose counts hold no information about it ends as
     ``Status.PRIOR_ONLY``.
