@@ -25,13 +25,13 @@ from fluorojax.data.choices import METHODS, SPEC_SOURCES
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES, Spec, SpecRanges
-from fluorojax.data.wording import in_words, nominal_value
 from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.methods.batch import BatchMethod, Summary, batch_method, scalar_facts
 from fluorojax.methods.nuts import ModeDivergedError, nuts_options, sample_scene, summarise_scene
 from fluorojax.metrics.agreement import judged
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
+from fluorojax.runs.notes import spec_note, standing
 from fluorojax.runs.progress import Progress, ProgressDisplay
 
 # Working set of one scene in units of its float32 counts: optimiser history, scaled bands, linear-response vectors.
@@ -108,7 +108,7 @@ def _run(
             posteriors = []
             for i, scene in enumerate(chunk, 1):
                 posteriors.append(_spec_posterior(scene, options))
-                note = f"{scene.name}: {_spec_note(scene, posteriors[-1], options)}"
+                note = f"{scene.name}: {spec_note(scene, posteriors[-1], options)}"
                 progress.update(done + _CALIBRATION_SHARE * i, note)
             results = _solve_chunk(models[shape], chunk, posteriors, size, options)
             seconds = (time.perf_counter() - begin) / len(chunk)
@@ -116,7 +116,7 @@ def _run(
                 one = jax.tree.map(lambda leaf, i=i: leaf[i], results)
                 done += 1
                 result = _reconstruction(scene, posterior, models[shape], one, seconds)
-                progress.update(done, f"{scene.name}: {_standing(result)}")
+                progress.update(done, f"{scene.name}: {standing(result)}")
                 yield result
 
 
@@ -131,7 +131,7 @@ def _sample(
     """One scene by NUTS, which is not batched: its chains fill the devices, and its state goes to disk."""
     begin = time.perf_counter()
     posterior = _spec_posterior(scene, options)
-    progress.update(done, f"{scene.name}: {_spec_note(scene, posterior, options)}")
+    progress.update(done, f"{scene.name}: {spec_note(scene, posterior, options)}")
     begun = False
 
     def report(fraction: float, note: str) -> None:
@@ -162,32 +162,6 @@ def _sample(
     found = judged(replace(found, **facts_of(scene)), scene)
     progress.update(done + 1, f"{scene.name}: {result.verdict}")
     return found
-
-
-def _spec_note(scene: Scene, posterior: SpecPosterior, options: ReconstructOptions) -> str:
-    """The spec that a scene is reconstructed with, in the quantities of its protocol."""
-    if options.spec not in ("calibrated", "joint"):
-        return f"reconstructing with the {options.spec} spec"
-    ranges, nominal = scene.ranges.as_dict(), scene.acquisition.as_dict()
-    parts = [
-        in_words(name, m.quantile(0.5), m.std, prior=ranges[name], nominal=nominal_value(name, nominal))
-        for name, m in posterior.marginals.items()
-    ]
-    return f"spec calibrated, reconstructing; {'; '.join(parts)}"
-
-
-def _standing(result: Reconstruction) -> str:
-    """How a batch solve ended, and how well its result agrees with the counts."""
-    facts = result.diagnostics
-    if result.status is Status.PRIOR_ONLY:
-        return "prior only: the counts hold no information about this scene"
-    parts = [f"{result.status.name.lower().replace('_', ' ')} after {facts['iterations']} iterations"]
-    if "change_of_mean" in facts:
-        rounds = f"{facts['rounds']} round{'' if facts['rounds'] == 1 else 's'}"
-        parts.append(f"{rounds} of draws, the last of which moved the mean by {facts['change_of_mean']:.2g} sd")
-    if "mean_squared_residual" in facts:
-        parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
-    return ", ".join(parts)
 
 
 def lanes(shape: tuple[int, ...]) -> int:
