@@ -41,9 +41,10 @@ def is_determined(std: float, prior: tuple[float, float] | None) -> bool:
     return 1.0 - std**2 / ((prior[1] - prior[0]) ** 2 / 12.0) >= LEAST_CONTRACTION
 
 
-def undetermined(name: str, prior: tuple[float, float]) -> str:
-    """``not determined by these data (prior −5 … 10 ms)``."""
-    return f"not determined by these data (prior {plain(prior[0])} … {plain(prior[1])} {_unit(name)})"
+def undetermined(name: str, prior: tuple[float, float], nominal: float | None = None) -> str:
+    """``not determined by these data (prior −5 … 10 ms)``, with the ``nominal`` value that the offset belongs to."""
+    around = "" if nominal is None else f" around the nominal {plain(nominal)} {_unit(name)}"
+    return f"not determined by these data (prior {plain(prior[0])} … {plain(prior[1])} {_unit(name)}{around})"
 
 
 def with_error(value: float, std: float, unit: str, *, sign: bool = False) -> str:
@@ -75,10 +76,12 @@ def in_words(
     """
     what = quantity(name)
     if prior is not None and not is_determined(std, prior):
-        return f"{what} {undetermined(name, prior)}"
+        return f"{what} {undetermined(name, prior, nominal)}"
     if nominal is None:
         label = what if QUANTITIES.get(name, ("", None))[1] is None else f"{what}: offset"
-        return f"{label} {with_error(value, std, _unit(name), sign=True)}"
+        return f"{label} {with_error(value, std, _unit(name), sign=True)}".rstrip()
+    if std == 0:
+        return f"{what} {plain(nominal + value)} {_unit(name)}, taken as known (nominal {plain(nominal)} {_unit(name)})"
     return f"{what} {with_error(nominal + value, std, _unit(name))} (nominal {plain(nominal)} {_unit(name)})"
 
 
