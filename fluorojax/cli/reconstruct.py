@@ -101,7 +101,7 @@ def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
-    """A line on standard error for every scene whose chains have not mixed, and for every one that is its prior alone."""
+    """A line on standard error for every scene whose chains have not mixed or whose result is its prior alone."""
     from fluorojax.data.reconstruction import Status
     from fluorojax.io import read_summaries
 

@@ -70,8 +70,9 @@ def to_datatree(result: Reconstruction, counts: Float[np.ndarray, "*shape"] | No
 
     ``constant_data`` holds mean, variance and quantiles of x; ``reconstruction`` everything that :func:`to_xarray`
     gives; ``observed_data`` the ``counts`` where given, shape (T, H, W) or (H, W). A result with draws (method nuts)
-    also has ``posterior`` and ``sample_stats`` over (chain, draw), which ArviZ reads as they are. Raises
-    ``ImportError`` without xarray.
+    also has ``posterior`` and ``sample_stats`` over (chain, draw), which ArviZ reads as they are.
+
+    Raises ``ImportError`` without xarray.
     """
     images = {"x_mean": result.x_hat}
     if result.x_std is not None:

@@ -114,12 +114,13 @@ def facts_of(scene: "Scene") -> dict[str, Any]:
     """The fields of a :class:`Reconstruction` that its scene gives: parameters, nominal protocol, prior ranges, pixel
     size."""
     pixel = scene.metadata.get("pixel_mm")
-    known = isinstance(pixel, int | float) and not isinstance(pixel, bool) and 0 < pixel < math.inf
+    if isinstance(pixel, bool) or not isinstance(pixel, int | float) or not 0 < pixel < math.inf:
+        pixel = None
     return {
         "nominal": scene.acquisition.as_dict(),
         "parameters": scene.operator.parameters,
         "prior_ranges": scene.ranges.as_dict(),
-        "pixel_mm": float(pixel) if known else None,  # pyright: ignore[reportArgumentType]
+        "pixel_mm": None if pixel is None else float(pixel),
     }
 
 

@@ -28,10 +28,11 @@ def is_determined(std: float, prior: tuple[float, float] | None) -> bool:
     return 1.0 - std**2 / ((prior[1] - prior[0]) ** 2 / 12.0) >= LEAST_CONTRACTION
 
 
-def undetermined(parameter: Parameter, prior: tuple[float, float]) -> str:
-    """``not determined by these data (prior −5 … 10 ms)``."""
+def undetermined(parameter: Parameter, prior: tuple[float, float], nominal: float | None = None) -> str:
+    """``not determined by these data (prior −5 … 10 ms)``, with the ``nominal`` value that the offset belongs to."""
     span = f"{plain(prior[0])} … {plain(prior[1])} {parameter.unit}".rstrip()
-    return f"not determined by these data (prior {span})"
+    around = "" if nominal is None else f" around the nominal {plain(nominal)} {parameter.unit}"
+    return f"not determined by these data (prior {span}{around})"
 
 
 def with_error(value: float, std: float, unit: str, *, sign: bool = False) -> str:
@@ -63,10 +64,13 @@ def in_words(
     """
     what = parameter.quantity
     if prior is not None and not is_determined(std, prior):
-        return f"{what} {undetermined(parameter, prior)}"
+        return f"{what} {undetermined(parameter, prior, nominal)}"
     if nominal is None:
         label = what if parameter.offset_of is None else f"{what}: offset"
         return f"{label} {with_error(value, std, parameter.unit, sign=True)}"
+    if std == 0:
+        known = f"{plain(nominal + value)} {parameter.unit}, taken as known"
+        return f"{what} {known} (nominal {plain(nominal)} {parameter.unit})"
     return f"{what} {with_error(nominal + value, std, parameter.unit)} (nominal {plain(nominal)} {parameter.unit})"
 
 

@@ -1,4 +1,4 @@
-"""Scores of reconstructions, calibration of the stated uncertainties, and the image-quality measures of the field."""
+"""Scores of reconstructions, coverage of the stated uncertainties, and the image-quality measures of the field."""
 
 from fluorojax.metrics.contrast import (
     DeviceContrast,

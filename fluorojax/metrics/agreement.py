@@ -21,9 +21,9 @@ class Agreement:
     """What the counts of one scene say about its reconstruction."""
 
     residual_square: float
-    """Mean of ``(y − λ)²/λ`` over all pixels, λ the expected counts at x̂: 1 is expected from photon noise alone, less
-    where the estimate follows some of the noise, more where the counts hold what the reconstruction does not
-    explain."""
+    """Mean of ``(y − λ)²/λ`` over all pixels, λ the expected counts at x̂: 1 is expected from photon noise alone, a
+    smaller value where the estimate follows some of the noise, a larger one where the counts hold structure or noise
+    that the reconstruction does not explain."""
     information: float | None
     """Upper bound of the share by which the counts reduce the variance of any combination of pixels; None without
     standard deviations."""
@@ -57,8 +57,7 @@ def agreement(result: Reconstruction, scene: Scene) -> Agreement:
 
 
 def judged(result: Reconstruction, scene: Scene) -> Reconstruction:
-    """The result with its :class:`Agreement` in the diagnostics, and ``Status.PRIOR_ONLY`` where the counts say
-    nothing.
+    """The result with its :class:`Agreement` in the diagnostics; ``Status.PRIOR_ONLY`` where the counts say nothing.
 
     A result that diverged, or whose Markov chains have not mixed, keeps its status.
     """

@@ -1,4 +1,4 @@
-"""Contrast of devices and vessels against their surroundings, and error where things move."""
+"""Contrast of devices and vessels against their surroundings, and the error where something moves."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ def cnr(
 ) -> float:
     """Contrast-to-noise ratio ``(mean over signal − mean over background)/std over background``, signed.
 
-    The masks are broadcast to the image. What varies in the background counts as noise, anatomy included. Infinite in
-    a uniform background; raises ``ValueError`` where a mask selects nothing.
+    The masks are broadcast to the image. All variation of the background counts as noise, that of the anatomy
+    included. The ratio is infinite in a uniform background. Raises ``ValueError`` where a mask selects no pixel.
     """
     inside, outside = (np.broadcast_to(mask, image.shape) for mask in (signal, background))
     if not (inside.any() and outside.any()):
@@ -30,7 +30,10 @@ def cnr(
 def region_psnr(
     x_hat: Float[np.ndarray, "*shape"], x_true: Float[np.ndarray, "..."], mask: Bool[np.ndarray, "..."]
 ) -> float:
-    """PSNR in dB over the pixels of ``mask`` (broadcast to the sequence), data range 1; NaN where it selects none."""
+    """PSNR in dB over the pixels of ``mask``, which is broadcast to the sequence; NaN where it selects no pixel.
+
+    The data range is 1.
+    """
     if x_hat.shape != x_true.shape:
         raise ValueError(f"x_hat has shape {x_hat.shape}; expected {x_true.shape}, like x_true")
     inside = np.broadcast_to(mask, x_true.shape)
@@ -38,7 +41,7 @@ def region_psnr(
 
 
 def moving_psnr(x_hat: Float[np.ndarray, "*shape"], x_true: Float[np.ndarray, "..."]) -> float:
-    """PSNR in dB over the pixels that move (:func:`fluorojax.metrics.moving_pixels`); NaN where none does."""
+    """PSNR in dB over the moving pixels (:func:`fluorojax.metrics.moving_pixels`); NaN where no pixel moves."""
     return region_psnr(x_hat, x_true, moving_pixels(x_true))
 
 
@@ -70,8 +73,8 @@ def device_contrast(
 ) -> DeviceContrast:
     """Contrast and noise of a device in a sequence, frame by frame in a ring that follows it.
 
-    A static average hides motion: smearing a device lowers its contrast and leaves a trail in the ring, while the
-    variance elsewhere falls. Both enter here.
+    The measure shows when a method smears a moving device. Smearing lowers the contrast of the device and leaves a
+    trail in the ring around it, although the variance elsewhere falls. Contrast and trail both enter here.
 
     **Arguments:**
 
@@ -121,18 +124,19 @@ def grow(mask: Bool[np.ndarray, "T H W"], pixels: int) -> Bool[np.ndarray, "T H 
 
 @dataclass(frozen=True)
 class VesselScore:
-    """A subtraction against the true change of contrast agent; images in the unit of the subtraction."""
+    """How well a subtraction shows the true change of contrast agent. Values are in the unit of the subtraction."""
 
     recovery: float
     """Measured over true contrast, least squares over the vessels; 1 is unbiased."""
     rmse: float
     """Root mean square error over the vessels."""
     noise: float
-    """Standard deviation over the background: noise and misregistered anatomy."""
+    """Standard deviation over the background, where noise and misregistered anatomy remain."""
     cnr: float
     """Mean contrast over the vessels minus that over the background, over ``noise``."""
     z_vessels: float
-    """Root mean square of error over stated standard deviation on the vessels; 1 is calibrated, NaN without one."""
+    """Root mean square of the error in units of its stated standard deviation, on the vessels. The value is 1 where the
+    stated errors are right; NaN where none are stated."""
     z_background: float
     """The same over the background."""
     pixels: int

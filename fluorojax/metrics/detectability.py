@@ -1,4 +1,8 @@
-"""Detectability of small objects by a non-prewhitening observer, from spectra or from images."""
+"""Detectability of small objects by a non-prewhitening observer, from spectra or from images.
+
+A non-prewhitening observer compares an image with the object that it looks for, and takes no account of the
+correlations of the noise.
+"""
 
 from dataclasses import dataclass
 
@@ -26,10 +30,12 @@ def npw_detectability(
 
     **Arguments:**
 
-    - `signal`: the object as it is, in the unit of the images, on a zero background; not larger than the blocks of
-      ``noise``, in pixels.
-    - `noise`: spectrum in cycles/pixel; a single frame is looked at, so its integral over temporal frequency enters.
-    - `transfer`: task transfer at the object's contrast, taken the same in every direction; None is 1 throughout.
+    - `signal`: the true object on a zero background, in the unit of the images. It must not have more pixels than the
+      blocks of ``noise``.
+    - `noise`: spectrum in cycles/pixel. The observer looks at a single frame, so that the integral of the spectrum over
+      temporal frequency enters.
+    - `transfer`: task transfer at the contrast of the object, the same in every direction; None stands for a transfer
+      of 1 at all frequencies.
     - `eye_peak`: frequency at which the eye is most sensitive, cycles/pixel; None for an observer without eye filter.
 
     **Raises** ``ValueError`` where the signal is larger than the blocks or the spectrum is in other units.
@@ -55,7 +61,7 @@ def npw_detectability(
 
 @dataclass(frozen=True)
 class Detectability:
-    """d' measured from images, with its standard error."""
+    """The detectability index d' as measured from images, with its standard error."""
 
     d_prime: float
     std: float
@@ -70,8 +76,9 @@ def template_detectability(
 
     ``d' = (⟨r₁⟩ − ⟨r₀⟩)/√((v₁ + v₀)/2)`` of the responses r = Σ template·image with and without the object, times the
     factor 1 − 3/(4ν − 1), ν = n + m − 2, that makes it unbiased for few images (Hedges, J. Educ. Stat. 6:107, 1981).
-    The standard error is that of normal responses. A template fixed beforehand (the object as it is) charges a method
-    for blurring or displacing it; one from the same images would flatter it.
+    The standard error is that of normal responses. Use the true object as the template: the
+    measure then becomes worse where a method blurs or displaces the object. A template made from the same images would
+    give too good a result.
 
     **Raises** ``ValueError`` for fewer than two images of a kind or shapes that differ.
     """
@@ -90,7 +97,7 @@ def template_detectability(
 
 
 def disk(shape: tuple[int, int], radius: float, contrast: float = 1.0) -> Float[np.ndarray, "H W"]:
-    """A disk in the middle of an image, ``radius`` in pixels; pixels at its rim hold their covered share."""
+    """A disk in the middle of an image, ``radius`` in pixels. Pixels at its rim hold the share that the disk covers."""
     y, x = ((np.arange(n * _SUBPIXELS) + 0.5) / _SUBPIXELS - 0.5 * n for n in shape)
     fine = np.hypot(y[:, None], x) <= radius
     return contrast * fine.reshape(shape[0], _SUBPIXELS, shape[1], _SUBPIXELS).mean(axis=(1, 3))

@@ -11,8 +11,8 @@ _SSIM_RADIUS = 5  # the Gaussian window is cut at 3.5 σ, as in Wang et al. (11�
 def psnr(x_hat: Float[np.ndarray, "*shape"], x_true: Float[np.ndarray, "..."]) -> float:
     """Peak signal-to-noise ratio in dB over all pixels of a scene, data range 1.
 
-    ``PSNR = −10 log10(mean((x̂ − x)²))``; infinite where the two are equal. Nothing is clipped: values of ``x_hat``
-    outside [0, 1] count as they are. Raises ``ValueError`` where the shapes differ.
+    ``PSNR = −10 log10(mean((x̂ − x)²))``; the value is infinite where the two are equal. Values of ``x_hat``
+    outside [0, 1] are not clipped. Raises ``ValueError`` where the shapes differ.
     """
     error = _difference(x_hat, x_true)
     mean_square = float(np.mean(error**2))
@@ -20,7 +20,7 @@ def psnr(x_hat: Float[np.ndarray, "*shape"], x_true: Float[np.ndarray, "..."]) -
 
 
 def ssim(x_hat: Float[np.ndarray, "*shape"], x_true: Float[np.ndarray, "..."]) -> float:
-    """Structural similarity, computed per frame and averaged; shapes (T, H, W) or (H, W).
+    """Structural similarity of two sequences, computed for each frame and averaged; shapes (T, H, W) or (H, W).
 
     Wang et al., IEEE Trans. Image Process. 13:600 (2004), eq. 13 with data range 1, K₁ = 0.01, K₂ = 0.03, Gaussian
     window of σ = 1.5 pixels cut at 5 pixels, population covariances, averaged over the pixels whose window lies inside

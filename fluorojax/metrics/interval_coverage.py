@@ -1,4 +1,4 @@
-"""Do the stated uncertainties cover the truth as often as they claim?"""
+"""Coverage: how often the stated intervals contain the truth, compared with how often they claim to."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ LEVELS = (0.50, 0.80, 0.90, 0.95)
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of pixels whose central interval holds the truth; a calibrated reconstruction gives ``level``."""
+    """Share of the pixels whose central interval contains the truth; it equals ``level`` where intervals are right."""
 
     level: float
     """Nominal level."""
     overall: float
     moving: float
-    """Over moving pixels (:func:`moving_pixels`); NaN where there are none."""
+    """The share among the moving pixels (:func:`moving_pixels`); NaN where no pixel moves."""
     static: float
-    """Over the others; NaN where there are none."""
+    """The share among the other pixels; NaN where there are none."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,10 @@ class SpecError:
 
 
 def moving_pixels(x_true: Float[np.ndarray, "*shape"]) -> Bool[np.ndarray, "H W"]:
-    """Pixels whose temporal standard deviation exceeds its 0.8 quantile; none in a single frame or a still scene."""
+    """The fifth of the pixels that move most: those whose standard deviation over time exceeds its 0.8 quantile.
+
+    A single frame or a still scene has no moving pixels.
+    """
     if x_true.ndim == 2:
         return np.zeros(x_true.shape, dtype=bool)
     deviation = x_true.std(axis=0)
@@ -58,7 +61,9 @@ def moving_pixels(x_true: Float[np.ndarray, "*shape"]) -> Bool[np.ndarray, "H W"
 def coverage(
     x_hat: Float[np.ndarray, "*shape"], x_std: Float[np.ndarray, "*shape"], x_true: Float[np.ndarray, "*shape"]
 ) -> tuple[Coverage, ...]:
-    """Coverage of the Gaussian intervals ``x̂ ± z·σ``, ``z = Φ⁻¹((1 + level)/2)``, at each of :data:`LEVELS`.
+    """Whether the stated standard deviations are right: the share of pixels whose interval contains the truth.
+
+    The intervals are Gaussian, ``x̂ ± z·σ`` with ``z = Φ⁻¹((1 + level)/2)``, at each of :data:`LEVELS`.
 
     Raises ``ValueError`` where the three shapes differ.
     """
@@ -78,7 +83,7 @@ def _mean(inside: np.ndarray) -> float:
 
 
 def spec_errors(result: Reconstruction, truth: Spec) -> dict[str, SpecError]:
-    """Error, posterior standard deviation and interval membership of each mismatch parameter."""
+    """Error and posterior sd of each mismatch parameter, and whether its interval contains the truth."""
     estimate, std, true = result.spec.as_dict(), result.spec_std.as_dict(), truth.as_dict()
     units = {parameter.name: parameter.unit for parameter in result.parameters}
     errors = {}

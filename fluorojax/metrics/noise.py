@@ -1,4 +1,4 @@
-"""Noise power spectra in space and time."""
+"""Noise power spectra in space and time: at which spatial and temporal frequencies an image sequence is noisy."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -59,8 +59,8 @@ class NoisePower:
 def ensemble_noise(repeats: Float[np.ndarray, "R *shape"]) -> Float[np.ndarray, "R *shape"]:
     """Noise of R ≥ 2 repeats of one acquisition: their deviation from the mean, times √(R/(R−1)).
 
-    The factor restores the variance that the mean takes out. What repeats the same in every run (anatomy, fixed
-    pattern, bias of a method) is not noise and cancels.
+    The factor restores the variance that the subtraction of the mean removes. Everything that is the same in every run
+    (anatomy, fixed pattern, bias of a method) is not noise, and it cancels.
     """
     if len(repeats) < 2:
         raise ValueError(f"{len(repeats)} repeat; expected at least 2, whose deviations are the noise")
@@ -89,10 +89,11 @@ def noise_power(
     - `noise`: (H, W) an image, (T, H, W) a sequence, or (R, T, H, W) repeats of a sequence; of a flat field, of static
       parts after detrending, or from :func:`ensemble_noise`.
     - `block`: frames, rows and columns of a block; all by default.
-    - `detrend`: what is taken out of every block: ``none``, its ``mean``, or a plane ``linear`` in t, y and x.
-    - `window`: ``rectangular``, or ``hann`` for spectra that fall over decades.
-    - `pixel`, `frame_time`: pixel pitch and frame period; 1 gives cycles/pixel and cycles/frame, mm and s cycles/mm
-      and Hz.
+    - `detrend`: what is subtracted from every block: nothing (``none``), its ``mean``, or a plane that is ``linear`` in
+      t, y and x.
+    - `window`: ``rectangular``, or ``hann`` for spectra that fall by orders of magnitude.
+    - `pixel`, `frame_time`: pixel pitch and frame period. Values of 1 give frequencies in cycles/pixel and
+      cycles/frame; values in mm and s give cycles/mm and Hz.
 
     **Raises** ``ValueError`` for another number of dimensions, a block that does not fit, or an unknown option.
     """

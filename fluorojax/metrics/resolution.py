@@ -1,4 +1,4 @@
-"""Sharpness along a slanted edge: edge spread, line spread and modulation transfer."""
+"""How sharp an edge remains: edge spread, line spread and modulation transfer, measured at a slanted edge."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,18 @@ NYQUIST = 0.5
 
 @dataclass(frozen=True)
 class EdgeTransfer:
-    """What an imaging system or a method makes of an edge. Distances in pixels across it, frequencies in cycles/pixel.
+    """How an imaging system or a method reproduces an edge.
 
-    Of a linear system ``transfer`` is the modulation transfer function; of a nonlinear one, the task transfer function
-    at the contrast and noise of that edge (Richard et al., Med. Phys. 39:4115, 2012).
+    Distances are in pixels across the edge, frequencies in cycles/pixel. For a linear system ``transfer`` is the
+    modulation transfer function; for a nonlinear one it is the task transfer function at the contrast and noise of that
+    edge (Richard et al., Med. Phys. 39:4115, 2012).
     """
 
     frequency: Float[np.ndarray, " f"]
     transfer: Float[np.ndarray, " f"]
     """``|MTF|``, one at zero frequency."""
     distance: Float[np.ndarray, " q"]
-    """From the edge, positive on the brighter side."""
+    """Distance from the edge, positive on the brighter side."""
     edge_spread: Float[np.ndarray, " q"]
     angle_deg: float
     """Direction of rising values from the row axis (the +x direction), degrees."""
@@ -36,7 +37,7 @@ class EdgeTransfer:
         return np.interp(frequency, self.frequency, self.transfer)
 
     def frequency_at(self, level: float) -> float:
-        """Where the transfer first falls to ``level`` (0.5, 0.1, …), cycles/pixel; NaN where it does not."""
+        """Frequency (cycles/pixel) at which the transfer first falls to ``level``; NaN where it does not."""
         below = np.flatnonzero(self.transfer <= level)
         if below.size == 0 or below[0] == 0:
             return float("nan")
@@ -52,19 +53,20 @@ def edge_transfer(
     points: int = 51,
     highest: float = NYQUIST,
 ) -> EdgeTransfer:
-    """Modulation transfer from the image of one straight edge, slanted against the pixel rows and columns.
+    """Modulation transfer from the image of one straight edge that is slanted against the rows and columns of pixels.
 
     The slanted-edge method of ISO 12233 and IEC 62220-1-1: pixels are sorted by their distance from the edge into bins
     of 1/8 pixel (edge spread), differences of these are the line spread, and the modulus of its Fourier transform,
-    normalised at zero frequency, is the transfer. Bins and differences are corrected for, the pixel aperture is not: it
-    belongs to the system. Angle and place of the edge are fitted with a blurred step by least squares.
+    normalised at zero frequency, is the transfer. The result is corrected for the bins and differences, but not for the
+    pixel aperture, which belongs to the system. Angle and place of the edge are fitted with a blurred step by least
+    squares.
 
-    Noise adds to the modulus at high frequencies: average many frames or repeats before.
+    Noise raises the modulus at high frequencies. Average many frames or repeats before you measure.
 
     **Arguments:**
 
     - `image`: a region with the edge through its middle and little else, slanted against the grid, best by 3–12°.
-    - `half_width`: pixels at either side of the edge that enter, at most (and by default) half the image.
+    - `half_width`: pixels that enter on either side of the edge; at most, and by default, half the image.
     - `points`, `highest`: number of frequencies from 0 to ``highest``, cycles/pixel.
 
     **Raises** ``ValueError`` for an image without an edge, or one whose angle leaves bins empty, as along the grid.

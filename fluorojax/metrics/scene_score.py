@@ -32,10 +32,10 @@ _DIVERGED = Status.DIVERGED.name.lower()
 
 @dataclass(frozen=True)
 class SceneScore:
-    """Scores of one scene; lists and mappings are empty where the file says nothing.
+    """Scores of one scene. Lists and mappings are empty where the file does not have what they need.
 
-    A scene whose status is ``diverged`` has no scores, whatever its arrays hold: numbers are NaN, ``coverage`` and
-    ``spec`` empty.
+    A scene whose status is ``diverged`` has no scores, whatever its arrays hold: its numbers are NaN, and ``coverage``
+    and ``spec`` are empty.
     """
 
     name: str
@@ -93,7 +93,7 @@ class FileScore:
 
     scenes: tuple[SceneScore, ...]
     skipped: dict[str, str]
-    """Scenes the reconstruction left out as unreadable, with the reason; they enter no mean."""
+    """Scenes that the reconstruction left out because they could not be read, with the reason. They enter no mean."""
     unpaired: frozenset[str] = frozenset()
     """Scenes that enter no mean because they diverged in a run this one is compared with."""
 

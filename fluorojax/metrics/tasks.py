@@ -1,8 +1,9 @@
-"""The measures of the field applied to a method: phantoms go through the imaging chain and the method.
+"""The measures of the field applied to a method: a phantom goes through the imaging chain and then the method.
 
-A nonlinear method sharpens, smears and denoises differently at every contrast and dose, so that each measure states
-both. A method is any callable ``(y, acquisition) → x_hat`` with arrays (T, H, W), counts in and normalised attenuation
-out; an answer that holds ``x_hat`` as an attribute (those of :mod:`fluorojax.classical`) will do too.
+A nonlinear method sharpens, smears and denoises differently at every contrast and dose. Each measure therefore holds
+for the contrast and the dose of its task. A method is any callable ``(y, acquisition) → x_hat`` that takes counts (T,
+H, W) and returns normalised attenuation of the same shape. It may also return an object with an attribute ``x_hat``, as
+the methods of :mod:`fluorojax.classical` do.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,7 @@ class Task:
     frames: int = 16
     size: int = 64
     repeats: int = 8
-    """Noise realisations; their answers are averaged where a mean is wanted."""
+    """Number of noise realisations. A measure that needs a mean averages the answers to them."""
     seed: int = 0
     acquisition: Acquisition = Acquisition()  # noqa: RUF009  (immutable)
 
@@ -102,7 +103,8 @@ def task_noise(method: Method, task: Task) -> NoisePower:
 def task_lag(method: Method, task: Task) -> StepResponse:
     """Lag of a method when the test object appears over the whole field at once, in the middle of the run.
 
-    The lag of the detector (nominal chain) is in the counts: a method that does not correct for it shows it too.
+    The counts contain the lag of the detector at its nominal value, so that a method that does not correct for it shows
+    this lag too.
     """
     step = task.frames // 2
     pattern = (np.arange(task.frames) >= step).astype(np.float64)[:, None, None]
@@ -116,7 +118,7 @@ def task_detectability(
     """Detectability of ``height · pattern`` in one frame of a method's answers, by the pattern itself as template.
 
     ``pattern`` has shape (H, W) or, where it moves, (T, H, W). The template is the true object of that frame without
-    its mean, so that brightness of the whole field tells nothing; blur, lag and displacement cost d'.
+    its mean, so that the brightness of the whole field has no influence. Blur, lag and displacement lower d'.
     """
     moving = np.broadcast_to(pattern, (task.frames, task.size, task.size))
     template = moving[frame] - moving[frame].mean()

@@ -1,4 +1,4 @@
-"""Lag of a step in time: how much of a change a method shows at once, and how the rest follows."""
+"""Lag after a step in brightness: the share of the change that a method shows at once, and how the rest follows."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from scipy.optimize import least_squares
 
 @dataclass(frozen=True)
 class StepResponse:
-    """Response to a step of brightness; frame 0 is the first after the step. A response without lag is 1 throughout."""
+    """Response to a step of brightness; frame 0 is the first after the step. Without lag the response is always 1."""
 
     response: Float[np.ndarray, " n"]
-    """Share of the step that shows in frame 0, 1, …"""
+    """Share of the step that is visible in frame 0, 1, …"""
     first_frame_lag: float
-    """1 − response in frame 0: the share that the first frame still lacks."""
+    """Share of the step that frame 0 does not show yet: 1 − response."""
     delay_frames: float
-    """Σ(1 − response): frames by which the response is late on average."""
+    """Frames by which the response is late on average: Σ(1 − response)."""
     time_constant_frames: float
     """τ of ``1 − response = a·exp(−t/τ)``, least squares; 0 where nothing lags, NaN where the lag does not decay."""
 
@@ -29,18 +29,18 @@ def step_response(
     after: float | None = None,
     mask: Bool[np.ndarray, "..."] | None = None,
 ) -> StepResponse:
-    """Lag of a step between frames ``step_frame − 1`` and ``step_frame`` (IEC 62220-1-3 measures detectors so).
+    """Lag of a step between frames ``step_frame − 1`` and ``step_frame``, as IEC 62220-1-3 measures that of detectors.
 
     A recursive filter ``x̂_t = (1−α) x̂_{t−1} + α y_t`` has the first-frame lag 1 − α, the delay (1−α)/α and the time
-    constant −1/ln(1−α) frames. Filters that look ahead respond before the step as well: negative times are not counted
-    here.
+    constant −1/ln(1−α) frames. A filter that looks ahead responds before the step as well; this function does not
+    count those frames.
 
     **Arguments:**
 
     - `sequence`: (T, …), averaged over ``mask`` (pixels of one frame; all by default) in every frame.
     - `step_frame`: 0 < index < T of the first frame after the step.
-    - `before`, `after`: the two levels. By default the mean of the frames before the step, and the last frame, which
-      hides a lag longer than the sequence.
+    - `before`, `after`: the two levels. The defaults are the mean of the frames before the step, and the last frame.
+      The second default hides a lag that is longer than the sequence.
 
     **Raises** ``ValueError`` for a frame out of range or two equal levels.
     """

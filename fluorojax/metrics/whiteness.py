@@ -1,4 +1,4 @@
-"""Are the residuals of counts against a fitted rate what Poisson noise would leave?"""
+"""A test whether the residuals of counts against a fitted rate look like Poisson noise and nothing else."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,20 @@ AXES = ("time", "rows", "columns")
 class Whiteness:
     """Standardised residuals z = (y − λ)/√λ against the hypothesis of independent Poisson counts of rate λ.
 
-    Against a rate that was *fitted* to the same counts the variance stays below one by the share of degrees of freedom
-    that the fit used, and slightly negative correlations appear; a variance above one or positive correlations mean
-    that structure was left in the residual.
+    A variance above one or positive correlations mean that the counts contain something that the rate does not
+    explain. Where the rate was *fitted* to the same counts, the variance is somewhat below one, by the share of the
+    degrees of freedom that the fit used, and slightly negative correlations appear.
     """
 
     count: int
-    """Pixels and frames that entered."""
+    """Number of values that entered: pixels of all frames."""
     mean: float
     variance: float
     """Mean of z²; 1 under the hypothesis."""
     autocorrelation: dict[str, float]
     """Mean of z·z' over neighbours along each axis (``time``, ``rows``, ``columns``) that has any; 0 expected."""
     statistics: dict[str, float]
-    """Standard normal under the hypothesis: of ``mean``, ``variance`` and each autocorrelation."""
+    """Test statistics of ``mean``, ``variance`` and each autocorrelation; standard normal under the hypothesis."""
 
     @property
     def p_values(self) -> dict[str, float]:
@@ -35,12 +35,12 @@ class Whiteness:
 
     @property
     def p_value(self) -> float:
-        """Smallest p-value, corrected for their number (Šidák)."""
+        """The smallest p-value, corrected for the number of tests (Šidák)."""
         values = self.p_values
         return float(-np.expm1(len(values) * np.log1p(-min(values.values()))))
 
     def is_white(self, level: float = 0.05) -> bool:
-        """Whether the hypothesis stands; a true one is rejected with probability ``level``."""
+        """Whether the residuals agree with Poisson noise; the test rejects true noise with probability ``level``."""
         return self.p_value >= level
 
 

@@ -1,7 +1,7 @@
 """Figures of results: functions that take a result and return a matplotlib figure.
 
-Nothing here touches pyplot or any other global state, and matplotlib is imported only when a figure is drawn. Save a
-figure with ``figure.savefig("name.png")``; as the last line of a notebook cell it shows itself.
+The functions use neither pyplot nor other global state, and they import matplotlib only when they draw. Save a figure
+with ``figure.savefig("name.png")``. A notebook shows a figure that is the last line of a cell.
 """
 
 from fluorojax.plot.curves import time_curve

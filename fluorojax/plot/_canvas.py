@@ -1,4 +1,4 @@
-"""A matplotlib figure that belongs to no window and no global state. Imported only where a figure is drawn."""
+"""A matplotlib figure without a window and without global state. The module is imported only to draw a figure."""
 
 import io
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ class PlainFigure(Figure):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches."""
+    """An empty figure; width and height in inches."""
     return PlainFigure(figsize=(width, height), layout="constrained")
 
 
 def bare(axes: Axes, title: str = "") -> Axes:
-    """Axes for an image: no ticks."""
+    """The axes without ticks, for an image."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title, fontsize="medium")

@@ -1,4 +1,4 @@
-"""The time curve of a pixel or region with its band."""
+"""A figure of one pixel or region over time, with its 90 % band."""
 
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,15 +19,15 @@ _LEVEL = 0.9
 
 
 def time_curve(result: Result, place: Place, scene: Scene | None = None, *, measured: bool = False) -> "Figure":
-    """x over time with its 90 % band, in a pixel or as the mean over a region; the truth where it is known.
+    """Show x over time with its 90 % band, in one pixel or as the mean over a region, and the truth where it is known.
 
     **Arguments:** ``place`` is (row, column), (slice, slice) or a mask (H, W); with ``scene`` the axis is in ms and the
     truth is drawn where public, with ``measured`` also the raw attenuation of the counts.
 
-    The band is ``x̂ ± 1.645 σ``, or the 5 % and 95 % quantiles where the result has them. Of a region it is the mean of
-    the pixels' bands: the widest that their correlations allow, since a result does not hold those. Without standard
-    deviations there is no band. **Raises** ``ValueError`` for a place outside the frame, shapes that differ, or
-    ``measured`` without a scene.
+    The band is ``x̂ ± 1.645 σ``, or lies between the 5 % and 95 % quantiles where the result has them. The band of a
+    region is the mean of the bands of its pixels. The true band is at most as wide: how much narrower it is depends on
+    the correlations of the pixels, which a result does not hold. There is no band without standard deviations.
+    **Raises** ``ValueError`` for a place outside the frame, shapes that differ, or ``measured`` without a scene.
     """
     from fluorojax.plot._canvas import BLUE, GREY, ORANGE, new_figure
 

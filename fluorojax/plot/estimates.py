@@ -1,4 +1,4 @@
-"""What figures take from a result, whichever engine it came from; what is missing is told in one line."""
+"""What figures take from a result of any engine. An error in one line says what a result lacks."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,28 +18,28 @@ Result: TypeAlias = "Reconstruction | NutsResult"
 
 @dataclass(frozen=True)
 class Estimate:
-    """Posterior of the image sequence; every array has the shape (T, H, W), a single frame T = 1."""
+    """Posterior of the image sequence. Every array has the shape (T, H, W); a single frame has T = 1."""
 
     name: str
-    """The scene, or the model where the result names no scene."""
+    """Name of the scene, or of the model where the result names no scene."""
     x: Float[np.ndarray, "T H W"]
     std: Float[np.ndarray, "T H W"] | None
     quantiles: tuple[Float[np.ndarray, "T H W"], Float[np.ndarray, "T H W"]] | None = None
-    """5 % and 95 % quantiles, where the result has them."""
+    """The 5 % and 95 % quantiles, where the result has them."""
 
     def spread(self) -> Float[np.ndarray, "T H W"]:
-        """The standard deviation; ``ValueError`` where there is none."""
+        """The standard deviation. Raises ``ValueError`` where the result has none."""
         if self.std is None:
             raise ValueError(f"{self.name}: x_std: missing; expected a result with standard deviations")
         return self.std
 
     def band(self, z: float) -> tuple[Float[np.ndarray, "T H W"], Float[np.ndarray, "T H W"]]:
-        """``x ∓ z·σ``."""
+        """Lower and upper edge of the band of ``z`` standard deviations around x: ``x ∓ z·σ``."""
         return self.x - z * self.spread(), self.x + z * self.spread()
 
 
 def estimate_of(result: Result) -> Estimate:
-    """The image posterior of a result. Raises ``ValueError`` where it must not be used."""
+    """The image posterior of a result. Raises ``ValueError`` where the result must not be used."""
     if isinstance(result, Reconstruction):
         if result.status is Status.DIVERGED:
             raise ValueError(f"{result.name}: diverged; its result must not be used")
@@ -62,7 +62,7 @@ def spec_of(result: Result) -> Spec:
 
 
 def spec_draws(result: Result, name: str) -> Float[np.ndarray, "n"] | None:
-    """Draws of one parameter, of all chains; None where the result has none."""
+    """Draws of one parameter from all Markov chains, in its unit; None where the result has no draws."""
     if isinstance(result, Reconstruction):
         draws = result.draws.get(name)
     else:
@@ -71,14 +71,14 @@ def spec_draws(result: Result, name: str) -> Float[np.ndarray, "n"] | None:
 
 
 def true_images(scene: Scene, like: Estimate) -> Float[np.ndarray, "T H W"]:
-    """The truth of a scene. Raises ``ValueError`` where there is none, or it has another shape than the estimate."""
+    """The truth of a scene. Raises ``ValueError`` where it is missing or has another shape than the estimate."""
     if scene.x_true is None:
         raise ValueError(f"{scene.name}: x_true: missing; expected a scene whose truth is known")
     return matching(scene.x_true, scene.name, "x_true", like)
 
 
 def matching(values: Float[np.ndarray, "*shape"], name: str, field: str, like: Estimate) -> np.ndarray:
-    """``values`` as a sequence; ``ValueError`` where the shape is not that of the estimate."""
+    """``values`` as a sequence. Raises ``ValueError`` where their shape is not that of the estimate."""
     stack = sequence(values)
     if stack.shape != like.x.shape:
         raise ValueError(f"{name}: {field}: has shape {stack.shape}; expected {like.x.shape}, like the result")
@@ -86,12 +86,15 @@ def matching(values: Float[np.ndarray, "*shape"], name: str, field: str, like: E
 
 
 def sequence(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "T H W"]:
-    """A single frame as a sequence of one."""
+    """The values as a sequence: a single frame becomes a sequence of one."""
     return values if values.ndim == 3 else values[None]
 
 
 def frame_index(frame: int, like: Estimate) -> int:
-    """``frame``, counted from the end where negative; ``ValueError`` where there is no such frame."""
+    """The index of a frame, which may be counted from the end by a negative number.
+
+    Raises ``ValueError`` where there is no such frame.
+    """
     count = len(like.x)
     if not -count <= frame < count:
         raise ValueError(f"frame is {frame}; expected one of 0 … {count - 1}")

@@ -1,4 +1,4 @@
-"""Figures that show frames: strips, before and after, uncertainty over the image."""
+"""Figures that show frames: strips, a frame before and after reconstruction, and the uncertainty over the image."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,12 +26,14 @@ SD_LABEL = "posterior sd of x (attenuation)"
 def frame_strip(
     result: Result, scene: Scene | None = None, *, frames: int | Sequence[int] = 6, window: Window | None = None
 ) -> "Figure":
-    """Frames side by side: measurement and truth (where the scene has them), reconstruction, uncertainty.
+    """Show how a sequence looks as measured and as reconstructed, frame by frame.
 
-    **Arguments:** ``frames`` how many, evenly spread, or which; ``window`` of all images, by default one that fits the
-    reconstruction. All frames of all rows share one window, so that they can be compared. Where the result has no
-    standard deviation that row is left out. **Raises** ``ValueError`` for shapes that differ, a frame that does not
-    exist, or a result that must not be used.
+    The rows are the measurement and the truth (where the scene has them), the reconstruction and its uncertainty.
+
+    **Arguments:** ``frames`` is a number of evenly spread frames, or a list of frames; ``window`` is that of all
+    images, by default one that fits the reconstruction. All images share one window, so that they can be compared. The
+    row of the uncertainty is missing where the result has no standard deviation. **Raises** ``ValueError`` for shapes
+    that differ, a frame that does not exist, or a result that must not be used.
     """
     from fluorojax.plot._canvas import bare, colour_bar, new_figure
 
@@ -65,7 +67,7 @@ def frame_strip(
 
 
 def before_after(result: Result, scene: Scene, *, frame: int = 0, window: Window | None = None) -> "Figure":
-    """One frame as measured and as reconstructed, and the truth where it is known, in one window.
+    """Show one frame as measured and as reconstructed, and the truth where it is known, in one window.
 
     **Raises** ``ValueError`` as :func:`frame_strip` does.
     """
@@ -93,11 +95,11 @@ def before_after(result: Result, scene: Scene, *, frame: int = 0, window: Window
 def uncertainty_overlay(
     result: Result, *, frame: int = 0, window: Window | None = None, most: float | None = None
 ) -> "Figure":
-    """The reconstruction in grey with its posterior standard deviation over it, both with their scales.
+    """Show where a frame is uncertain: the reconstruction in grey, and its standard deviation in colour over it.
 
-    Where the standard deviation is small the image shows through; ``most`` is the standard deviation at which the
-    colours end, by default the 99.5 % quantile of the sequence. **Raises** ``ValueError`` as :func:`frame_strip` does,
-    and where the result has no standard deviation.
+    The image shows through where the standard deviation is small. ``most`` is the standard deviation at which the
+    colours end; by default it is the 99.5 % quantile of the sequence. **Raises** ``ValueError`` as :func:`frame_strip`
+    does, and where the result has no standard deviation.
     """
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap

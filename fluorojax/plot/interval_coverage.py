@@ -1,4 +1,4 @@
-"""Figures that hold stated uncertainties against the truth."""
+"""Figures that compare the stated uncertainties with the true errors."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,11 +20,13 @@ _LEAST = 20
 
 
 def error_vs_sd(result: Result, scene: Scene, *, bins: int = 16) -> "Figure":
-    """Actual error against stated standard deviation: root mean squares of both over pixels binned by the latter.
+    """Show whether the stated standard deviations have the size of the true errors.
 
-    Points on the diagonal are honest, above it overconfident. Bins hold equally many pixels; moving and static pixels
-    (:func:`fluorojax.metrics.moving_pixels`) are binned apart. **Raises** ``ValueError`` without truth or standard
-    deviation, for shapes that differ, or a result that must not be used.
+    A point on the diagonal means that the stated error is right. A point above it means that the true error is larger
+    than the stated one. Pixels are sorted by their standard deviation into bins of equally many, and each point shows
+    the root mean squares of both errors in a bin. Moving and static pixels (:func:`fluorojax.metrics.moving_pixels`)
+    have bins of their own. **Raises** ``ValueError`` without truth or standard deviation, for shapes that differ, or a
+    result that must not be used.
     """
     from fluorojax.plot._canvas import BLUE, GREY, ORANGE, new_figure
 
@@ -66,11 +68,12 @@ def _binned(
 
 
 def coverage_curve(results: "Result | Sequence[Result]", scenes: Scene | Sequence[Scene]) -> "Figure":
-    """Share of pixels whose central Gaussian interval holds the truth, against the nominal level.
+    """Show how often the pixel intervals contain the truth, for intervals of every nominal level.
 
-    On the diagonal intervals are honest, below it too narrow. Over all, moving and static pixels; of several scenes the
-    mean, and each scene as a thin line. **Raises** ``ValueError`` without truth or standard deviation, for shapes or
-    numbers that differ, or a result that must not be used.
+    A curve on the diagonal means that the intervals are right; a curve below it means that they are too narrow. There
+    are curves of all, of the moving and of the static pixels. Of several scenes the figure shows the mean, and each
+    scene as a thin line. The intervals are central Gaussian ones. **Raises** ``ValueError`` without truth or standard
+    deviation, for shapes or numbers that differ, or a result that must not be used.
     """
     from fluorojax.plot._canvas import BLUE, GREEN, GREY, ORANGE, new_figure
 
@@ -90,7 +93,7 @@ def coverage_curve(results: "Result | Sequence[Result]", scenes: Scene | Sequenc
                 curves[label].append(_shares(distance, mask))
     figure = new_figure(5.2, 4.8)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], "--", color=GREY, label="honest")
+    axes.plot([0, 1], [0, 1], "--", color=GREY, label="stated = actual")
     for (label, lines), colour in zip(curves.items(), (BLUE, GREEN, ORANGE), strict=True):
         if not lines:
             continue

@@ -1,4 +1,4 @@
-"""What the counts say that a reconstruction does not explain: the residual, its map and its spectra."""
+"""A figure of what the counts contain and the reconstruction does not explain: maps and spectra of the residual."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,9 @@ _LIMIT = 4.0
 
 
 def counts_and_rate(result: Result, scene: Scene) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """The counts, and those expected from x̂ under the published chain at the corrected spec; shape of ``scene.y``.
+    """The measured counts, and the counts expected from x̂ under the published imaging chain at the corrected spec.
+
+    Both have the shape of ``scene.y``.
 
     Raises ``ValueError`` where shapes differ or the result must not be used.
     """
@@ -29,12 +31,12 @@ def counts_and_rate(result: Result, scene: Scene) -> tuple[Float[np.ndarray, "*s
 
 
 def residual_figure(result: Result, scene: Scene, *, frame: int = 0) -> "Figure":
-    """What the counts hold that the reconstruction does not explain: maps, and spectra by space and time.
+    """Show what the counts contain and the reconstruction does not explain: maps of the residual and its spectra.
 
     The maps are in units of photon noise: one frame, and the mean over frames times √T. White noise has a spectrum of
-    one; a rise at low frequencies is structure that was missed, a dip is noise that the estimate followed. A single
-    frame has one map and one spectrum. **Raises** ``ValueError`` for shapes that differ, a frame that does not exist,
-    or a result that must not be used.
+    one. A rise at low frequencies means that the reconstruction missed structure; a dip means that it reproduces some
+    of the noise. A single frame has one map and one spectrum. **Raises** ``ValueError`` for shapes that differ, a frame
+    that does not exist, or a result that must not be used.
     """
     from fluorojax.plot._canvas import BLUE, GREY, bare, colour_bar, new_figure
 
@@ -48,7 +50,7 @@ def residual_figure(result: Result, scene: Scene, *, frame: int = 0) -> "Figure"
     spectra = {"spatial frequency (cycles/pixel)": power.radial(max(min(residual.shape[1:]) // 4, 2))}
     if len(residual) > 1:
         maps["mean of all frames × √T"] = residual.mean(axis=0) * np.sqrt(len(residual))
-        # The spectrum is even: its other half says the same.
+        # The spectrum is even, so that one half of it suffices.
         half = np.fft.ifftshift(power.over_time())[: len(residual) // 2 + 1]
         spectra["temporal frequency (cycles/frame)"] = (np.fft.rfftfreq(len(residual)), half)
 

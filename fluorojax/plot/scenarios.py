@@ -1,4 +1,4 @@
-"""What mismatch costs and calibration wins back."""
+"""A figure of what a mismatch of the imaging chain costs, and of what the calibration wins back."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ _SCORES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "standard": "standard score", "b
 
 
 def scenario_bars(scores: Mapping[str, FileScore]) -> "Figure":
-    """Means of the four scores as bars, one a scenario, and every scene as a dot.
+    """Show what a mismatch costs: the mean of each score as a bar for every scenario, and every scene as a dot.
 
     **Arguments:** ``scores`` by scenario (I, II, III), as :func:`fluorojax.runs.scenarios.run_scenarios` returns them.
     Only scenes that enter the means are drawn. **Raises** ``ValueError`` where no scene is left in a scenario.
@@ -31,7 +31,7 @@ def scenario_bars(scores: Mapping[str, FileScore]) -> "Figure":
     for axes, (field, label) in zip(figure.subplots(1, len(_SCORES)), _SCORES.items(), strict=True):
         means = [score.means()[field] for score in scores.values()]
         bars = axes.bar(range(len(scores)), means, color=colours, alpha=0.75, width=0.7)
-        # Bars start at zero, where a decibel is hard to see: the number says it.
+        # Bars start at zero, so that a difference of a decibel is hard to see. The number beside each bar tells it.
         axes.bar_label(bars, fmt="%.2f" if field == "psnr" else "%.3f", padding=4, fontsize="small")
         for place, score in enumerate(scores.values()):
             values = [getattr(scene, field) for scene in score.averaged]

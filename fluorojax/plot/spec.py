@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 def spec_posteriors(
     result: Result, scene: Scene | None = None, *, ranges: SpecRanges | None = None, truth: Spec | None = None
 ) -> "Figure":
-    """One panel a parameter: the prior range in grey, the posterior in blue, the truth as an orange line.
+    """Show what the data say about each mismatch parameter.
 
-    A result with draws shows their histogram, any other its median and 90 % interval. ``scene`` gives the prior ranges
-    and the true spec where public; ``ranges`` and ``truth`` take precedence. **Raises** ``ValueError`` without prior
-    ranges, or where the result says nothing about a parameter.
+    Each parameter has a panel: the prior range in grey, the posterior in blue, the truth as an orange line.
+
+    The posterior is a histogram where the result has draws, and else its median and 90 % interval. ``scene`` gives the
+    prior ranges and the true spec where public; ``ranges`` and ``truth`` take precedence. **Raises** ``ValueError``
+    without prior ranges, or where the result says nothing about a parameter.
     """
     from fluorojax.plot._canvas import BLUE, GREY, ORANGE, new_figure
 

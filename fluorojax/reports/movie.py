@@ -1,7 +1,7 @@
-"""Sequences as the player of a page reads them: quantised, delta-coded, deflated, in base64.
+"""Image sequences in the form that the player of a page reads: quantised, delta-coded, deflated, and in base64.
 
-A value is ``low + (level − 1)·step``; level 0 stands for what is not finite. Levels take one byte or two. With two, all
-low bytes come before all high ones, which compresses better.
+A value is ``low + (level − 1)·step``; level 0 stands for a value that is not finite. A level takes one byte or two.
+Where it takes two, all low bytes come before all high bytes, because this compresses better.
 """
 
 import base64
@@ -21,7 +21,7 @@ _DEEPEST = 65534
 # Shapes of the movie that are tried in turn: the longest side and the most frames.
 _SMALLER = ((_MAX_SIDE, 256), (128, 64), (128, 24), (64, 24), (64, 12), (32, 12), (32, 4))
 _LEAST_BYTES = 0.35
-"""Bytes of base64 that a value of a layer takes at the very least, noise-free ones excepted; only saves tries."""
+"""Fewest bytes of base64 that a value takes unless it has no noise. The number only saves futile attempts."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Layer:
     kind: str = "image"
     """``image``, shown in the window of all images, or ``spread``, shown in false colours from zero."""
     noisy: bool = False
-    """Whether the noise of a pixel is far above rounding to one of 254 levels, and neighbours predict it badly."""
+    """Whether the values are so noisy that 254 levels suffice, and that neighbours predict them badly."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MoviePlan:
 
 @dataclass(frozen=True)
 class Movie:
-    """What a page holds of a scene, and how many bytes of the page it takes."""
+    """The data of a scene in a page, and the number of bytes that they take there."""
 
     plan: MoviePlan
     data: Mapping[str, Any]
@@ -60,10 +60,11 @@ class Movie:
 
 
 def make_movie(layers: Mapping[str, Layer], budget: float, *, frame_time_ms: float | None = None) -> Movie | None:
-    """The layers of a scene, by name, in at most ``budget`` bytes of the page; None where nothing of use fits.
+    """The layers of a scene, by name, in at most ``budget`` bytes of the page; None where they do not fit.
 
-    The layer ``estimate`` has to be among them and sets window and starting pixel. Sides are averaged down to 256
-    pixels; where that does not fit, pixels and frames are thinned in turn, down to 32 pixels and 4 frames.
+    One layer has to be called ``estimate``; it determines the window and the first pixel whose curve is shown. Images
+    are averaged so that no side has more than 256 pixels. Where the result is still too large, the number of pixels and
+    of frames is reduced in turn, down to sides of 32 pixels and 4 frames.
     """
     shape = layers["estimate"].values.shape
     for plan in _plans(shape):
@@ -117,7 +118,7 @@ def _typical(spread: np.ndarray) -> float | None:
 
 
 def _step(values: np.ndarray, layer: Layer, fine: float | None) -> float:
-    """Distance of two levels: what is lost stays far below the noise (noisy) or the standard deviation."""
+    """Distance of two levels, so small that rounding stays far below the noise or the standard deviation."""
     finite = values[np.isfinite(values)]
     extent = float(np.ptp(finite)) if finite.size else 0.0
     if layer.noisy:
@@ -151,7 +152,7 @@ def _differences(levels: Integer[np.ndarray, "T H W"]) -> Integer[np.ndarray, "T
 
 
 def _start(estimate: Float[np.ndarray, "T H W"]) -> tuple[int, int]:
-    """The pixel whose curve is shown first: the one that moves most, or the middle where nothing moves."""
+    """The pixel whose curve the page shows first: the one that moves most, or the middle one where nothing moves."""
     height, width = estimate.shape[1:]
     deviation = np.nan_to_num(estimate).std(axis=0)
     if not deviation.max() > 0:
@@ -161,7 +162,7 @@ def _start(estimate: Float[np.ndarray, "T H W"]) -> tuple[int, int]:
 
 
 def block_mean(values: Float[np.ndarray, "*lead H W"], block: int) -> Float[np.ndarray, "*lead h w"]:
-    """Means over blocks of pixels; what does not fill a block at the lower and right edge is left out."""
+    """Means over blocks of pixels; rows and columns at the edge that do not fill a block are left out."""
     *lead, height, width = values.shape
     rows, columns = height // block, width // block
     cut = values[..., : rows * block, : columns * block]

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Numbers and names in the form in which people read them."""
 
 import math
 from collections.abc import Mapping

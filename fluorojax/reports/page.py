@@ -31,18 +31,18 @@ from fluorojax.reports.templates import render
 from fluorojax.runs.files import Outcome
 
 PAGE_BYTES = 4_000_000
-"""Most that the images of a page take, in bytes of HTML; the rest, text and scripts, takes a tenth of it as a rule."""
+"""Most bytes of HTML that the images of a page take. Text and scripts usually add a tenth of it."""
 # A scene takes an equal share of what is left, but never less: a few frames of 32×32 pixels.
 _SCENE_BYTES = 48_000
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What a page tells of the run, and what it could not show."""
+    """How the run ended that a page reports, and what the page could not show."""
 
     outcome: Outcome
     notes: tuple[str, ...]
-    """One line for everything that was asked for and cannot be shown."""
+    """One line for everything that the user asked for and that the page cannot show."""
 
 
 def write_report(
@@ -57,9 +57,9 @@ def write_report(
 
     ``truth`` (a challenge file with ``x_true``) adds true images, scores and true parameters; ``source`` (the challenge
     file that was reconstructed, by default the truth file) the measurement and the prior ranges. The page needs no
-    network. Its images take at most :data:`PAGE_BYTES`: large and long scenes are thinned out, and from some scene on
-    there are no images, all of which the page says; the text takes a few kB a scene. A scene that cannot be read and a
-    truth that is missing are noted, and the rest is shown.
+    network. Its images take at most :data:`PAGE_BYTES`. Large and long scenes therefore lose resolution or frames, and
+    the last of many scenes may have no images; the page says so. The text takes a few kB for each scene. The page notes
+    a scene that cannot be read and a truth that is missing, and shows the rest.
 
     Raises :class:`fluorojax.io.InputError` where no scene can be read or the files do not fit each other.
     """
@@ -156,7 +156,7 @@ def _score(
     truth: str | PathLike[str] | None,
     notes: list[str],
 ) -> SceneScore | None:
-    """The score where the truth is known; what keeps it from being known where it was asked for enters ``notes``."""
+    """The score where the truth is known. A reason why a score that was asked for is missing enters ``notes``."""
     if true is None or truth is None:
         return None
     if true.x_true is None:

@@ -9,7 +9,7 @@ KINDS = ("image", "spread")
 
 
 def palette_of(kind: str) -> UInt8[np.ndarray, "256 3"]:
-    """The colours of an ``image``, dark where little is absorbed, or of a ``spread``."""
+    """The 256 colours of an ``image``, which is dark where little is absorbed, or of a ``spread``."""
     return {"image": _grey, "spread": _false_colours}[kind]()
 
 

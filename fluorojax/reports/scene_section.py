@@ -28,7 +28,7 @@ _SAID = ("identifiability", "fisher_information", "verdict", "model", "variance_
 
 @dataclass(frozen=True)
 class SceneInputs:
-    """Everything a section is made from; None where it is not known."""
+    """Everything that a section is made from. A field is None where it is not known."""
 
     result: Reconstruction
     scene: Scene | None
@@ -44,7 +44,7 @@ class SceneInputs:
 
 
 def scene_section(inputs: SceneInputs, budget: float) -> tuple[Markup, int]:
-    """HTML of one scene, and what its images take; they take ``budget`` bytes at most, or there are none."""
+    """HTML of one scene, and the bytes that its images take: at most ``budget``, and 0 where no images fit."""
     result, score = inputs.result, inputs.score
     layers = scene_layers(inputs)
     still = plan_strips(result.x_hat.shape, len(layers), min(_STILL_SHARE * budget, _STILL_BYTES))
@@ -65,7 +65,7 @@ def scene_section(inputs: SceneInputs, budget: float) -> tuple[Markup, int]:
 
 
 def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
-    """The sequences that can be shown, in the order in which they are."""
+    """The sequences that can be shown, in the order of the page."""
     result, scene, truth = inputs.result, inputs.scene, inputs.truth
     layers = {}
     if scene is not None:
@@ -81,7 +81,7 @@ def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
 def score_table(scores: list[SceneScore]) -> Markup:
     """Image quality, challenge scores, coverage of 90 % pixel intervals and status, one row a scene.
 
-    Of several scenes also the mean, over those that did not diverge.
+    Several scenes also have their mean in the last row, over those that did not diverge.
     """
     rows = [quality_row(score) for score in scores]
     if len(scores) > 1:

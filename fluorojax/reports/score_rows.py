@@ -16,7 +16,7 @@ def quality_row(score: SceneScore) -> list[str]:
 
 
 def mean_row(scores: FileScore) -> list[str]:
-    """The means of a file, under the same columns; says over how many scenes where some are left out."""
+    """The means of a file, in the same columns. The name says over how many scenes, where some are left out."""
     mean, count, total = scores.means(), len(scores.averaged), len(scores.scenes)
     covered = mean["coverage"].get("0.90", {})
     return [

@@ -1,4 +1,4 @@
-"""Strips of frames, for paper and for browsers without scripts: which frames are shown, and at what size."""
+"""Strips of frames for paper and for browsers without scripts: the choice of the frames and of their size."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ _MAX_SIDE = 256
 _MIN_SIDE = 16
 
 _PNG_FRAME = 1000
-"""Bytes of an image beside its pixels: PNG headers, palette, ``data:`` prefix; 864 and a few."""
+"""Bytes of an image in addition to its pixels: PNG headers, palette and ``data:`` prefix, 864 and a few."""
 
 
 @dataclass(frozen=True)
 class StripPlan:
-    """Frames shown of a scene and the blocks of pixels averaged for display."""
+    """The frames that a strip shows, and the side of the blocks of pixels that it averages."""
 
     frames: tuple[int, ...]
     block: int
@@ -28,8 +28,8 @@ class StripPlan:
 def plan_strips(shape: tuple[int, ...], rows: int, budget: float | int) -> tuple[StripPlan, int] | None:
     """Choose frames and block size of ``rows`` strips so that together they stay within ``budget`` bytes of the page.
 
-    ``shape`` is (T, H, W) or (H, W). At most 6 frames, sides of at most 256 pixels; first frames are dropped (down
-    to 3), then resolution (down to 16 pixels), then frames again.
+    ``shape`` is (T, H, W) or (H, W). A strip has at most 6 frames with sides of at most 256 pixels. To save bytes,
+    it first loses frames (down to 3), then resolution (down to 16 pixels), and then frames again.
 
     **Returns:** the plan and what its images take at most, bytes; None where a single frame of each strip takes more
     than the budget.
@@ -50,7 +50,7 @@ def plan_strips(shape: tuple[int, ...], rows: int, budget: float | int) -> tuple
 
 
 def image_bytes(height: int, width: int) -> int:
-    """What one image takes in a page at most: noise does not compress, so a pixel costs a byte, and base64 a third."""
+    """Most bytes of one image in a page: noise does not compress, a pixel takes a byte, and base64 adds a third."""
     pixels = height * (width + 1)
     deflate = pixels // 1000 + 64  # its own overhead where nothing can be compressed
     return 4 * (_PNG_FRAME + pixels + deflate) // 3
@@ -59,7 +59,7 @@ def image_bytes(height: int, width: int) -> int:
 def strip_images(
     values: Float[np.ndarray, "*shape"], plan: StripPlan, window: Window, palette: UInt8[np.ndarray, "256 3"]
 ) -> list[str]:
-    """``data:`` addresses of the planned frames of ``values`` (T, H, W) or (H, W); NaN shows as ``low``."""
+    """``data:`` addresses of the planned frames of ``values`` (T, H, W) or (H, W); NaN has the colour of ``low``."""
     stack = values if values.ndim == 3 else values[None]
     images = []
     for index in plan.frames:

@@ -1,1 +1,1 @@
-"""Runs over many scenes: batches, files, scenarios, and the progress that a user sees."""
+"""Runs over many scenes: batches, files, scenarios, and the display of their progress."""

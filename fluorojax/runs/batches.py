@@ -15,10 +15,9 @@ import numpy as np
 
 from fluorojax.calibration.identifiability import describe
 from fluorojax.calibration.posterior import SpecPosterior, calibrate
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
-from fluorojax.data.wording import in_words, nominal_value
 from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.io.checks import check_scene
 from fluorojax.io.provenance import asset_digests
@@ -29,6 +28,7 @@ from fluorojax.metrics.agreement import judged
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.devices import chunk_size, solve_chunk
+from fluorojax.runs.notes import spec_note, standing
 from fluorojax.runs.progress import Progress, ProgressDisplay
 
 # Of the progress of a scene: what its calibration counts, and what a method reports before the result is summarised.
@@ -46,11 +46,12 @@ def reconstruct_scenes(
     """Reconstruct scenes of any shapes; results come as chunks finish, grouped by shape and imaging chain.
 
     The spec parameters have their marginal posteriors (``options.spec`` "calibrated"), are inferred with the scene
-    ("joint"), are nominal ("nominal"), or the file's truth ("true"). A method that keeps a state on disk, such as NUTS,
-    is given ``state_file``, a map from a scene's name to a path; what it finds there of another run it deletes once
-    ``on_foreign_state`` was called with the path and what it is, and refuses without. A two-dimensional scene under the
-    default model is served by ``single_frame``. ``progress`` is told how far each scene is and how well it agrees with
-    its counts. A scene whose counts hold no information about it ends as ``Status.PRIOR_ONLY``.
+    ("joint"), are nominal ("nominal"), or the file's truth ("true"). Where ``state_file`` maps the name of a scene to a
+    path, a method that can be interrupted, such as NUTS, keeps its state in that file and continues from it. A state of
+    another run in that file is refused, unless ``on_foreign_state`` is given: then it is called with the path and a
+    description of the state, and the state is deleted. A two-dimensional scene under the default model is served by
+    ``single_frame``. ``progress`` is told how far each scene is and how well it agrees with its counts. A scene whose
+    counts hold no information about it ends as ``Status.PRIOR_ONLY``.
 
     Raises :class:`fluorojax.InputError` for a scene that cannot be used (:func:`fluorojax.io.checks.check_scene`), and
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
@@ -120,11 +121,13 @@ class _Run:
         for i, scene in enumerate(chunk, 1):
             jobs.append(self._job(model, scene, assets))
             share = _CALIBRATION_SHARE * i if batched else 0.0
-            self.progress.update(self.done + share, f"{scene.name}: {_spec_note(jobs[-1], self.options)}")
+            self.progress.update(
+                self.done + share, f"{scene.name}: {spec_note(scene, jobs[-1].posterior, self.options)}"
+            )
         for job, found in zip(jobs, self._solve(jobs, size), strict=True):
             self.done += 1
             result = judged(replace(found, **facts_of(job.scene)), job.scene)
-            self.progress.update(self.done, f"{job.scene.name}: {_standing(result)}")
+            self.progress.update(self.done, f"{job.scene.name}: {standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
 
     def _solve(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
@@ -164,36 +167,6 @@ class _Run:
         return report
 
 
-def _spec_note(job: Job, options: ReconstructOptions) -> str:
-    """The spec that a scene is reconstructed with, in the quantities of its protocol."""
-    if options.spec not in ("calibrated", "joint"):
-        return f"reconstructing with the {options.spec} spec"
-    ranges, nominal = job.scene.ranges.as_dict(), job.scene.acquisition.as_dict()
-    parts = []
-    for parameter in job.posterior.parameters:
-        found = job.posterior.marginals[parameter.name]
-        known = {"prior": ranges[parameter.name], "nominal": nominal_value(parameter, nominal)}
-        parts.append(in_words(parameter, found.quantile(0.5), found.std, **known))
-    return f"spec calibrated, reconstructing; {'; '.join(parts)}"
-
-
-def _standing(result: Reconstruction) -> str:
-    """How a solve ended, and how well its result agrees with the counts."""
-    facts = result.diagnostics
-    if result.status is Status.PRIOR_ONLY:
-        return "prior only: the counts hold no information about this scene"
-    if "verdict" in facts:
-        return str(facts["verdict"])
-    after = f" after {facts['iterations']} iterations" if "iterations" in facts else ""
-    parts = [f"{result.status.name.lower().replace('_', ' ')}{after}"]
-    if "change_of_mean" in facts:
-        rounds = f"{facts['rounds']} round{'' if facts['rounds'] == 1 else 's'}"
-        parts.append(f"{rounds} of draws, the last of which moved the mean by {facts['change_of_mean']:.2g} sd")
-    if "mean_squared_residual" in facts:
-        parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
-    return ", ".join(parts)
-
-
 def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:
     if options.spec in ("calibrated", "joint"):
         return calibrate(scene)
@@ -211,9 +184,9 @@ def _reconstruction(job: Job, result: Summary) -> Reconstruction:
     facts = scalar_facts(result.facts)
     if "energy" in facts:
         facts["energy_per_pixel"] = facts["energy"] / scene.y.size
-    joint = None if result.spec_posterior is None else as_spec_posterior(result.spec_posterior, scene.ranges)
-    if joint is not None:
-        joint = replace(joint, parameters=posterior.parameters)
+    joint = None
+    if result.spec_posterior is not None:
+        joint = as_spec_posterior(result.spec_posterior, scene.ranges, parameters=posterior.parameters)
     stated = posterior if joint is None else joint
     information = None if result.spec_information is None else np.asarray(result.spec_information)
     return Reconstruction(

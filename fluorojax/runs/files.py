@@ -1,4 +1,4 @@
-"""Reconstructing a whole challenge file: checked before, resumed, complete or not at all."""
+"""Reconstruction of a whole challenge file: checked beforehand, resumable, and complete or not written at all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from fluorojax.runs.progress import Progress
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the run that made a reconstruction file ended, over all its parts where it was interrupted."""
+    """How the run that made a reconstruction file ended. An interrupted run counts with all its parts."""
 
     diverged: tuple[str, ...]
     """Names of the scenes whose result must not be used."""
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 where every scene has a result to use, else 1."""
+        """0 where every scene has a result that can be used, else 1."""
         return 1 if self.diverged or self.unconverged or self.prior_only or self.skipped else 0
 
 

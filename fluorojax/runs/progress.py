@@ -1,4 +1,4 @@
-"""Progress of long runs: a live bar on a terminal, plain lines elsewhere, nothing when asked to be quiet."""
+"""Progress of long runs: a live bar on a terminal, plain lines elsewhere, and nothing in a quiet run."""
 
 import sys
 import time
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What an engine reports to.
+    """The display that a long run reports to.
 
-    An engine calls ``start`` once and the others as often as it likes; all are cheap.
+    A run calls ``start`` once, and the other methods as often as it likes; all of them are cheap.
     """
 
     def start(self, total: int, unit: str = "scene") -> None:
@@ -34,7 +34,7 @@ class Progress(Protocol):
 
 
 class ProgressDisplay:
-    """A :class:`Progress` that shows nothing, and the base of those that do; a context manager."""
+    """A :class:`Progress` that shows nothing. It is the base class of the displays, and a context manager."""
 
     def start(self, total: int, unit: str = "scene") -> None:
         """See :class:`Progress`."""
@@ -51,13 +51,13 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to tear down."""
+        """Do nothing."""
 
 
 class LineProgress(ProgressDisplay):
     """Plain lines for logs: ``label 3/8 (4.8 s/scene, 24 s left): note``.
 
-    At most one line per ``interval`` seconds, and always one at the end. ``clock`` counts seconds.
+    It prints at most one line per ``interval`` seconds, and always one at the end. ``clock`` counts seconds.
     """
 
     def __init__(
@@ -185,8 +185,9 @@ def _duration(seconds: float) -> str:
 def make_progress(
     label: str, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None
 ) -> ProgressDisplay:
-    """The display that fits: nothing when ``quiet``, a bar when ``stream`` (default standard error) is a terminal,
-    lines otherwise. ``verbose`` prints a line for every update.
+    """The display for a stream (default: standard error): a bar on a terminal, and plain lines elsewhere.
+
+    With ``quiet`` it shows nothing; with ``verbose`` it prints a line for every update.
     """
     out: TextIO = stream or sys.stderr
     if quiet:

@@ -1,4 +1,4 @@
-"""Scenarios I, II and III: no mismatch of the chain, a mismatch that is ignored, and one that is calibrated."""
+"""Scenarios I, II and III: an imaging chain without mismatch, a mismatch that is ignored, one that is calibrated."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ SCENARIOS = {
 
 
 def without_mismatch(scene: Scene, seed: int) -> Scene:
-    """The scene as a perfectly known chain would have measured it: Poisson counts at zero offsets.
+    """The scene as an imaging chain without mismatch would have measured it: Poisson counts at zero offsets.
 
     The draw depends on ``seed`` and the name of the scene only. Raises ``ValueError`` for a scene without truth.
     """
@@ -82,13 +82,13 @@ def _run_one(
 
 
 def _paired(scores: "dict[str, FileScore]") -> "dict[str, FileScore]":
-    """The scores with means over the scenes that diverged in none of them."""
+    """The scores, with means over the scenes that did not diverge in any scenario."""
     diverged = frozenset(name for score in scores.values() for name in score.diverged)
     return {scenario: replace(score, unpaired=diverged) for scenario, score in scores.items()}
 
 
 def verdict(scores: "Mapping[str, FileScore]") -> str:
-    """One sentence: what the mismatch costs in PSNR and what calibration wins back."""
+    """One sentence that says how much PSNR the mismatch costs and how much of it the calibration wins back."""
     psnr = {name: score.means()["psnr"] for name, score in scores.items()}
     cost, gain = psnr["I"] - psnr["II"], psnr["III"] - psnr["II"]
     if math.isnan(cost):

@@ -42,8 +42,10 @@ def test_a_file_is_simulated_reconstructed_and_scored(run, tmp_path):
     code, stdout, stderr = run("reconstruct", source, "-o", out, "--spec", "nominal", "--verbose")
     assert code == 0, stderr
     assert "converged" in stdout
-    told = r"^reconstruct 1/1 \(.+/.+, took .+\): sample_00: converged after \d+ iterations, mean squared "
-    told += r"residual [01]\.\d+ .photon noise alone: 1.$"
+    told = (
+        r"^reconstruct 1/1 \(.+/.+, took .+\): sample_00: "
+        r"converged after \d+ iterations, mean squared residual [01]\.\d+ .photon noise alone: 1.$"
+    )
     assert re.search(told, stderr, re.MULTILINE)
     quiet = run("reconstruct", source, "-o", tmp_path / "again.h5", "--spec", "nominal", "--quiet")
     assert quiet == (0, "", "")

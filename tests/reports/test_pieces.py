@@ -208,7 +208,7 @@ def test_a_notebook_shows_frames_and_parameters():
     assert "&lt;script&gt;" in html
     assert html.count('<img src="data:image/png;base64,') == 6
     assert "exposure window 10.50 ± 0.40 ms (nominal 8 ms)" in html
-    assert "lag time constant not determined by these data (prior −3 … 6 ms)" in html
+    assert "lag time constant not determined by these data (prior −3 … 6 ms around the nominal 10 ms)" in html
     assert "3 × 20 × 16 (frames × rows × columns)" in html
     single = result()._repr_html_()
     assert single.count("<img") == 2

@@ -1,0 +1,36 @@
+"""What the progress of a reconstruction tells of a scene, in words."""
+
+from fluorojax.calibration.posterior import SpecPosterior
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.wording import in_words, nominal_value
+
+
+def spec_note(scene: Scene, posterior: SpecPosterior, options: ReconstructOptions) -> str:
+    """The spec that a scene is reconstructed with, in the quantities of its protocol."""
+    if options.spec not in ("calibrated", "joint"):
+        return f"reconstructing with the {options.spec} spec"
+    ranges, nominal = scene.ranges.as_dict(), scene.acquisition.as_dict()
+    parts = []
+    for parameter in posterior.parameters:
+        found = posterior.marginals[parameter.name]
+        known = {"prior": ranges[parameter.name], "nominal": nominal_value(parameter, nominal)}
+        parts.append(in_words(parameter, found.quantile(0.5), found.std, **known))
+    return f"spec calibrated, reconstructing; {'; '.join(parts)}"
+
+
+def standing(result: Reconstruction) -> str:
+    """How the computation of a scene ended, and how well its result agrees with the counts."""
+    facts = result.diagnostics
+    if result.status is Status.PRIOR_ONLY:
+        return "prior only: the counts hold no information about this scene"
+    if "verdict" in facts:
+        return str(facts["verdict"])
+    after = f" after {facts['iterations']} iterations" if "iterations" in facts else ""
+    parts = [f"{result.status.name.lower().replace('_', ' ')}{after}"]
+    if "change_of_mean" in facts:
+        rounds = f"{facts['rounds']} round{'' if facts['rounds'] == 1 else 's'}"
+        parts.append(f"{rounds} of draws, the last of which moved the mean by {facts['change_of_mean']:.2g} sd")
+    if "mean_squared_residual" in facts:
+        parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
+    return ", ".join(parts)
