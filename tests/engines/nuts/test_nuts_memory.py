@@ -10,7 +10,8 @@ from numpyro.distributions import Normal, Poisson
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SpecRanges
-from fluorojax.engines.nuts import NutsOptions, Watch, memory
+from fluorojax.engines.nuts import NutsOptions, Watch
+from fluorojax.engines.nuts import memory as nuts_memory
 from fluorojax.engines.nuts.coordinates import make_coordinates, shared_sites
 from fluorojax.engines.nuts.memory import bytes_needed, check_memory
 from fluorojax.engines.nuts.sampler import Problem, sampler_for
@@ -67,7 +68,7 @@ def test_the_estimate_is_what_the_compiled_program_takes(layout, double):
 def test_as_many_chains_as_are_said_to_fit_do(monkeypatch, in_turn, devices):
     sizes = {"shape": SHAPE, "latents": 5000, "shared": 4, "parameters": 3, "in_turn": in_turn}
     available = bytes_needed(OPTIONS, chains=9, **sizes)
-    monkeypatch.setattr(memory, "device_memory", lambda: available)
+    monkeypatch.setattr(nuts_memory, "device_memory", lambda: available)
     check_memory(replace(OPTIONS, chains=9 * devices), devices=devices, **sizes)
     with pytest.raises(ValueError, match=rf"^chains is {10 * devices}, .* expected at most {9 * devices} for the"):
         check_memory(replace(OPTIONS, chains=10 * devices), devices=devices, **sizes)
@@ -79,6 +80,6 @@ def test_as_many_chains_as_are_said_to_fit_do(monkeypatch, in_turn, devices):
 @pytest.mark.parametrize(("memory", "most"), [(0, 0), (1, 1)])
 def test_where_one_chain_or_none_fits_that_is_said(monkeypatch, memory, most):
     sizes = {"shape": SHAPE, "latents": 5000, "shared": 4, "parameters": 3, "in_turn": True}
-    monkeypatch.setattr(memory, "device_memory", lambda: memory * bytes_needed(OPTIONS, chains=1, **sizes))
+    monkeypatch.setattr(nuts_memory, "device_memory", lambda: memory * bytes_needed(OPTIONS, chains=1, **sizes))
     with pytest.raises(ValueError, match=f"expected at most {most} for the"):
         check_memory(OPTIONS, devices=1, **sizes)
