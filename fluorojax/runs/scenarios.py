@@ -10,7 +10,7 @@ import numpy as np
 
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
-from fluorojax.io import InputError, iter_scenes
+from fluorojax.io import InputError, open_scenes
 
 if TYPE_CHECKING:
     from fluorojax.metrics import FileScore
@@ -51,7 +51,7 @@ def run_scenarios(
     The means of all three are over the same scenes: those that diverged in none. Raises
     :class:`fluorojax.io.InputError` where a scene is bad or has no truth.
     """
-    measured = list(iter_scenes(source))
+    measured = list(open_scenes(source))
     for scene in measured:
         if scene.x_true is None:
             raise InputError(source, scene.name, "x_true", "missing; expected the truth, which the scenarios need")
