@@ -80,11 +80,20 @@ class Selection:
         if self.frames is None and self.crop is None:
             return scene
         where = (file, scene.name)
-        bounds = self._bounds(np.shape(scene.y), where)
-        counts = _cut(scene.y, bounds, one_frame=self.frames is not None)
-        truth = None if scene.x_true is None else _cut(scene.x_true, bounds, one_frame=self.frames is not None)
+        truth = None if scene.x_true is None else self.cut(scene.x_true, where)
         metadata = {**scene.metadata, "selection": self.as_settings()}
-        return replace(scene, y=counts, x_true=truth, metadata=metadata)
+        return replace(scene, y=self.cut(scene.y, where), x_true=truth, metadata=metadata)
+
+    def cut(self, images: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> Num[np.ndarray, "*selected"]:
+        """The selected frames and pixels of images of shape (T, H, W) or (H, W); ``where`` is (file, scene).
+
+        One selected frame of a sequence has the shape (H, W), as single frames have. Raises :class:`InputError` where
+        the images have no such frames or pixels.
+        """
+        if self.frames is None and self.crop is None:
+            return images
+        found = images[tuple(slice(*pair) for pair in self._bounds(images.shape, where))]
+        return found[0] if self.frames is not None and len(found) == 1 else np.ascontiguousarray(found)
 
     def _bounds(self, shape: tuple[int, ...], where: tuple[str, str]) -> list[tuple[int, int]]:
         bounds = [(0, size) for size in shape]
@@ -135,11 +144,3 @@ def _within(bounds: tuple[int, int], size: int, what: str, where: tuple[str, str
         problem = f"has {size} {what}; expected at least {bounds[1]}, which the selection {bounds[0]}:{bounds[1]} needs"
         raise InputError(*where, "y", problem)
     return bounds
-
-
-def _cut(
-    values: Num[np.ndarray, "*shape"], bounds: list[tuple[int, int]], *, one_frame: bool
-) -> Num[np.ndarray, "*selected"]:
-    """A part of an array; one selected frame of a sequence has the shape (H, W), as single frames have."""
-    found = values[tuple(slice(*pair) for pair in bounds)]
-    return found[0] if one_frame and len(found) == 1 else np.ascontiguousarray(found)

@@ -16,7 +16,7 @@ CACHE_VARIABLE = "FLUOROJAX_CACHE_DIR"
 """Environment variable with the folder of the cache; ``off`` switches the cache off."""
 MAX_BYTES = 1024**3
 """Most that the cache of one machine type and one version of JAX takes; what was used least recently makes room."""
-_LEAST_SECONDS = 0.3  # programs that compile faster are not kept
+_LEAST_SECONDS = 0.0  # hundreds of small programs together take as long as the large one
 
 
 def enable_compilation_cache(

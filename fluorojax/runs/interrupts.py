@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from fluorojax.io.shutdown import stop
-
 _POLL = 0.05  # seconds
 _STACK = 64 * 1024 * 1024  # bytes; the compiler recurses deeply, and threads get half a megabyte on some systems
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -75,7 +73,10 @@ def _noting(received: list[int]) -> Iterator[None]:
 def _end(number: int, name: str) -> None:
     """End the process; the thread that computes is not waited for."""
     try:
-        stop()
+        # imported by whatever writes files; importing it here could wait for an import in the other thread
+        shutdown = sys.modules.get("fluorojax.io.shutdown")
+        if shutdown is not None:
+            shutdown.stop()
         if sys.stderr.isatty():  # a live bar hides the cursor
             print("\x1b[?25h", file=sys.stderr)
         print(f"{name}: {_WORDS[signal.Signals(number)]}", file=sys.stderr)

@@ -40,13 +40,18 @@ def without_mismatch(scene: Scene, seed: int) -> Scene:
 
 
 def run_scenarios(
-    source: str | PathLike[str], settings: dict[str, Any], *, make_display: "Callable[[str], ProgressDisplay]"
+    source: str | PathLike[str],
+    settings: dict[str, Any],
+    *,
+    make_display: "Callable[[str], ProgressDisplay]",
+    on_start: Callable[[], object] = lambda: None,
 ) -> "dict[str, FileScore]":
     """Scores of the three scenarios, by their names.
 
     **Arguments:** ``source`` a challenge file with truth; ``settings`` fields of
     :class:`~fluorojax.data.reconstruction.ReconstructOptions` other than ``chain``, ``seed`` among them;
-    ``make_display(name)`` a progress display as a context manager.
+    ``make_display(name)`` a progress display as a context manager;
+    ``on_start`` is called once the scenes are found to be fit.
 
     The means of all three are over the same scenes: those that diverged in none. Raises
     :class:`fluorojax.io.InputError` where a scene is bad or has no truth.
@@ -55,6 +60,7 @@ def run_scenarios(
     for scene in measured:
         if scene.x_true is None:
             raise InputError(source, scene.name, "x_true", "missing; expected the truth, which the scenarios need")
+    on_start()
     matched = [without_mismatch(scene, settings["seed"]) for scene in measured]
 
     scores = {}
