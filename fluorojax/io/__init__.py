@@ -19,11 +19,10 @@ from fluorojax.io.reconstruction_reader import (
 )
 from fluorojax.io.reconstruction_writer import ReconstructionWriter, partial_path
 from fluorojax.io.scenes import Scenes, open_scenes
-from fluorojax.io.selection import NO_SELECTION, Selection
+from fluorojax.io.selection import Selection
 from fluorojax.io.stack_writer import write_stack
 
 __all__ = [
-    "NO_SELECTION",
     "InputError",
     "Provenance",
     "ReconstructionWriter",

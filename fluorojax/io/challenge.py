@@ -190,7 +190,9 @@ def _read_acquisition(
                 *where, "H_ideal", f"says {name} = {fallback:g}, acquisition says {given:g}; expected the same value"
             )
     if "photons_per_pixel" not in values:
-        raise InputError(*at, "lacks photons_per_pixel, and there is no H_ideal; expected I_0 in one of them or --photons")
+        raise InputError(
+            *at, "lacks photons_per_pixel, and there is no H_ideal; expected I_0 in one of them or --photons"
+        )
     acquisition = Acquisition.from_dict(values)
     try:
         acquisition.check(ranges, parameters)

@@ -21,7 +21,7 @@ class SceneReader(ABC):
     @classmethod
     @abstractmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether the content of a regular file is of this format. Raises :class:`InputError` where it is unreadable."""
+        """Whether a file has the content of this format; raises :class:`InputError` where it is unreadable."""
 
     @abstractmethod
     def names(self) -> list[str]:

@@ -29,7 +29,6 @@ from fluorojax.io.hdf5 import (
 from fluorojax.io.json_fields import brief, number, read_json, read_object
 from fluorojax.io.provenance import Provenance
 
-
 COUNTS_SHA256 = "counts_sha256"
 """Attribute of a scene: the digest of the counts that were reconstructed."""
 

@@ -28,9 +28,7 @@ class Scenes:
     one after the other, from the start each time. Made by :func:`open_scenes`.
     """
 
-    def __init__(
-        self, reader: SceneReader, selection: Selection, on_error: Callable[[InputError], None] | None = None
-    ):
+    def __init__(self, reader: SceneReader, selection: Selection, on_error: Callable[[InputError], None] | None = None):
         self._reader, self._selection, self._on_error = reader, selection, on_error
         found = reader.names()
         wanted = found if selection.scenes is None else list(selection.scenes)

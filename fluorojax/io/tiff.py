@@ -66,7 +66,7 @@ class TiffReader(SceneReader):
     def _protocol(self, tiff: "TiffFile") -> dict[str, float]:
         """The protocol values of the image description; none where it holds none."""
         try:
-            stored: Any = json.loads(tiff.pages[0].description)[DESCRIPTION_KEY]
+            stored: Any = json.loads(tiff.pages.first.description)[DESCRIPTION_KEY]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
         at = (str(self.path), None, "image description")

@@ -215,7 +215,6 @@ def score_files(
         if lacking:
             raise InputError(file, min(lacking), None, "missing; expected the same scenes in both files")
     scores = [
-        score_scene(read_reconstruction(reconstruction, name), scenes[name], file=reconstruction)
-        for name in names
+        score_scene(read_reconstruction(reconstruction, name), scenes[name], file=reconstruction) for name in names
     ]
     return FileScore(tuple(scores), skipped)

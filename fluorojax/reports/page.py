@@ -13,9 +13,9 @@ from fluorojax.data.scene import Scene
 from fluorojax.io import (
     InputError,
     Provenance,
+    Scenes,
     check_output,
     dumps,
-    Scenes,
     list_reconstructions,
     open_reconstructed,
     read_provenance,

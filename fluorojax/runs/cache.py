@@ -16,7 +16,7 @@ CACHE_VARIABLE = "FLUOROJAX_CACHE_DIR"
 """Environment variable with the folder of the cache; ``off`` switches the cache off."""
 MAX_BYTES = 1024**3
 """Most that the cache of one machine type and one version of JAX takes; what was used least recently makes room."""
-_LEAST_SECONDS = 0.0  # hundreds of small programs together take as long as the large one
+_LEAST_SECONDS = 0.0  # every program is kept: hundreds of small ones together take as long as the large one
 
 
 def enable_compilation_cache(
@@ -38,8 +38,8 @@ def enable_compilation_cache(
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    if given := jax.config.values.get("jax_compilation_cache_dir"):
+        return Path(given)
     chosen = os.environ.get(CACHE_VARIABLE, "") if directory is None else str(directory)
     if chosen.strip().lower() == "off":
         return None

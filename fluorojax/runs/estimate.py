@@ -167,4 +167,3 @@ def _number(path: Path) -> int | None:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):  # no limit reads as "max"
         return None
-

@@ -10,7 +10,6 @@ from pathlib import Path
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.io import (
-    NO_SELECTION,
     InputError,
     Provenance,
     ReconstructionWriter,
@@ -22,6 +21,7 @@ from fluorojax.io import (
     read_skipped,
     read_summaries,
 )
+from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.progress import Progress
 

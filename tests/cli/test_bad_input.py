@@ -365,5 +365,8 @@ def test_the_process_exits_with_the_code(tmp_path):
     args = ["reconstruct", str(tmp_path / "nowhere.h5"), "-o", str(tmp_path / "out.h5")]
     process = subprocess.run([sys.executable, "-c", call, *args], capture_output=True, text=True, check=False)
     assert process.returncode == 2
-    assert process.stderr == f"fluorojax: {tmp_path}/nowhere.h5: no such file; expected a file of scenes (HDF5, .npy or TIFF)\n"
+    assert (
+        process.stderr
+        == f"fluorojax: {tmp_path}/nowhere.h5: no such file; expected a file of scenes (HDF5, .npy or TIFF)\n"
+    )
     assert list(tmp_path.iterdir()) == []
