@@ -15,7 +15,7 @@ import numpy as np
 from fluorojax.calibration.drift import drift_log_posterior
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES
-from fluorojax.io import iter_scenes
+from fluorojax.io import open_scenes
 from fluorojax.simulation import SimulationOptions, simulate_scenes
 
 DRIFT = SPEC_NAMES.index("gain_drift")
@@ -36,7 +36,7 @@ def simulated(seeds: int, photons: list[float], size: int, frames: int) -> Itera
 
 def from_files(paths: list[Path]) -> Iterator[tuple[str, Scene]]:
     for path in paths:
-        for scene in iter_scenes(path):
+        for scene in open_scenes(path):
             yield f"{path.name}: {scene.name}", scene
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fluorojax.data.spec import Spec as Spec
     from fluorojax.data.spec import SpecRanges as SpecRanges
     from fluorojax.io.errors import InputError as InputError
+    from fluorojax.io.scenes import open_scenes as open_scenes
     from fluorojax.models.loading import load_model as load_model
     from fluorojax.physics.operator import FluoroscopyOperator as FluoroscopyOperator
 
@@ -40,6 +41,7 @@ _WHERE = {
     "Spec": "data.spec",
     "SpecRanges": "data.spec",
     "load_model": "models.loading",
+    "open_scenes": "io.scenes",
     "reconstruct": "api",
     "report": "api",
     "scene_from_counts": "api",

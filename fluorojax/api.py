@@ -138,7 +138,7 @@ def reconstruct(
 
     **Raises** :class:`fluorojax.InputError` for a scene that cannot be used, and ``ValueError`` for an option.
     """
-    from fluorojax.io import iter_scenes
+    from fluorojax.io import open_scenes
     from fluorojax.runs.batches import reconstruct_scenes
     from fluorojax.runs.progress import ProgressDisplay, make_progress
 
@@ -147,7 +147,7 @@ def reconstruct(
     )
     single = isinstance(source, Scene)
     if isinstance(source, str | PathLike):
-        scenes: list[Scene] = list(iter_scenes(Path(source)))
+        scenes: list[Scene] = list(open_scenes(source))
     elif isinstance(source, Scene):
         scenes = [source]
     elif hasattr(source, "__array__") or _is_nested_list(source):

@@ -21,6 +21,7 @@ from fluorojax.cli import main as fluorojax
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io import InputError, Provenance, read_provenance
 from fluorojax.runs.files import read_outcome
+from fluorojax.runs.interrupts import run_interruptible
 
 
 def is_finished(source: Path, output: Path, options: ReconstructOptions) -> bool:
@@ -80,4 +81,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_interruptible(main, "blind_entry"))

@@ -16,7 +16,9 @@ from fluorojax.calibration.posterior import SpecPosterior, calibrate
 from fluorojax.cli.tables import print_table
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Parameter
-from fluorojax.io import InputError, atomic_output, check_output, iter_scenes, list_scenes, writing
+from fluorojax.io import InputError, atomic_output, check_output, open_scenes, writing
+from fluorojax.runs.cache import enable_compilation_cache
+from fluorojax.runs.interrupts import run_interruptible
 from fluorojax.runs.progress import make_progress
 
 COLUMNS = ("scene", "parameter", "median", "sd", "90 % interval", "removed", "truth")
@@ -78,13 +80,15 @@ def main() -> int:
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="also draw the posteriors")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing plot")
     arguments = parser.parse_args()
+    enable_compilation_cache(notify=lambda line: print(f"calibrate: {line}", file=sys.stderr))
     try:
         if arguments.plot is not None:
             check_output(arguments.plot, inputs=[arguments.source], overwrite=arguments.overwrite)
         found = []
         with make_progress("calibrate") as progress:
-            progress.start(len(list_scenes(arguments.source)))
-            for done, scene in enumerate(iter_scenes(arguments.source), 1):
+            scenes = open_scenes(arguments.source)
+            progress.start(len(scenes))
+            for done, scene in enumerate(scenes, 1):
                 found.append((scene, calibrate(scene)))
                 progress.update(done, f"{scene.name}: {summary(found[-1][1])}")
         if arguments.plot is not None:
@@ -97,4 +101,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_interruptible(main, "calibrate"))

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.io import InputError
+from fluorojax.runs.cache import enable_compilation_cache
 from fluorojax.runs.files import reconstruct_file
+from fluorojax.runs.interrupts import run_interruptible
 from fluorojax.runs.progress import make_progress
 
 
@@ -40,6 +42,7 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true", help="skip bad scenes instead of stopping")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     arguments = parser.parse_args()
+    enable_compilation_cache(notify=tell)
     try:
         options = ReconstructOptions(model=arguments.model, batch=arguments.batch, seed=arguments.seed)
         with make_progress("map") as progress:
@@ -65,4 +68,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_interruptible(main, "map_batch"))

@@ -18,10 +18,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from fluorojax.cli.renamed import with_new_names
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.engines.nuts import write_netcdf
 from fluorojax.io import InputError, check_output, iter_reconstructions
+from fluorojax.runs.cache import enable_compilation_cache
 from fluorojax.runs.files import reconstruct_file
+from fluorojax.runs.interrupts import run_interruptible
 from fluorojax.runs.progress import make_progress
 
 
@@ -51,8 +54,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--allow-unconverged", action="store_true", help="exit code 0 although chains have not mixed")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(with_new_names(sys.argv[1:], tell))
 
+    enable_compilation_cache(notify=tell)
     settings = ("model", "seed", "spec", "chains", "warmup", "draws")
     try:
         options = ReconstructOptions(method="nuts", **{name: getattr(arguments, name) for name in settings})
@@ -87,4 +91,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_interruptible(main, "nuts"))

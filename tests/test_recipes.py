@@ -203,7 +203,7 @@ def test_blind_entry_goes_on_after_a_bad_file(script, scenes, own_model, tmp_pat
     assert script("blind_entry.py", "--model", own_model) == 1
     captured = capsys.readouterr()
     assert [path.name for path in outputs.iterdir()] == ["b_good.h5"]
-    assert "a_bad.h5: not an HDF5 file" in captured.err
+    assert "a_bad.h5: not a file of a known format" in captured.err
     assert list_reconstructions(outputs / "b_good.h5") == ["sample_00", "sample_01"]
 
     (inputs / "a_bad.h5").unlink()

@@ -11,7 +11,7 @@ from fluorojax.benchmark.contestants import CONTESTANTS, DEFAULT_METHODS, FULL_M
 from fluorojax.benchmark.sources import FileSource, SimulatedSource, Source
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.data.spec import TIERS
-from fluorojax.io import InputError, file_sha256, list_scenes, read_scene
+from fluorojax.io import InputError, file_sha256, open_scenes
 from fluorojax.simulation.options import MIN_SIZE, MOTIONS
 
 SCENARIOS = {
@@ -111,9 +111,9 @@ class Matrix:
         sources = []
         for path in paths:
             digest = file_sha256(path)
-            names = list_scenes(path)
-            for name in names[: self.scenes or None]:
-                scene = read_scene(path, name)
+            scenes = open_scenes(path)
+            for scene in scenes.only(scenes.names[: self.scenes or None]):
+                name = scene.name
                 for field in ("x_true", "true_spec"):
                     if getattr(scene, field) is None:
                         raise InputError(path, name, field, "missing; expected the truth, which the benchmark needs")

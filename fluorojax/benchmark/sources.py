@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from fluorojax.data.scene import Scene
-from fluorojax.io import read_scene, write_challenge
+from fluorojax.io import open_scenes, write_challenge
 from fluorojax.runs.scenarios import without_mismatch
 from fluorojax.simulation import SimulationOptions, device_masks, simulate_scene
 
@@ -74,7 +74,7 @@ class SimulatedSource:
             np.save(temporary, np.packbits(device_masks(self.seed, self.options(), index=self.index)["device"]))
             temporary.replace(masks)
         device = np.unpackbits(np.load(masks), count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
-        return read_scene(path, self.scene), device
+        return open_scenes(path)[self.scene], device
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class FileSource:
 
     def load(self, cache: Path) -> tuple[Scene, None]:
         """The scene; nothing is known of its devices."""
-        scene = read_scene(self.path, self.scene)
+        scene = open_scenes(self.path)[self.scene]
         return (without_mismatch(scene, self.seed) if self.matched else scene), None
 
 

@@ -1,7 +1,7 @@
 """Assembling the commands, and turning whatever goes wrong into one line and an exit code.
 
 Exit codes: 0 success; 1 finished, but a scene diverged, has not converged (nuts) or was skipped; 2 bad input; 3 an
-unexpected error; 130 interrupted. Heavy imports (JAX, matplotlib) happen inside the commands, so that ``--help``
+unexpected error; 130 interrupted; 143 terminated. Heavy imports (JAX, matplotlib) happen inside the commands, so that ``--help``
 answers at once.
 """
 
@@ -12,24 +12,42 @@ from typing import Annotated
 
 import typer
 
+from fluorojax.cli.backend import SETTINGS
 from fluorojax.cli.benchmark import benchmark
 from fluorojax.cli.calibrate_check import calibrate_check
+from fluorojax.cli.convert import convert
 from fluorojax.cli.demo import demo
+from fluorojax.cli.info import info
 from fluorojax.cli.models import models
 from fluorojax.cli.reconstruct import reconstruct
+from fluorojax.cli.renamed import with_new_names
 from fluorojax.cli.report import report
 from fluorojax.cli.scenarios import scenarios
 from fluorojax.cli.score import score
 from fluorojax.cli.simulate import simulate
 from fluorojax.cli.subtract import subtract
+from fluorojax.runs.interrupts import run_interruptible
 
 app = typer.Typer(
     name="fluorojax",
     help="Probabilistic reconstruction of X-ray fluoroscopy: clean sequences, a corrected chain, error bars.",
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
-for _command in (simulate, reconstruct, score, scenarios, benchmark, report, subtract, calibrate_check, demo, models):
+for _command in (
+    simulate,
+    reconstruct,
+    score,
+    report,
+    info,
+    convert,
+    scenarios,
+    subtract,
+    benchmark,
+    calibrate_check,
+    demo,
+    models,
+):
     app.command()(_command)
 
 
@@ -47,26 +65,49 @@ def _global_options(
         bool | None, typer.Option("--version", help="Show versions and exit.", callback=_show_version, is_eager=True)
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (in any position).")] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="Compile everything anew and keep nothing (in any position); FLUOROJAX_CACHE_DIR=off does the same.",
+        ),
+    ] = False,
 ) -> None:
-    """Declares the options that stand before a command; :func:`main` acts on ``--debug``."""
+    """Declares the options that stand before a command; :func:`main` acts on them."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; errors are one line on standard error."""
-    arguments = list(sys.argv[1:] if args is None else args)
+    """Run the command line and return its exit code; errors are one line on standard error.
+
+    The command runs in a thread of its own, so that Ctrl-C and SIGTERM end the process at once
+    (:func:`fluorojax.runs.interrupts.run_interruptible`).
+    """
+    arguments = with_new_names(sys.argv[1:] if args is None else args, _tell)
     debug = "--debug" in arguments
+    SETTINGS.no_cache = "--no-cache" in arguments
+    arguments = [argument for argument in arguments if argument not in ("--debug", "--no-cache")]
+    return run_interruptible(lambda: _run(arguments or ["--help"], debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     try:
-        code = app([a for a in arguments if a != "--debug"] or ["--help"], prog_name="fluorojax", standalone_mode=False)
+        code = app(arguments, prog_name="fluorojax", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except SystemExit as end:  # how the script for shell completion ends
+        code = end.code
     except Exception as error:
         if debug:
             traceback.print_exc()
         code, message = _explain(error)
-        print(f"fluorojax: {message}", file=sys.stderr)
+        _tell(message)
     if code == 130:
-        print("fluorojax: interrupted", file=sys.stderr)
+        _tell("interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _tell(line: str) -> None:
+    print(f"fluorojax: {line}", file=sys.stderr)
 
 
 def _explain(error: Exception) -> tuple[int, str]:
@@ -80,7 +121,10 @@ def _explain(error: Exception) -> tuple[int, str]:
     # usage errors of the option parser, whose classes differ between versions of typer
     usage = getattr(error, "format_message", None)
     if usage is not None:
-        return 2, f"{_one_line(usage())} (see fluorojax --help)"
+        context = getattr(error, "ctx", None)
+        command = "fluorojax" if context is None else context.command_path
+        where = command.removeprefix("fluorojax").strip()
+        return 2, f"{where + ': ' if where else ''}{_one_line(usage())} (see {command} --help)"
     return 3, f"unexpected {type(error).__name__}: {_one_line(str(error))} (--debug shows the traceback)"
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import ModelOption, QuietOption, SeedOption, VerboseOption
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def calibrate_check(
         margin=margin,
     )
     chosen, loaded = make_sampler(method), load_model(model)
+    tell_backend(quiet or as_json)
     with make_progress("calibrate-check", quiet=quiet, verbose=verbose) as progress:
         report = check_calibration(loaded, chosen, options, name=method, progress=progress)
     if as_json:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption, make_notify
+from fluorojax.cli.backend import tell_backend
+from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption
 
 SCENES, FRAMES, SIZE = 2, 16, 96
 
@@ -33,7 +34,7 @@ def demo(
 
     directory = _directory(out)
     scenes, result, page = directory / "scenes.h5", directory / "reconstruction.h5", directory / "report.html"
-    notify = make_notify(quiet)
+    notify = tell_backend(quiet)
 
     notify(f"simulating {SCENES} scenes of {FRAMES}×{SIZE}×{SIZE} into {scenes}")
     options = SimulationOptions(frames=FRAMES, size=SIZE)

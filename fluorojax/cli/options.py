@@ -4,12 +4,15 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.methods.registry import method_names
+
+if TYPE_CHECKING:
+    from fluorojax.io.selection import Selection
 
 
 class SpecSource(StrEnum):
@@ -21,7 +24,7 @@ class SpecSource(StrEnum):
     TRUE = "true"
 
 
-InputArgument = Annotated[Path, typer.Argument(metavar="IN.h5", help="Challenge file.", show_default=False)]
+InputArgument = Annotated[Path, typer.Argument(metavar="IN.h5", help="File of scenes.", show_default=False)]
 ResultArgument = Annotated[Path, typer.Argument(metavar="OUT.h5", help="Reconstruction file.", show_default=False)]
 ModelOption = Annotated[str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file.")]
 MethodOption = Annotated[
@@ -41,9 +44,97 @@ BatchOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option(min=0, max=MAX_SEED, metavar="INTEGER", help="Seed of all randomness, below 2^63.")
 ]
+SceneOption = Annotated[
+    list[str] | None,
+    typer.Option("--scene", metavar="NAME", help="Scene to take; repeat it for several. Default: all."),
+]
+FramesOption = Annotated[
+    str | None, typer.Option("--frames", metavar="A:B", help="Frames to take, B excluded. Default: all.")
+]
+CropOption = Annotated[
+    str | None,
+    typer.Option("--crop", metavar="R0:R1,C0:C1", help="Rows and columns to take, R1 and C1 excluded. Default: all."),
+]
+FpsOption = Annotated[
+    float | None, typer.Option("--fps", help="Frames per second, in place of what the file says.", show_default=False)
+]
+PhotonsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--photons", help="Quanta per pixel and frame in the open beam, in place of the file's.", show_default=False
+    ),
+]
+ProtocolOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME=VALUE",
+        help="Another value of the protocol, e.g. pulse_width_ms=5; repeat it for several.",
+        show_default=False,
+    ),
+]
+TierOption = Annotated[
+    str | None,
+    typer.Option("--tier", help="Spec ranges of a file without any: public, dev or hidden.", show_default=False),
+]
+AllowOtherTruthOption = Annotated[
+    bool,
+    typer.Option("--allow-other-truth", help="Take a file all the same that is not the one that was reconstructed."),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every progress report.")]
+
+
+def make_selection(
+    scenes: list[str] | None = None,
+    frames: str | None = None,
+    crop: str | None = None,
+    *,
+    fps: float | None = None,
+    photons: float | None = None,
+    protocol: list[str] | None = None,
+    tier: str | None = None,
+) -> "Selection":
+    """The selection that the options of a command describe; raises ``ValueError`` naming the option."""
+    from fluorojax.io.selection import Selection, parse_range, parse_window
+
+    values = dict(_protocol_value(entry) for entry in protocol or ())
+    if fps is not None:
+        if not 0 < fps < float("inf"):
+            raise ValueError(f"--fps is {fps:g}; expected a positive number of frames per second")
+        values["frame_time_ms"] = 1000.0 / fps
+    if photons is not None:
+        values["photons_per_pixel"] = photons
+    return Selection(
+        scenes=tuple(scenes) if scenes else None,
+        frames=None if frames is None else parse_range("--frames", frames),
+        crop=None if crop is None else parse_window("--crop", crop),
+        protocol=values,
+        tier=tier,
+    )
+
+
+def _protocol_value(entry: str) -> tuple[str, float]:
+    name, equals, value = entry.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        equals, number = "", 0.0
+    if not equals:
+        raise ValueError(f"--protocol is {entry!r}; expected NAME=VALUE, such as pulse_width_ms=5")
+    return name.strip(), number
+
+
+def check_suffix(option: str, path: Path, expected: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` where the name of an output does not end as its format does."""
+    if path.suffix.lower() not in expected and not path.is_dir():
+        names = " or ".join(expected) if len(expected) < 3 else f"one of {', '.join(expected)}"
+        raise ValueError(f"{option} is {str(path)!r}; expected a file name that ends in {names}")
+
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+"""How the names of the files end that the commands write as HDF5."""
 
 
 def make_notify(quiet: bool) -> Callable[[str], None]:

@@ -1,23 +1,35 @@
 """``fluorojax reconstruct``: posterior summaries of every scene of a challenge file."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import (
+    HDF5_SUFFIXES,
     BatchOption,
+    CropOption,
+    FpsOption,
+    FramesOption,
     InputArgument,
     MethodOption,
     ModelOption,
     OverwriteOption,
+    PhotonsOption,
+    ProtocolOption,
     QuietOption,
+    SceneOption,
     SeedOption,
     SpecSource,
+    TierOption,
     VerboseOption,
+    check_suffix,
     make_notify,
+    make_selection,
 )
 
 if TYPE_CHECKING:
@@ -45,12 +57,26 @@ def reconstruct(
         SpecSource,
         typer.Option(help="Spec parameters: calibrated, inferred with the scene (mgvi, nuts), zero, or from the file."),
     ] = SpecSource.CALIBRATED,
+    scene: SceneOption = None,
+    frames: FramesOption = None,
+    crop: CropOption = None,
+    fps: FpsOption = None,
+    photons: PhotonsOption = None,
+    protocol: ProtocolOption = None,
+    tier: TierOption = None,
+    ignore_memory: Annotated[
+        bool, typer.Option("--ignore-memory", help="Start although the memory there may not hold the run.")
+    ] = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Skip bad scenes instead of stopping.")] = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> int:
     """Reconstruct every scene with its uncertainty and a corrected specification.
+
+    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack; an array has no protocol, so that --photons is
+    needed, and --fps and --protocol where the defaults do not fit. The selection of scenes, frames and pixels is
+    recorded in the output, and `score` and `report` follow it.
 
     An interrupted run leaves OUT.h5.partial with the finished scenes; the same command continues it, with --overwrite
     too. Exit code 1 when a scene diverged, has not converged or was skipped.
@@ -62,6 +88,8 @@ def reconstruct(
     from fluorojax.runs.files import reconstruct_file
     from fluorojax.runs.progress import make_progress
 
+    check_suffix("--output", output, HDF5_SUFFIXES)
+    selection = make_selection(scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier)
     options = ReconstructOptions(
         model=model,
         method=method,
@@ -73,12 +101,26 @@ def reconstruct(
         warmup=warmup,
         draws=draws,
     )
+
+    def begin(shapes: Mapping[str, tuple[int, ...]]) -> None:
+        from fluorojax.runs.estimate import check_memory, estimate
+
+        notify = tell_backend(quiet)
+        if not shapes:
+            return
+        needs = estimate(shapes, options)
+        if not ignore_memory:
+            check_memory(needs)
+        notify(needs.sentence())
+
     with make_progress("reconstruct", quiet=quiet, verbose=verbose) as progress:
         outcome = reconstruct_file(
             input_file,
             output,
             options,
+            selection=selection,
             overwrite=overwrite,
+            on_start=begin,
             on_error=_tell_skipped if keep_going else None,
             progress=progress,
             notify=make_notify(quiet),

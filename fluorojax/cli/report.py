@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fluorojax.cli.options import OverwriteOption, ResultArgument
+from fluorojax.cli.backend import use_cache
+from fluorojax.cli.options import AllowOtherTruthOption, OverwriteOption, ResultArgument, check_suffix
 
 
 def report(
@@ -19,6 +20,7 @@ def report(
     source: Annotated[
         Path | None, typer.Option("--input", metavar="IN.h5", help="Challenge file: shows the measurement.")
     ] = None,
+    allow_other_truth: AllowOtherTruthOption = False,
     overwrite: OverwriteOption = False,
 ) -> int:
     """Write an interactive page: cine player, uncertainty, parameters, scores, diagnostics, provenance.
@@ -32,7 +34,11 @@ def report(
     from fluorojax.cli.reconstruct import tell_diverged, tell_unconverged
     from fluorojax.reports import write_report
 
-    written = write_report(output, result, truth=truth, source=source, overwrite=overwrite)
+    check_suffix("--output", output, (".html", ".htm"))
+    use_cache(quiet=False)
+    written = write_report(
+        output, result, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other_truth
+    )
     print(f"wrote {output}")
     tell_diverged(written.outcome, result)
     tell_unconverged(written.outcome, result)

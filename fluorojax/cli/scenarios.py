@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import (
     BatchOption,
     InputArgument,
@@ -14,6 +15,7 @@ from fluorojax.cli.options import (
     QuietOption,
     SeedOption,
     VerboseOption,
+    check_suffix,
 )
 
 if TYPE_CHECKING:
@@ -47,11 +49,13 @@ def scenarios(
     from fluorojax.runs.scenarios import SCENARIOS, run_scenarios, verdict
 
     if output is not None:
+        check_suffix("--output", output, (".json",))
         check_output(output, inputs=[input_file], overwrite=overwrite)
     settings = {"model": model, "method": method, "batch": batch, "seed": seed}
     scores = run_scenarios(
         input_file,
         settings,
+        on_start=lambda: tell_backend(quiet),
         make_display=lambda name: make_progress(f"scenario {name}", quiet=quiet, verbose=verbose),
     )
     document = {

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluorojax.cli.options import ResultArgument
+from fluorojax.cli.backend import use_cache
+from fluorojax.cli.options import AllowOtherTruthOption, ResultArgument
 
 if TYPE_CHECKING:
     from fluorojax.metrics import FileScore, SceneScore
@@ -16,9 +17,13 @@ TruthOption = Annotated[Path, typer.Option(metavar="IN.h5", help="Challenge file
 def score(
     result: ResultArgument,
     truth: TruthOption,
+    allow_other_truth: AllowOtherTruthOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> int:
     """Score a reconstruction: PSNR, SSIM, standard and blind score, coverage, spec errors.
+
+    The truth has to belong to the counts that were reconstructed, by the SHA-256 that OUT.h5 records; another file is
+    refused unless --allow-other-truth is given. Of the truth, the frames and pixels are taken that were reconstructed.
 
     The JSON is strict: unknown values are null, an infinite PSNR is the string "Infinity". Scenes that diverged have no
     scores and enter no mean. Exit code 1 when a scene diverged or was skipped.
@@ -28,7 +33,7 @@ def score(
     from fluorojax.metrics import score_files
     from fluorojax.runs.files import Outcome
 
-    scores = score_files(result, truth)
+    scores = score_files(result, truth, allow_other=allow_other_truth, notify=use_cache(quiet=False))
     if as_json:
         print(dumps(scores.as_dict(), indent=2))
     else:

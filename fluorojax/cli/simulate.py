@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption
+from fluorojax.cli.backend import use_cache
+from fluorojax.cli.options import HDF5_SUFFIXES, OverwriteOption, QuietOption, SeedOption, VerboseOption, check_suffix
 
 if TYPE_CHECKING:
     from fluorojax.runs.progress import Progress
@@ -44,6 +45,8 @@ def simulate(
     from fluorojax.runs.progress import make_progress
     from fluorojax.simulation import SimulationOptions
 
+    check_suffix("OUT.h5", output, HDF5_SUFFIXES)
+    use_cache(quiet)
     options = SimulationOptions(
         tier=tier,
         frames=frames,

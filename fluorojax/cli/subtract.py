@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from fluorojax.cli.options import OverwriteOption, QuietOption, VerboseOption
+from fluorojax.cli.backend import use_cache
+from fluorojax.cli.options import (
+    HDF5_SUFFIXES,
+    AllowOtherTruthOption,
+    OverwriteOption,
+    QuietOption,
+    VerboseOption,
+    check_suffix,
+)
 
 
 def subtract(
@@ -40,6 +48,7 @@ def subtract(
             metavar="SIM.h5", help="Simulated challenge file: print scores on its vessels.", show_default=False
         ),
     ] = None,
+    allow_other_truth: AllowOtherTruthOption = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -53,6 +62,8 @@ def subtract(
     from fluorojax.runs.progress import make_progress
     from fluorojax.subtraction.files import SubtractSettings, parse_frames, subtract_file
 
+    check_suffix("--output", output, HDF5_SUFFIXES)
+    notify = use_cache(quiet)
     settings = SubtractSettings(
         mask=parse_frames("--mask", mask),
         mode="road map" if road_map else "subtraction",
@@ -63,7 +74,7 @@ def subtract(
     if truth is not None:
         from fluorojax.subtraction.score import check_truth
 
-        check_truth(input_file, truth)
+        check_truth(input_file, truth, allow_other=allow_other_truth, notify=notify)
     with make_progress("subtract", quiet=quiet, verbose=verbose) as progress:
         skipped = subtract_file(input_file, output, settings, overwrite=overwrite, progress=progress)
     for name, reason in skipped.items():

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from fluorojax.io.errors import InputError
+from fluorojax.io.shutdown import at_stop, undisturbed
 
 
 def check_output(
@@ -57,21 +58,27 @@ def atomic_output(
     """
     check_output(path, inputs=inputs, overwrite=overwrite)
     temporary = Path(path).with_name(f"{Path(path).name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        with writing(path):
-            publish(temporary, path)
-    except BaseException:
+
+    def discard() -> None:
         with suppress(OSError):  # what ended the body is what the user has to know
             temporary.unlink(missing_ok=True)
+
+    try:
+        with at_stop(discard):
+            yield temporary
+            with writing(path):
+                publish(temporary, path)
+    except BaseException:
+        discard()
         raise
 
 
 def publish(temporary: Path, path: str | PathLike[str]) -> None:
     """Force ``temporary`` to disk and rename it to ``path``."""
-    with temporary.open("rb+") as handle:
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    with undisturbed():
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
 
 
 def write_text(

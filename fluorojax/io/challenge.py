@@ -12,7 +12,7 @@ Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.data.
 in ``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any
 
@@ -46,8 +46,8 @@ def list_scenes(path: str | PathLike[str]) -> list[str]:
         return scene_names(handle)
 
 
-def read_scene(path: str | PathLike[str], name: str) -> Scene:
-    """Read and check one scene.
+def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, float] | None = None) -> Scene:
+    """Read and check one scene; the values of ``protocol`` stand in place of those of its ``acquisition``.
 
     Raises :class:`InputError` naming the file, the scene and the field for anything that does not fit the layout:
     counts that are not finite and ≥ 0, a stack that is neither (T ≥ 2, H, W) nor (H, W), malformed JSON, unknown or
@@ -60,7 +60,7 @@ def read_scene(path: str | PathLike[str], name: str) -> Scene:
         metadata = dict(read_object(group, "metadata", *where) or {})
         operator = _read_operator(group, where)
         ranges = _read_ranges(group, operator.parameters, where)
-        acquisition, assumed = _read_acquisition(group, ranges, operator.parameters, where)
+        acquisition, assumed = _read_acquisition(group, ranges, operator.parameters, where, protocol or {})
         if assumed:
             metadata["assumed"] = assumed
         return Scene(
@@ -171,22 +171,28 @@ def _check_unit(parameter: Parameter, unit: Any, at: tuple[str, str, str]) -> No
 
 
 def _read_acquisition(
-    group: h5py.Group, ranges: SpecRanges, parameters: tuple[Parameter, ...], where: tuple[str, str]
+    group: h5py.Group,
+    ranges: SpecRanges,
+    parameters: tuple[Parameter, ...],
+    where: tuple[str, str],
+    protocol: Mapping[str, float],
 ) -> tuple[Acquisition, dict[str, float]]:
     """The protocol and the defaults it took."""
     at = (*where, "acquisition")
     stored = read_object(group, "acquisition", *where) or {}
     names = list(Acquisition.__dataclass_fields__)
-    values = {name: number(stored[name], at, name) for name in names if name in stored}
+    values = {name: number(stored[name], at, name) for name in names if name in stored} | dict(protocol)
     ideal = _read_ideal(group, where)
     for name, fallback in zip(("photons_per_pixel", "scatter_fraction"), ideal or (), strict=False):
         given = values.setdefault(name, fallback)
-        if abs(given - fallback) > 1e-3 * max(abs(given), abs(fallback)) + 1e-9:
+        if name not in protocol and abs(given - fallback) > 1e-3 * max(abs(given), abs(fallback)) + 1e-9:
             raise InputError(
                 *where, "H_ideal", f"says {name} = {fallback:g}, acquisition says {given:g}; expected the same value"
             )
     if "photons_per_pixel" not in values:
-        raise InputError(*at, "lacks photons_per_pixel, and there is no H_ideal; expected I_0 in one of them")
+        raise InputError(
+            *at, "lacks photons_per_pixel, and there is no H_ideal; expected I_0 in one of them or --photons"
+        )
     acquisition = Acquisition.from_dict(values)
     try:
         acquisition.check(ranges, parameters)

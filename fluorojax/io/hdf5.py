@@ -61,13 +61,6 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def scene_dimensions(path: str | PathLike[str]) -> set[int]:
-    """Numbers of dimensions of the counts of a challenge file's scenes; scenes without an array ``y`` do not count."""
-    with open_hdf5(path) as handle:
-        groups = (scene_group(handle, name) for name in scene_names(handle))
-        return {y.ndim for y in (group.get("y") for group in groups) if isinstance(y, h5py.Dataset)}
-
-
 def scene_group(handle: h5py.File, name: str) -> h5py.Group:
     """The group of one scene."""
     try:

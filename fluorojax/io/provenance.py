@@ -7,9 +7,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from jaxtyping import Num
+
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io.errors import InputError
-from fluorojax.io.hdf5 import scene_dimensions
+from fluorojax.io.hdf5 import single_precision
+from fluorojax.io.scenes import NO_SELECTION, Selection, open_scenes
 from fluorojax.methods.registry import make_method
 from fluorojax.models.loading import model_for, model_path
 
@@ -42,8 +46,13 @@ class Provenance:
     """Versions of fluorojax, jax and numpyro."""
 
     @classmethod
-    def of_run(cls, input_path: str | PathLike[str], options: ReconstructOptions) -> "Provenance":
-        """Provenance of a run with ``options`` on the file ``input_path``, in this environment.
+    def of_run(
+        cls, input_path: str | PathLike[str], options: ReconstructOptions, selection: Selection = NO_SELECTION
+    ) -> "Provenance":
+        """Provenance of a run with ``options`` on ``selection`` of the file ``input_path``, in this environment.
+
+        The selection joins the settings where it says anything: a run on other scenes, frames or pixels, or with
+        another protocol, is another run.
 
         Raises :class:`InputError` for an input that cannot be read and ``ValueError`` for a model that does not exist.
         """
@@ -53,10 +62,10 @@ class Provenance:
             model=Path(model).name if model.endswith(".py") else model,
             method=settings.pop("method"),
             seed=settings.pop("seed"),
-            settings=settings,
+            settings=settings | selection.as_settings(),
             input_file=Path(input_path).name,
             input_sha256=file_sha256(input_path),
-            model_files=_model_files(input_path, model),
+            model_files=_model_files(input_path, model, selection),
             assets=asset_digests(make_method(options)),
             versions=package_versions(),
         )
@@ -81,9 +90,10 @@ class Provenance:
         return [f"{name} ({ours}, {theirs})" for name, (ours, theirs) in pairs.items() if ours != theirs]
 
 
-def _model_files(input_path: str | PathLike[str], model: str) -> dict[str, str]:
+def _model_files(input_path: str | PathLike[str], model: str, selection: Selection) -> dict[str, str]:
     """SHA-256 by file name; which files are loaded depends on the shapes of the scenes."""
-    names = {model_for(model, dimensions) for dimensions in scene_dimensions(input_path)} or {model}
+    dimensions = {len(shape) for shape in open_scenes(input_path, selection=selection).shapes().values()}
+    names = {model_for(model, number) for number in dimensions} or {model}
     files = [model_path(name) for name in sorted(names)]
     return {path.name: file_sha256(path) for path in files}
 
@@ -100,6 +110,15 @@ def file_sha256(path: str | PathLike[str]) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise InputError(path, None, None, f"cannot be read: {error.strerror}") from error
+
+
+def counts_digest(counts: Num[np.ndarray, "*shape"]) -> str:
+    """SHA-256, hexadecimal, of the shape and the values of the counts (as little-endian float32) of one scene.
+
+    The same counts have the same digest in whatever file format and dtype they are stored.
+    """
+    values = np.ascontiguousarray(single_precision(np.asarray(counts)), "<f4")
+    return hashlib.sha256(str(values.shape).encode() + values.tobytes()).hexdigest()
 
 
 def package_versions() -> dict[str, str]:

@@ -29,6 +29,9 @@ from fluorojax.io.hdf5 import (
 from fluorojax.io.json_fields import brief, number, read_json, read_object
 from fluorojax.io.provenance import Provenance
 
+COUNTS_SHA256 = "counts_sha256"
+"""Attribute of a scene: the digest of the counts that were reconstructed."""
+
 
 @dataclass(frozen=True)
 class ResultSummary:
@@ -150,6 +153,15 @@ def read_provenance(path: str | PathLike[str]) -> Provenance:
             assets=read_object(handle, "assets", *where) or {},
             versions=read_object(handle, "versions", *where) or {},
         )
+
+
+def read_count_digests(path: str | PathLike[str]) -> dict[str, str]:
+    """Digest of the counts that every scene was reconstructed from, by scene name; scenes without one are left out."""
+    with open_hdf5(path) as handle:
+        found = {}
+        for name in scene_names(handle):
+            found[name] = _text(scene_group(handle, name), COUNTS_SHA256, (str(path), name))
+        return {name: digest for name, digest in found.items() if digest}
 
 
 def read_skipped(path: str | PathLike[str]) -> dict[str, str]:

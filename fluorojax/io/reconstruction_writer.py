@@ -1,5 +1,6 @@
 """Writing reconstruction files: atomic as a whole, resumable scene by scene."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,8 @@ from fluorojax.io.hdf5 import open_hdf5
 from fluorojax.io.json_fields import write_json
 from fluorojax.io.lock import FileLock
 from fluorojax.io.provenance import Provenance
-from fluorojax.io.reconstruction_reader import read_provenance
+from fluorojax.io.reconstruction_reader import COUNTS_SHA256, read_provenance
+from fluorojax.io.shutdown import at_stop, undisturbed
 
 COMPLETE = "complete"
 FORMAT_VERSION = "1"
@@ -54,6 +56,7 @@ class ReconstructionWriter:
         self._partial = partial_path(path)
         self._lock = FileLock(self._partial.with_name(self._partial.name + ".lock"))
         self._finished: set[str] = set()
+        self._registered = ExitStack()
 
     @property
     def finished(self) -> frozenset[str]:
@@ -76,6 +79,7 @@ class ReconstructionWriter:
         except BaseException:
             self._lock.release()
             raise
+        self._registered.enter_context(at_stop(self._leave))
         return self
 
     def _open(self) -> None:
@@ -117,30 +121,42 @@ class ReconstructionWriter:
             )
         self._finished = finished
 
-    def write(self, result: Reconstruction) -> None:
-        """Append one finished scene; it counts as finished only once all of it is on disk."""
-        with writing(self._partial, result.name), h5py.File(self._partial, "r+") as handle:
-            if result.name in handle:  # left unfinished by an earlier run
-                del handle[result.name]
-            group = handle.create_group(result.name)
-            _write_result(group, result)
-            handle.flush()
-            group.attrs[COMPLETE] = True
-        self._finished.add(result.name)
+    def write(self, result: Reconstruction, *, counts_sha256: str | None = None) -> None:
+        """Append one finished scene; it counts as finished only once all of it is on disk.
+
+        ``counts_sha256`` identifies the counts that were reconstructed (:func:`fluorojax.io.counts_digest`), so that
+        they are recognised later in whatever file.
+        """
+        with undisturbed():
+            with writing(self._partial, result.name), h5py.File(self._partial, "r+") as handle:
+                if result.name in handle:  # left unfinished by an earlier run
+                    del handle[result.name]
+                group = handle.create_group(result.name)
+                _write_result(group, result)
+                if counts_sha256 is not None:
+                    group.attrs[COUNTS_SHA256] = counts_sha256
+                handle.flush()
+                group.attrs[COMPLETE] = True
+            self._finished.add(result.name)
 
     def note_skipped(self, skipped: dict[str, str]) -> None:
         """Record the scenes left out and why, as the root attribute ``skipped``."""
-        with writing(self._partial), h5py.File(self._partial, "r+") as handle:
+        with undisturbed(), writing(self._partial), h5py.File(self._partial, "r+") as handle:
             write_json(handle, "skipped", skipped)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._registered.close()
+        self._leave(complete=error is None)
+
+    def _leave(self, complete: bool = False) -> None:
+        """Publish a complete file, keep one with finished scenes, remove an empty one; give the lock back."""
         try:
             with writing(self.path):
                 if not self._finished:
                     self._partial.unlink(missing_ok=True)
-                elif error is None:
+                elif complete:
                     publish(self._partial, self.path)
         finally:
             self._lock.release()

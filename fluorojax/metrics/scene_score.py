@@ -1,7 +1,7 @@
 """Everything that is scored about one scene, and about a file of scenes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -17,9 +17,8 @@ from fluorojax.data.spec import Spec
 from fluorojax.io import (
     InputError,
     list_reconstructions,
-    list_scenes,
+    open_reconstructed,
     read_reconstruction,
-    read_scene,
     read_skipped,
 )
 from fluorojax.metrics.image import psnr, ssim
@@ -194,20 +193,28 @@ def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[st
     )
 
 
-def score_files(reconstruction: str | PathLike[str], truth: str | PathLike[str]) -> FileScore:
+def score_files(
+    reconstruction: str | PathLike[str],
+    truth: str | PathLike[str],
+    *,
+    allow_other: bool = False,
+    notify: Callable[[str], None] = lambda line: None,
+) -> FileScore:
     """Score a reconstruction file against a challenge file with the truth of the same scenes.
 
-    A scene that stands in only one of the two files is an :class:`fluorojax.io.InputError`, unless the reconstruction
-    file says that it was skipped.
+    The frames and pixels that were reconstructed are taken from the truth. A scene that stands in only one of the two
+    files is an :class:`fluorojax.io.InputError`, unless the reconstruction file says that it was skipped or not asked
+    for; so is a truth file that is not the one that was reconstructed, unless ``allow_other``
+    (:func:`fluorojax.io.open_reconstructed`, which ``notify`` is for).
     """
+    scenes = open_reconstructed(reconstruction, truth, allow_other=allow_other, notify=notify)
     skipped = read_skipped(reconstruction)
     results = list_reconstructions(reconstruction)
-    names = [name for name in list_scenes(truth) if name not in skipped]
+    names = [name for name in scenes.names if name not in skipped]
     for file, lacking in ((reconstruction, set(names) - set(results)), (truth, set(results) - set(names))):
         if lacking:
             raise InputError(file, min(lacking), None, "missing; expected the same scenes in both files")
     scores = [
-        score_scene(read_reconstruction(reconstruction, name), read_scene(truth, name), file=reconstruction)
-        for name in names
+        score_scene(read_reconstruction(reconstruction, name), scenes[name], file=reconstruction) for name in names
     ]
     return FileScore(tuple(scores), skipped)

@@ -13,13 +13,13 @@ from fluorojax.data.scene import Scene
 from fluorojax.io import (
     InputError,
     Provenance,
+    Scenes,
     check_output,
     dumps,
-    file_sha256,
     list_reconstructions,
+    open_reconstructed,
     read_provenance,
     read_reconstruction,
-    read_scene,
     read_skipped,
     write_text,
 )
@@ -52,6 +52,7 @@ def write_report(
     truth: str | PathLike[str] | None = None,
     source: str | PathLike[str] | None = None,
     overwrite: bool = False,
+    allow_other: bool = False,
 ) -> WrittenReport:
     """Write a self-contained interactive HTML page about the reconstruction file ``result``, atomically.
 
@@ -61,7 +62,8 @@ def write_report(
     the last of many scenes may have no images; the page says so. The text takes a few kB for each scene. The page notes
     a scene that cannot be read and a truth that is missing, and shows the rest.
 
-    Raises :class:`fluorojax.io.InputError` where no scene can be read or the files do not fit each other.
+    Raises :class:`fluorojax.io.InputError` where no scene can be read, where ``truth`` or ``source`` is not the file
+    that was reconstructed (unless ``allow_other``), and where the files do not fit each other.
     """
     inputs = [path for path in (result, truth, source) if path is not None]
     check_output(output, inputs=inputs, overwrite=overwrite)
@@ -78,9 +80,13 @@ def write_report(
     prior_only: list[str] = []
     warnings: list[str] = []
     notes: list[str] = []
+    measured, truths = (
+        None if path is None else open_reconstructed(result, path, allow_other=allow_other, notify=warnings.append)
+        for path in (source, truth)
+    )
     for index, (name, reconstruction) in enumerate(_readable(result, names, skipped)):
-        scene = None if source is None else _read_like(source, reconstruction)
-        true = None if truth is None else scene if truth == source else _read_like(truth, reconstruction)
+        scene = None if measured is None else _read_like(measured, reconstruction)
+        true = None if truths is None else scene if truth == source else _read_like(truths, reconstruction)
         score = _score(reconstruction, true, result, truth, notes)
         if score is not None:
             scores.append(score)
@@ -104,8 +110,6 @@ def write_report(
     if illustrated < len(shown):
         warnings.append(f"Images are shown of the first {illustrated} of {len(shown)} scenes, to keep the page small.")
     warnings += [*notes, *(f"{name} was skipped: {reason}" for name, reason in skipped.items())]
-    if source is not None and provenance.input_sha256 and file_sha256(source) != provenance.input_sha256:
-        warnings.append(f"{Path(source).name} is not the file that was reconstructed (its SHA-256 differs).")
 
     title = f"fluorojax report: {Path(result).name}"
     body = render(
@@ -140,12 +144,12 @@ def _readable(
         raise first
 
 
-def _read_like(path: str | PathLike[str], result: Reconstruction) -> Scene:
-    """The scene of a challenge file that belongs to ``result``."""
-    scene = read_scene(path, result.name)
+def _read_like(scenes: Scenes, result: Reconstruction) -> Scene:
+    """The scene of a file of scenes that belongs to ``result``."""
+    scene = scenes[result.name]
     if scene.y.shape != result.x_hat.shape:
         shapes = f"has shape {scene.y.shape}; expected {result.x_hat.shape}, like x_hat"
-        raise InputError(path, result.name, "y", shapes)
+        raise InputError(scenes.path, result.name, "y", shapes)
     return scene
 
 

@@ -1,23 +1,28 @@
 """Reconstruction of a whole challenge file: checked beforehand, resumable, and complete or not written at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
 from fluorojax.io import (
     InputError,
     Provenance,
     ReconstructionWriter,
+    Scenes,
+    Selection,
     check_output,
-    iter_scenes,
-    list_scenes,
-    read_scene,
+    counts_digest,
+    open_scenes,
     read_skipped,
     read_summaries,
 )
+from fluorojax.io.selection import NO_SELECTION
+from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.progress import Progress
 
 
@@ -61,13 +66,19 @@ def reconstruct_file(
     output: str | PathLike[str],
     options: ReconstructOptions,
     *,
+    selection: Selection = NO_SELECTION,
     overwrite: bool = False,
+    on_start: Callable[[Mapping[str, tuple[int, ...]]], None] | None = None,
     on_error: Callable[[InputError], None] | None = None,
     on_result: Callable[[Reconstruction], None] | None = None,
     progress: Progress | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Reconstruct a file into ``output``, continuing what an interrupted run of the same settings finished.
+
+    ``selection`` says which scenes, frames and pixels are meant, and protocol values that stand in place of the file's;
+    it is recorded with the settings. ``on_start`` is called with the shapes of the scenes that are left to compute, by
+    name, once all is checked; it may raise ``ValueError`` to refuse the run.
 
     All scenes are checked before the first is computed. A bad one raises :class:`fluorojax.io.InputError`, unless
     ``on_error`` is given: then it is called with the error, and the scene is left out and recorded as skipped.
@@ -77,41 +88,50 @@ def reconstruct_file(
     ``overwrite`` discarded. Also raises ``ValueError`` for settings or a model that cannot be used.
     """
     check_output(output, inputs=[source], overwrite=overwrite)
-    names, skipped = _check_scenes(source, options, on_error, notify)
-    provenance = Provenance.of_run(source, options)
+    scenes = open_scenes(source, selection=selection)
+    names, skipped, remarks = _check_scenes(scenes, options, on_error)
+    provenance = Provenance.of_run(source, options, selection)
 
     def discard(state: Path, what: str) -> None:
         notify(f"discarding {state}: {what}")
 
     from fluorojax.runs.batches import reconstruct_scenes  # slow to import: bad input is reported before
 
-    with ReconstructionWriter(output, provenance, source=source, overwrite=overwrite) as writer:
+    with (
+        ReconstructionWriter(output, provenance, source=source, overwrite=overwrite) as writer,
+        ExitStack() as stack,
+    ):
         pending = [name for name in names if name not in writer.finished]
+        shapes = scenes.only(pending).shapes()
+        if on_start is not None:
+            on_start(shapes)
+        for remark in remarks:
+            notify(remark)
         if writer.finished:
             notify(f"continuing {writer.partial}: {len(writer.finished)} of {len(names)} scenes are finished")
+
+        def tell_kept() -> None:
+            _tell_kept(writer, output, names, notify)
+
+        digests: dict[str, str] = {}
         try:
             if pending:
-                scenes = iter_scenes(source, pending)
+                stack.enter_context(at_stop(tell_kept))
                 results = reconstruct_scenes(
-                    scenes,
+                    _digested(scenes.only(pending), digests),
                     options,
                     state_file=partial(sampler_state, output),
                     on_foreign_state=discard if overwrite else None,
                     progress=progress,
                 )
                 for result in results:
-                    writer.write(result)
+                    writer.write(result, counts_sha256=digests.get(result.name))
                     if result.status is not Status.NOT_CONVERGED:
                         sampler_state(output, result.name).unlink(missing_ok=True)
                     if on_result is not None:
                         on_result(result)
         except KeyboardInterrupt:
-            if writer.finished:
-                finished = f"{len(writer.finished)} of {len(names)} finished scenes are kept in {writer.partial}"
-                notify(f"{finished}; the same command continues the run")
-            for state in (sampler_state(output, name) for name in pending if name not in writer.finished):
-                if state.exists():
-                    notify(f"the chains so far are kept in {state}; the same command continues them")
+            tell_kept()
             raise
         if missing := set(names) - writer.finished:
             raise RuntimeError(f"the engine returned no result for {', '.join(sorted(missing))}")
@@ -120,20 +140,38 @@ def reconstruct_file(
     return read_outcome(output)
 
 
+def _digested(scenes: Scenes, digests: dict[str, str]) -> Iterator[Scene]:
+    """The scenes, read one by one, with the digests of their counts entered under their names."""
+    for scene in scenes:
+        digests[scene.name] = counts_digest(scene.y)
+        yield scene
+
+
+def _tell_kept(
+    writer: ReconstructionWriter, output: str | PathLike[str], names: list[str], notify: Callable[[str], None]
+) -> None:
+    """What an interrupted run leaves for the next one, and nothing half written beside it."""
+    if writer.finished:
+        finished = f"{len(writer.finished)} of {len(names)} finished scenes are kept in {writer.partial}"
+        notify(f"{finished}; the same command continues the run")
+    for state in (sampler_state(output, name) for name in names if name not in writer.finished):
+        state.with_name(state.name + ".writing").unlink(missing_ok=True)
+        if state.exists():
+            notify(f"the chains so far are kept in {state}; the same command continues them")
+
+
 def _check_scenes(
-    source: str | PathLike[str],
-    options: ReconstructOptions,
-    on_error: Callable[[InputError], None] | None,
-    notify: Callable[[str], None],
-) -> tuple[list[str], dict[str, str]]:
-    """Names of the scenes fit to reconstruct, and why the others are not."""
+    scenes: Scenes, options: ReconstructOptions, on_error: Callable[[InputError], None] | None
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """Names of the scenes fit to reconstruct, why the others are not, and remarks on what was assumed."""
     names: list[str] = []
     skipped: dict[str, str] = {}
-    for name in list_scenes(source):
+    remarks: list[str] = []
+    for name in scenes.names:
         try:
-            scene = read_scene(source, name)
+            scene = scenes[name]
             if options.spec == "true" and scene.true_spec is None:
-                raise InputError(source, name, "true_spec", "missing; expected with spec 'true'")
+                raise InputError(scenes.path, name, "true_spec", "missing; expected with spec 'true'")
         except InputError as error:
             if on_error is None:
                 raise
@@ -141,8 +179,21 @@ def _check_scenes(
             skipped[name] = ": ".join(part for part in (error.field, error.problem) if part)
             continue
         names.append(name)
-        for field, value in scene.metadata.get("assumed", {}).items():
-            notify(f"{source}: {name}: acquisition lacks {field}; assumed {value:g}")
+        remarks += [f"{scenes.path}: {name}: {remark}" for remark in assumptions(scene)]
     if not names:
-        raise InputError(source, None, None, "none of its scenes can be read; nothing to reconstruct")
-    return names, skipped
+        raise InputError(scenes.path, None, None, "none of its scenes can be read; nothing to reconstruct")
+    return names, skipped, remarks
+
+
+def assumptions(scene: Scene) -> list[str]:
+    """What the reader of a scene assumed because the file does not say it, each in one line."""
+    found = []
+    if assumed := scene.metadata.get("assumed"):
+        values = ", ".join(f"{field} {value:g}" for field, value in assumed.items())
+        found.append(f"the file does not give the whole protocol; assumed: {values}")
+    for name, low in scene.metadata.get("narrowed", {}).items():
+        found.append(f"the range of {name} begins at {low:g}, so that what it offsets stays positive")
+    frames = scene.metadata.get("selection", {}).get("frames")
+    if frames is not None and frames[0] > 0:
+        found.append(f"the gain drift counts from frame {frames[0]}, whose open-beam counts are photons_per_pixel")
+    return found

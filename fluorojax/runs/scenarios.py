@@ -10,7 +10,7 @@ import numpy as np
 
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
-from fluorojax.io import InputError, iter_scenes
+from fluorojax.io import InputError, open_scenes
 
 if TYPE_CHECKING:
     from fluorojax.metrics import FileScore
@@ -40,21 +40,27 @@ def without_mismatch(scene: Scene, seed: int) -> Scene:
 
 
 def run_scenarios(
-    source: str | PathLike[str], settings: dict[str, Any], *, make_display: "Callable[[str], ProgressDisplay]"
+    source: str | PathLike[str],
+    settings: dict[str, Any],
+    *,
+    make_display: "Callable[[str], ProgressDisplay]",
+    on_start: Callable[[], object] = lambda: None,
 ) -> "dict[str, FileScore]":
     """Scores of the three scenarios, by their names.
 
     **Arguments:** ``source`` a challenge file with truth; ``settings`` fields of
     :class:`~fluorojax.data.reconstruction.ReconstructOptions` other than ``chain``, ``seed`` among them;
-    ``make_display(name)`` a progress display as a context manager.
+    ``make_display(name)`` a progress display as a context manager;
+    ``on_start`` is called once the scenes are found to be fit.
 
     The means of all three are over the same scenes: those that diverged in none. Raises
     :class:`fluorojax.io.InputError` where a scene is bad or has no truth.
     """
-    measured = list(iter_scenes(source))
+    measured = list(open_scenes(source))
     for scene in measured:
         if scene.x_true is None:
             raise InputError(source, scene.name, "x_true", "missing; expected the truth, which the scenarios need")
+    on_start()
     matched = [without_mismatch(scene, settings["seed"]) for scene in measured]
 
     scores = {}

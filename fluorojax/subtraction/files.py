@@ -25,13 +25,14 @@ from fluorojax.io import (
     atomic_output,
     check_output,
     file_sha256,
-    list_scenes,
+    list_reconstructions,
+    open_scenes,
     package_versions,
     read_reconstruction,
-    read_scene,
     writing,
 )
 from fluorojax.io.hdf5 import open_hdf5, scene_group
+from fluorojax.io.hdf5_scenes import Hdf5Reader
 from fluorojax.io.json_fields import write_json
 from fluorojax.runs.progress import Progress, ProgressDisplay
 from fluorojax.subtraction.dsa import (
@@ -88,8 +89,8 @@ def subtract_file(
     """
     progress = ProgressDisplay() if progress is None else progress
     check_output(output, inputs=[source], overwrite=overwrite)
-    names = list_scenes(source)
-    kind = source_kind(source, names[0])
+    kind = file_kind(source)
+    names = list(list_reconstructions(source) if kind == "reconstruction" else open_scenes(source).names)
     match = kind == "counts" if settings.match_level is None else settings.match_level
     options = SubtractOptions(register=settings.register, match_level=match)
     skipped: dict[str, str] = {}
@@ -124,6 +125,14 @@ def subtract_file(
     return skipped
 
 
+def file_kind(path: str | PathLike[str]) -> str:
+    """``reconstruction`` or ``counts``: what the first scene of a file holds, whatever the format of the file."""
+    path = Path(path)
+    if not path.is_file() or not Hdf5Reader.recognises(path):
+        return "counts"
+    return source_kind(path, list_reconstructions(path)[0])
+
+
 def source_kind(path: str | PathLike[str], name: str) -> str:
     """``reconstruction`` for a scene with ``x_hat``, ``counts`` for one with ``y``; else :class:`InputError`."""
     with open_hdf5(path) as handle:
@@ -137,7 +146,7 @@ def source_kind(path: str | PathLike[str], name: str) -> str:
 def _read_run(path: str | PathLike[str], name: str, kind: str) -> Run | str:
     """The scene as a run, or why its result must not be used."""
     if kind == "counts":
-        scene = read_scene(path, name)
+        scene = open_scenes(path)[name]
         _check_sequence(path, name, "y", scene.y.shape)
         return CountRun(scene.y, scene.acquisition)
     result = read_reconstruction(path, name)

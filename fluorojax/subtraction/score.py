@@ -1,18 +1,27 @@
 """Subtractions of simulated scenes, scored on the contrast that the simulator put there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from fluorojax.data.scene import Scene
-from fluorojax.io import InputError, list_scenes, read_scene
+from fluorojax.io import (
+    InputError,
+    counts_digest,
+    list_reconstructions,
+    open_reconstructed,
+    open_scenes,
+    recorded_selection,
+)
 from fluorojax.io.hdf5 import numeric_dataset, open_hdf5, read_array, scene_group
 from fluorojax.io.json_fields import read_json
+from fluorojax.io.matching import check_same_counts
 from fluorojax.metrics.contrast import VesselScore, vessel_score
 from fluorojax.simulation import scene_layers
 from fluorojax.simulation.replay import recorded_options
+from fluorojax.subtraction.files import file_kind
 
 _DEVICE = 0.02  # optical depth by which a device may change before its pixels are left out
 
@@ -31,10 +40,33 @@ def true_contrast(
     return vessel, np.abs(device) * scene.acquisition.as_dict()["attenuation_scale"] > _DEVICE
 
 
-def check_truth(path: str | PathLike[str], truth: str | PathLike[str]) -> None:
-    """Raise :class:`fluorojax.io.InputError` unless ``truth`` holds every scene of ``path``, made by the simulator."""
-    for name in list_scenes(path):
-        scene = read_scene(truth, name)
+def check_truth(
+    path: str | PathLike[str],
+    truth: str | PathLike[str],
+    *,
+    allow_other: bool = False,
+    notify: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Raise :class:`fluorojax.io.InputError` unless ``truth`` holds every scene of ``path``, made by the simulator.
+
+    ``path`` is a file of scenes or a reconstruction. The counts must be those of ``truth``, unless ``allow_other``
+    (:func:`fluorojax.io.open_reconstructed`, which ``notify`` is for); all frames and pixels must be there, since the
+    simulator is run again for the vessels.
+    """
+    if file_kind(path) == "reconstruction":
+        selection = recorded_selection(path)
+        if selection.frames is not None or selection.crop is not None:
+            problem = "holds a part of the frames or pixels; expected whole scenes, which the vessels are known of"
+            raise InputError(path, None, "settings", problem)
+        scenes, measured = open_reconstructed(path, truth, allow_other=allow_other, notify=notify), None
+        names = list_reconstructions(path)
+    else:
+        scenes, measured = open_scenes(truth), open_scenes(path)
+        names = measured.names
+    for name in names:
+        scene = scenes[name]
+        if measured is not None and not allow_other:
+            check_same_counts(scene, counts_digest(measured[name].y), truth, path)
         try:
             recorded_options(scene)
         except ValueError as error:
@@ -48,8 +80,9 @@ def score_subtractions(path: str | PathLike[str], truth: str | PathLike[str]) ->
     is missing there, is not the simulator's, or shows no contrast.
     """
     scores = {}
-    for name in list_scenes(path):
-        scene = read_scene(truth, name)
+    truths = open_scenes(truth)
+    for name in list_reconstructions(path):
+        scene = truths[name]
         with open_hdf5(path) as handle:
             group, where = scene_group(handle, name), (str(path), name)
             mask_frames = read_json(group, "mask_frames", *where)

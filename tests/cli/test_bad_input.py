@@ -229,8 +229,8 @@ def scene_is_an_array(path):
 
 FILE_DEFECTS = {
     "missing": (no_file, "no such file"),
-    "text": (text_file, "not an HDF5 file"),
-    "empty": (empty_file, "not an HDF5 file"),
+    "text": (text_file, "not a file of a known format"),
+    "empty": (empty_file, "not a file of a known format"),
     "truncated": (truncated, "truncated HDF5 file"),
     "directory": (directory, "not a regular file"),
     "no scenes": (no_scenes, "holds no scenes; expected groups named sample_00"),
@@ -267,7 +267,7 @@ def test_a_missing_model_file(run, engine, challenge, tmp_path):
 
 def test_a_setting_the_engine_refuses(run, engine, challenge, tmp_path):
     engine.failing = {"sample_01": ValueError("method is 'guess';\n expected map or nuts")}
-    assert_refused(run, challenge, tmp_path / "out.h5", "method is 'guess'; expected map or nuts")
+    assert_refused(run, challenge, tmp_path / "out.h5", "method is 'guess'; expected map or nuts", command=["-q"])
 
 
 @pytest.mark.parametrize("name", ["nowhere/out.h5", "in.h5/out.h5"])
@@ -365,5 +365,8 @@ def test_the_process_exits_with_the_code(tmp_path):
     args = ["reconstruct", str(tmp_path / "nowhere.h5"), "-o", str(tmp_path / "out.h5")]
     process = subprocess.run([sys.executable, "-c", call, *args], capture_output=True, text=True, check=False)
     assert process.returncode == 2
-    assert process.stderr == f"fluorojax: {tmp_path}/nowhere.h5: no such file; expected an HDF5 file\n"
+    assert (
+        process.stderr
+        == f"fluorojax: {tmp_path}/nowhere.h5: no such file; expected a file of scenes (HDF5, .npy or TIFF)\n"
+    )
     assert list(tmp_path.iterdir()) == []

@@ -157,7 +157,7 @@ def test_assumed_protocol_values_are_told(run, engine, challenge, out):
     with h5py.File(challenge, "r+") as handle:
         handle["sample_00"].attrs["acquisition"] = '{"photons_per_pixel": 200}'
     _, _, stderr = run("reconstruct", challenge, "-o", out)
-    assert "sample_00: acquisition lacks attenuation_scale; assumed 7" in stderr
+    assert "sample_00: the file does not give the whole protocol; assumed: attenuation_scale 7" in stderr
 
 
 def test_quiet_prints_nothing(run, engine, challenge, out):

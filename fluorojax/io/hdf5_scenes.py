@@ -1,0 +1,38 @@
+"""Challenge files as scenes."""
+
+from pathlib import Path
+
+import h5py
+
+from fluorojax.data.scene import Scene
+from fluorojax.io.challenge import list_scenes, read_scene
+from fluorojax.io.hdf5 import open_hdf5, scene_group
+from fluorojax.io.reader import SceneReader, first_bytes
+from fluorojax.io.selection import Selection
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+class Hdf5Reader(SceneReader):
+    """The challenge layout (:mod:`fluorojax.io.challenge`)."""
+
+    title = "HDF5 file in the challenge layout"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """See :class:`SceneReader`; the signature may follow a block that belongs to the user."""
+        return first_bytes(path, 8) == _SIGNATURE or h5py.is_hdf5(path)
+
+    def names(self) -> list[str]:
+        """See :class:`SceneReader`."""
+        return list_scenes(self.path)
+
+    def read(self, name: str, selection: Selection) -> Scene:
+        """See :class:`SceneReader`."""
+        return read_scene(self.path, name, protocol=selection.protocol)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """See :class:`SceneReader`."""
+        with open_hdf5(self.path) as handle:
+            counts = scene_group(handle, name).get("y")
+            return counts.shape if isinstance(counts, h5py.Dataset) else None

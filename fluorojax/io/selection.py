@@ -1,0 +1,146 @@
+"""Which part of a file is meant: scenes by name, frames, a window of the detector, and a protocol that overrides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import TIERS
+from fluorojax.io.errors import InputError
+
+Window = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns of the detector, each (first, past the last)."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A part of a file; the default is all of it, as the file describes it.
+
+    The gain drift counts from the first selected frame, and the detector is taken to be in its steady state there.
+    """
+
+    scenes: tuple[str, ...] | None = None
+    """Names of scenes, or None for all."""
+    frames: tuple[int, int] | None = None
+    """First frame and the one past the last, or None for all."""
+    crop: Window | None = None
+    """Rows and columns of the detector, or None for all."""
+    protocol: Mapping[str, float] = field(default_factory=dict)
+    """Values by the field names of :class:`~fluorojax.data.acquisition.Acquisition`; they stand in place of what the
+    file says."""
+    tier: str | None = None
+    """Spec ranges of a file that has none, by the name of a tier; None for those of the public tier."""
+
+    def __post_init__(self) -> None:
+        for name in self.protocol:
+            if name not in Acquisition.__dataclass_fields__:
+                expected = ", ".join(Acquisition.__dataclass_fields__)
+                raise ValueError(f"protocol has {name}; expected names among {expected}")
+        if self.tier is not None and self.tier not in TIERS:
+            raise ValueError(f"tier is {self.tier!r}; expected one of {', '.join(TIERS)}")
+
+    def as_settings(self) -> dict[str, Any]:
+        """What the selection says, as JSON values for the provenance of a file; nothing for the whole file."""
+        found: dict[str, Any] = {
+            "scenes": None if self.scenes is None else list(self.scenes),
+            "frames": None if self.frames is None else list(self.frames),
+            "crop": None if self.crop is None else [list(bounds) for bounds in self.crop],
+            "protocol": dict(self.protocol) or None,
+            "tier": self.tier,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Selection":
+        """Inverse of :meth:`as_settings`; other settings are passed over. Raises ``ValueError`` for other values."""
+        try:
+            scenes, frames, crop = (settings.get(name) for name in ("scenes", "frames", "crop"))
+            rows, columns = (None, None) if crop is None else crop
+            return cls(
+                scenes=None if scenes is None else tuple(str(name) for name in scenes),
+                frames=None if frames is None else _pair(frames),
+                crop=None if rows is None or columns is None else (_pair(rows), _pair(columns)),
+                protocol={str(name): float(value) for name, value in (settings.get("protocol") or {}).items()},
+                tier=settings.get("tier"),
+            )
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"the recorded selection of scenes, frames and pixels cannot be read: {error}") from error
+
+    def shape(self, shape: tuple[int, ...], where: tuple[str, str]) -> tuple[int, ...]:
+        """The shape that is left of counts of ``shape``; raises :class:`InputError` where that is nothing."""
+        left = tuple(stop - start for start, stop in self._bounds(shape, where))
+        return left[1:] if len(left) == 3 and self.frames is not None and left[0] == 1 else left
+
+    def apply(self, scene: Scene, file: str) -> Scene:
+        """The selected frames and pixels of ``scene``; raises :class:`InputError` where it has none of them."""
+        if self.frames is None and self.crop is None:
+            return scene
+        where = (file, scene.name)
+        truth = None if scene.x_true is None else self.cut(scene.x_true, where)
+        metadata = {**scene.metadata, "selection": self.as_settings()}
+        return replace(scene, y=self.cut(scene.y, where), x_true=truth, metadata=metadata)
+
+    def cut(self, images: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> Num[np.ndarray, "*selected"]:
+        """The selected frames and pixels of images of shape (T, H, W) or (H, W); ``where`` is (file, scene).
+
+        One selected frame of a sequence has the shape (H, W), as single frames have. Raises :class:`InputError` where
+        the images have no such frames or pixels.
+        """
+        if self.frames is None and self.crop is None:
+            return images
+        found = images[tuple(slice(*pair) for pair in self._bounds(images.shape, where))]
+        return found[0] if self.frames is not None and len(found) == 1 else np.ascontiguousarray(found)
+
+    def _bounds(self, shape: tuple[int, ...], where: tuple[str, str]) -> list[tuple[int, int]]:
+        bounds = [(0, size) for size in shape]
+        if self.frames is not None:
+            if len(shape) != 3:
+                raise InputError(*where, "y", f"is a single frame of shape {shape}; expected no selection of frames")
+            bounds[0] = _within(self.frames, shape[0], "frames", where)
+        if self.crop is not None:
+            for axis, what in ((-2, "rows"), (-1, "columns")):
+                bounds[axis] = _within(self.crop[axis], shape[axis], what, where)
+        return bounds
+
+
+NO_SELECTION = Selection()
+"""All of a file, as the file describes it."""
+
+
+def parse_range(name: str, text: str) -> tuple[int, int]:
+    """A range ``A:B`` (B excluded), as the first index and the one past the last; raises ``ValueError`` about ``name``.
+
+    Both ends are whole numbers, 0 ≤ A < B.
+    """
+    first, colon, last = text.partition(":")
+    try:
+        bounds = (int(first), int(last))
+    except ValueError:
+        bounds = (0, 0)
+    if not colon or not 0 <= bounds[0] < bounds[1]:
+        raise ValueError(f"{name} is {text!r}; expected A:B with whole numbers 0 ≤ A < B (B is excluded)")
+    return bounds
+
+
+def parse_window(name: str, text: str) -> Window:
+    """A window ``R0:R1,C0:C1`` of rows and columns (ends excluded); raises ``ValueError`` about ``name``."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise ValueError(f"{name} is {text!r}; expected R0:R1,C0:C1 (rows, then columns; R1 and C1 are excluded)")
+    return parse_range(name, parts[0]), parse_range(name, parts[1])
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, last = values
+    return int(first), int(last)
+
+
+def _within(bounds: tuple[int, int], size: int, what: str, where: tuple[str, str]) -> tuple[int, int]:
+    if bounds[1] > size:
+        problem = f"has {size} {what}; expected at least {bounds[1]}, which the selection {bounds[0]}:{bounds[1]} needs"
+        raise InputError(*where, "y", problem)
+    return bounds

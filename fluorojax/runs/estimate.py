@@ -1,0 +1,169 @@
+"""What a run will take: memory, time and the devices it runs on, told before it begins."""
+
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluorojax.data.reconstruction import ReconstructOptions
+
+# Working set of a scene under the batch methods, in float32 arrays of the size of its counts, on top of what the
+# process takes whatever it computes (interpreter, XLA, its compiler). Both are above the measured peaks of `map`:
+# 1.66 GB at 8 × 64 × 64 to 4.47 GB at 8 × 512 × 512 (benchmarks/RESULTS.md, time and memory of map).
+_ARRAYS, _PROCESS_BYTES = 400, int(1.5e9)
+_CLASSICAL_ARRAYS, _CLASSICAL_BYTES = 40, int(0.5e9)
+# Seconds of one scene of 16 × 128 × 128 on two CPU cores once compiled, and how they grow: fitted in the same place.
+_SECONDS = {"map": 7.0, "mgvi": 35.0}
+_FRAMES_POWER, _PIXELS_POWER = 1.16, 1.45
+_NUTS_SECONDS = 1.0  # an iteration of one chain on the same scene
+_COMPILE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take, roughly."""
+
+    scenes: int
+    shapes: tuple[tuple[int, ...], ...]
+    """The different shapes of the counts."""
+    bytes: int
+    """Memory on the device, peak."""
+    seconds: float | None
+    """Wall time, compilation of new programs not counted; None where nothing is known."""
+
+    def sentence(self) -> str:
+        """Number and shapes of the scenes, memory and time, in one line."""
+        shapes = ", ".join("×".join(map(str, shape)) for shape in self.shapes[:3])
+        shapes += ", …" if len(self.shapes) > 3 else ""
+        what = f"{self.scenes} scene{'' if self.scenes == 1 else 's'} of {shapes}"
+        needs = f"about {size_words(self.bytes)} of memory"
+        if self.seconds is None:
+            return f"{what}: {needs}"
+        time = time_words(self.seconds)
+        return f"{what}: {needs} and {time}, plus up to {_COMPILE_SECONDS:.0f} s to compile a shape for the first time"
+
+
+def estimate(shapes: Mapping[str, tuple[int, ...]], options: ReconstructOptions) -> Estimate:
+    """What reconstructing scenes of these shapes, (T, H, W) or (H, W) by name, will take with ``options``.
+
+    The figures are measured on CPU cores; elsewhere no time is given.
+    """
+    values = list(shapes.values())
+    ours = options.method in (*_SECONDS, "nuts")
+    together = max(1, options.batch or 1)
+    largest = max((math.prod(shape) for shape in values), default=0)
+    arrays, process = (_ARRAYS, _PROCESS_BYTES) if ours else (_CLASSICAL_ARRAYS, _CLASSICAL_BYTES)
+    # scenes beyond the first of a chunk wait for their turn and keep only their data and results
+    memory = process + 4 * largest * (arrays + 24 * (together - 1))
+    seconds = sum(_scene_seconds(shape, options) for shape in values) if ours and _on_cpu() else None
+    return Estimate(len(values), tuple(dict.fromkeys(values)), memory, seconds)
+
+
+def check_memory(needs: Estimate, available: int | None = None) -> None:
+    """Raise ``ValueError`` where the memory there is cannot hold the run; ``available`` bytes, by default measured."""
+    found = available_bytes() if available is None else available
+    if found is not None and needs.bytes > found:
+        raise ValueError(
+            f"the run needs about {size_words(needs.bytes)} of memory and {size_words(found)} are free; expected "
+            "smaller scenes (--crop, --frames), a smaller --batch, or a machine with more memory (--ignore-memory "
+            "starts all the same)"
+        )
+
+
+def available_bytes() -> int | None:
+    """Bytes that a run may still take: of the accelerator if there is one, else of the machine; None if unknown."""
+    if not _on_cpu():
+        import jax
+
+        facts = jax.local_devices()[0].memory_stats() or {}
+        return facts.get("bytes_limit")
+    return _least(_machine_bytes(), _group_bytes())
+
+
+def backend_words() -> str:
+    """The devices in use, e.g. ``CPU (2 cores), JAX 0.10.2``."""
+    import jax
+
+    devices = jax.local_devices()
+    kind = devices[0].platform.upper()
+    if kind == "CPU":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        what = f"CPU ({cores} core{'' if cores == 1 else 's'})"
+        if len(devices) > 1:
+            what += f" as {len(devices)} devices"
+    else:
+        what = f"{f'{len(devices)} × ' if len(devices) > 1 else ''}{kind} ({devices[0].device_kind})"
+    return f"{what}, JAX {jax.__version__}"
+
+
+def size_words(count: int) -> str:
+    """Bytes as MB or GB, to two digits."""
+    if count < 1e9:
+        return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB" if count < 1e10 else f"{count / 1e9:.0f} GB"
+
+
+def time_words(seconds: float) -> str:
+    """Seconds in the unit that suits them, to two digits at most."""
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} seconds"
+
+
+def _scene_seconds(shape: tuple[int, ...], options: ReconstructOptions) -> float:
+    frames, pixels = (shape[0] if len(shape) == 3 else 1), math.prod(shape[-2:])
+    size = (frames / 16) ** _FRAMES_POWER * (pixels / 128**2) ** _PIXELS_POWER
+    if options.method == "nuts":
+        return size * (_SECONDS["map"] + _NUTS_SECONDS * options.chains * (options.warmup + options.draws))
+    if options.method == "mgvi":
+        return size * (_SECONDS["map"] + (_SECONDS["mgvi"] - _SECONDS["map"]) * options.samples / 16)
+    return size * _SECONDS["map"]
+
+
+def _on_cpu() -> bool:
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def _least(*values: int | None) -> int | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _machine_bytes() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    if platform.system() == "Windows":
+        return None
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+
+
+def _group_bytes() -> int | None:
+    """What the control group of the process (a container's limit) still leaves; caches can be given back."""
+    folder = Path("/sys/fs/cgroup")
+    limit, used = (_number(folder / name) for name in ("memory.max", "memory.current"))
+    if limit is None or used is None:
+        return None
+    try:
+        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        lines = []
+    cached = sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))
+    return max(limit - used + cached, 0)
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no limit reads as "max"
+        return None
