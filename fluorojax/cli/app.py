@@ -1,8 +1,8 @@
 """Assembling the commands, and turning whatever goes wrong into one line and an exit code.
 
 Exit codes: 0 success; 1 finished, but a scene diverged, has not converged (nuts) or was skipped; 2 bad input; 3 an
-unexpected error; 130 interrupted; 143 terminated. Heavy imports (JAX, matplotlib) happen inside the commands, so that ``--help``
-answers at once.
+unexpected error; 130 interrupted; 143 terminated. Heavy imports (JAX, matplotlib) happen inside the commands, so that
+``--help`` answers at once.
 """
 
 import sys
