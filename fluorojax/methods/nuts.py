@@ -1,7 +1,7 @@
 """NUTS as a method of reconstruction: one scene after the other, from its MAP mode, its state kept on disk."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,6 +84,7 @@ class NutsMethod(SceneMethod):
                 job.seed,
                 state_file=job.state_file,
                 on_foreign_state=job.on_foreign_state,
+                assets=job.assets,
                 progress=job.report,
             )
         except ModeDivergedError as error:
@@ -106,12 +107,13 @@ class NutsMethod(SceneMethod):
         *,
         state_file: Path | None = None,
         on_foreign_state: Callable[[Path, str], None] | None = None,
+        assets: Mapping[str, str] | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> tuple[NutsResult, Float[np.ndarray, "parameters parameters"]]:
         """Posterior draws of one scene around its mode, and the Fisher information about the spec there.
 
         **Arguments:** ``posterior`` of the spec parameters: the mode is found at its medians, and unless ``joint`` the
-        parameters are drawn from it; ``state_file``, ``on_foreign_state`` and ``progress`` as in
+        parameters are drawn from it; ``state_file``, ``on_foreign_state``, ``assets`` and ``progress`` as in
         :func:`fluorojax.engines.nuts.sample_nuts`. The information is per posterior sd. Raises ``ValueError`` as that
         does, and :class:`ModeDivergedError` where there is no mode to start from.
         """
@@ -130,6 +132,7 @@ class NutsMethod(SceneMethod):
             spec_quantiles=None if self.joint else base_quantiles(posterior, data.ranges),
             state_file=state_file,
             on_foreign_state=on_foreign_state,
+            assets=assets,
             progress=progress,
         )
         return result, np.asarray(information)

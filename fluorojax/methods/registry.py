@@ -1,11 +1,13 @@
 """The reconstruction methods by name.
 
-A new method of the package is a file and a line here; one of another package calls :func:`register_method`. Nothing
-heavy is imported until a method is asked for, so that the command line can list the names at once.
+A new method of the package is a file and a line here. A method of another package is known to every command as an entry
+point of the group ``fluorojax.methods`` (name = class), and within a process by :func:`register_method`. Nothing heavy
+is imported until a method is asked for, so that the command line can list the names at once.
 """
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ _METHODS: dict[str, _Loader] = {
     "mgvi": _in("mgvi", "MgviMethod"),
     "nuts": _in("nuts", "NutsMethod"),
 }
+for _entry in entry_points(group="fluorojax.methods"):
+    _METHODS.setdefault(_entry.name, _entry.load)
 
 
 def method_names() -> tuple[str, ...]:

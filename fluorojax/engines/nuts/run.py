@@ -206,6 +206,7 @@ def sample_nuts(
     watch: Mapping[str, tuple[int, ...] | np.ndarray] | None = None,
     state_file: str | os.PathLike[str] | None = None,
     on_foreign_state: Callable[[Path, str], None] | None = None,
+    assets: Mapping[str, str] | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> NutsResult:
     """Draw from the posterior of one scene.
@@ -218,7 +219,8 @@ def sample_nuts(
     default a grid of 4 × 4 pixels of the middle frame; ``state_file`` is written after each block, and if it exists the
     run continues from it, with the coordinates and ``aux`` it holds, to the same result bit for bit; a file there that
     is no state, or that of another run, is deleted once ``on_foreign_state`` was called with its path and what it is,
-    and refused where that is None; ``progress`` is called with the fraction done and a note, before the first block
+    and refused where that is None; ``assets`` the SHA-256 of files that the run depends on, by name: a state made with
+    others is that of another run; ``progress`` is called with the fraction done and a note, before the first block
     too.
 
     A run may be continued with more draws than it was begun with; all else must be the same. Raises ``ValueError`` for
@@ -234,7 +236,8 @@ def sample_nuts(
     given = None if spec_quantiles is None else checked_quantiles(spec_quantiles, data.ranges.names)
     keys = tuple(jax.random.split(key, 4))
     run = _Run(model, data, start, options, sampler_for(model, options), watched, given, keys)
-    marks = fingerprint(model, data, {name: getattr(options, name) for name in _DECISIVE}, watched, key, spec_quantiles)
+    decisive = {name: getattr(options, name) for name in _DECISIVE}
+    marks = fingerprint(model, data, decisive, watched, key, spec_quantiles, assets)
 
     state = None if state_file is None else _resume(run, Path(state_file), marks, on_foreign_state)
     if progress is not None:

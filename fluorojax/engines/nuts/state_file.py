@@ -30,8 +30,13 @@ def fingerprint(
     watch: Watch,
     key: Key[Array, ""],
     spec_quantiles: Float[np.ndarray, "points parameters"] | None = None,
+    assets: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """SHA-256 of what a run is determined by: model source, data without ``aux``, settings, seed, spec posterior."""
+    """SHA-256 of what a run is determined by: model source, data without ``aux``, settings, seed, spec posterior.
+
+    ``assets`` are the digests of the files that the method ships, by file name; a run without any has none of them in
+    its marks.
+    """
     try:
         file = inspect.getsourcefile(model.model)
         source = Path(file).read_bytes() if file else inspect.getsource(model.model).encode()
@@ -52,6 +57,7 @@ def fingerprint(
         "data": _digest(*(repr(a.shape).encode() + a.tobytes() for a in arrays), *([stages] if stages else [])),
         "settings": _digest(repr(sorted(settings.items())).encode(), repr(watch.names).encode(), *places),
         "seed": _digest(np.asarray(jax.random.key_data(key)).tobytes()),
+        **({"assets": _digest(repr(sorted(assets.items())).encode())} if assets else {}),
     }
 
 
