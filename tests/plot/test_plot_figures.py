@@ -263,7 +263,7 @@ def test_single_frames_can_be_drawn(single):
     assert len(images(plot.residual_figure(flat, still_scene))) == 1
     assert len(line(plot.time_curve(flat, (3, 3), still_scene).axes[0], "reconstruction")[0]) == 1
     assert labels(plot.error_vs_sd(flat, still_scene).axes[0]) == ["static pixels", "stated = actual"]
-    assert labels(plot.coverage_curve(flat, still_scene).axes[0]) == ["honest", "all pixels", "static pixels"]
+    assert labels(plot.coverage_curve(flat, still_scene).axes[0]) == ["stated = actual", "all pixels", "static pixels"]
 
 
 def test_a_sampler_s_result_can_be_drawn(scene, nuts):
