@@ -132,14 +132,15 @@ def _of_reconstruction(file: Path, names: list[str] | None) -> tuple[dict[str, A
 
 
 def _result_lines(summary: "ResultSummary") -> list[str]:
+    from fluorojax.data.wording import in_words, nominal_value
     from fluorojax.reports.numbers import number
 
-    std = summary.spec_std.as_dict()
-    units = {parameter.name: parameter.unit for parameter in summary.parameters}
+    values, std = summary.spec.as_dict(), summary.spec_std.as_dict()
     lines = [f"{summary.status.value}; {number(summary.seconds, 1)} s"]
-    for name, value in summary.spec.as_dict().items():
-        unit = units.get(name, "")
-        lines.append(f"{name} {number(value, 3, sign=True)} ± {number(std[name], 3)}{f' {unit}' if unit else ''}")
+    for parameter in summary.parameters:
+        name = parameter.name
+        prior, nominal = summary.prior_ranges.get(name), nominal_value(parameter, summary.nominal)
+        lines.append(in_words(parameter, values[name], std[name], prior=prior, nominal=nominal))
     return lines
 
 

@@ -34,6 +34,10 @@ class MgviMethod(BatchedMethod):
     summary: ClassVar[str] = "Posterior mean from mirrored pairs of draws, with full uncertainty, in minutes per scene."
     cost: ClassVar[Cost] = "minutes"
     joint_draws: ClassVar[bool] = True
+    # A draw that the linear response cannot reach is followed by Newton steps and Hamiltonian trajectories. Side by
+    # side one such draw would make every scene pay for them, and the solves of a scene that has ended run to their
+    # limit.
+    side_by_side: ClassVar[bool] = False
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "joint", "nominal", "true")
 
     samples: int = 16

@@ -94,6 +94,10 @@ class Method(ABC):
 class BatchedMethod(Method):
     """A method whose solve is pure and traceable for one scene."""
 
+    side_by_side: ClassVar[bool] = True
+    """Whether a device may solve several scenes under one ``vmap``. False where a scene now and then needs much more
+    work than others: under ``vmap`` every branch runs for every scene, and a loop runs for all until the last ends."""
+
     def inputs(self, posterior: SpecPosterior, ranges: SpecRanges, seed: int) -> PyTree:
         """Arrays on the host that the solve needs beside the scene: by default spec medians and their sd."""
         return posterior.spec, posterior.std.as_array()

@@ -3,7 +3,8 @@
 Methods are written for one scene. A chunk of scenes is laid out over all local devices along its scene axis, and each
 device runs its share under ``vmap``, as many scenes side by side as its lanes hold and the rest after them. The lanes
 depend on the machine and the shape alone, not on the chunk: rounding differs with the width of a batched product, an
-iteration amplifies it, and a scene's answer must not depend on how many others share its chunk.
+iteration amplifies it, and a scene's answer must not depend on how many others share its chunk. A method whose scenes
+need very different work (:attr:`~fluorojax.methods.protocol.BatchedMethod.side_by_side`) has one lane everywhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ def _batched(model: SceneModel, method: BatchedMethod, mesh: Mesh) -> Callable[.
                 return method.solve(model, *scene, key)
 
             # A single lane is no batch at all: vmap would copy the whole state of a finished loop at every step.
-            width = lanes(data.counts.shape[1:])
+            width = lanes(data.counts.shape[1:]) if method.side_by_side else 1
             return jax.lax.map(solve, (data, inputs), batch_size=width if width > 1 else None)
 
         scenes, everywhere = PartitionSpec("scene"), PartitionSpec()

@@ -71,3 +71,12 @@ def test_lanes_give_the_mode_of_one_at_a_time_and_compile_once(monkeypatch, scen
     for name, one in alone.items():
         assert difference(one, together[name]) < 1e-4
         assert one.status == together[name].status == Status.CONVERGED
+
+
+def test_mgvi_gives_every_scene_to_itself(monkeypatch, scenes, well_conditioned):
+    """One dark scene whose draws have to be followed does not change the others, nor what they cost."""
+    options = {"model": well_conditioned, "method": "mgvi", "samples": 2}
+    alone = solve(monkeypatch, scenes, 1, **options)
+    together = solve(monkeypatch, scenes, 3, **options)
+    for name, one in alone.items():
+        assert difference(one, together[name]) == 0
