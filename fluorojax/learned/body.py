@@ -40,13 +40,18 @@ class Path:
     @classmethod
     def draw(cls, rng: np.random.Generator, duration_ms: float, kind: str | None = None) -> "Path":
         """A path of a kind: ``still``, ``breath``, ``beat``, ``shake`` or ``pan``; None draws the kind too."""
-        kind = rng.choice(["still", "breath", "beat", "shake", "pan"]) if kind is None else kind
-        bands = {"still": (0.1, 0.2, 0.0), "breath": (0.2, 0.45, 9.0), "beat": (0.9, 2.0, 4.0), "shake": (2.0, 4.5, 5.0)}
-        low, high, size = bands.get(kind, (0.1, 0.3, 0.5))
+        name = str(rng.choice(["still", "breath", "beat", "shake", "pan"])) if kind is None else kind
+        bands = {
+            "still": (0.1, 0.2, 0.0),
+            "breath": (0.2, 0.45, 9.0),
+            "beat": (0.9, 2.0, 4.0),
+            "shake": (2.0, 4.5, 5.0),
+        }
+        low, high, size = bands.get(name, (0.1, 0.3, 0.5))
         first = rng.uniform(low, high) / 1000.0
         strength = size * rng.uniform(0.15, 1.0) * np.array([1.0, 0.45, 0.1])[:, None]
         amplitude = strength * rng.normal(0.0, 0.7, (3, 3)) * np.array([1.0, 1.0, 0.012])
-        reach = rng.uniform(4.0, _MOST) if kind == "pan" else 0.0
+        reach = rng.uniform(4.0, _MOST) if name == "pan" else 0.0
         speed = min(reach / max(duration_ms, 1.0), 0.05)
         angle = rng.uniform(0.0, 2.0 * np.pi)
         return cls(
@@ -209,7 +214,8 @@ def _bone(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """A long bone with cortex and marrow, a rib or a skull-like shell."""
     image = np.zeros(size)
     grain = np.clip(
-        1.0 + rng.uniform(0.03, 0.15) * power_law_noise(rng, size, 1.0, exponent=rng.uniform(1.6, 2.6), longest_mm=12.0),
+        1.0
+        + rng.uniform(0.03, 0.15) * power_law_noise(rng, size, 1.0, exponent=rng.uniform(1.6, 2.6), longest_mm=12.0),
         0.4,
         None,
     )

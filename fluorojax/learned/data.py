@@ -21,7 +21,7 @@ from fluorojax.learned.scenes import WINDOW_MS, CleanSequence, read_shard
 # Middle and sd of what a calibration knows before it sees data, and the range of the sd its data alone would give.
 _WINDOW = (10.5, 4.3, (0.15, 20.0))
 _TAU = (11.5, 2.6, (0.2, 20.0))
-_DRIFT = (0.25, 0.43, (0.0003, 0.02))
+_DRIFT = (0.25, 0.43, (0.0005, 0.4))
 
 
 class Batch(eqx.Module):
@@ -121,8 +121,10 @@ def acquire(
         trapped = kept * trapped + held * s
     rate *= np.float32(photons) * ((1 + drift / 100) ** np.arange(len(rate), dtype=np.float32))[:, None, None]
     known = [_posterior(rng, *v) for v in ((window, *_WINDOW), (tau, *_TAU), (drift, *_DRIFT))]
-    means = max(known[0][0], 1.0), max(known[1][0], 3.0), known[2][0]
-    chain = ChainState(*means, *(k[1] for k in known), frame_time_ms, delay)
+    (window_mean, window_std), (tau_mean, tau_std), (drift_mean, drift_std) = known
+    chain = ChainState(
+        max(window_mean, 1.0), max(tau_mean, 3.0), drift_mean, window_std, tau_std, drift_std, frame_time_ms, delay
+    )
     return Acquired(rng.poisson(rate).astype(np.float32), depth, photons, chain)
 
 

@@ -69,7 +69,8 @@ def correct_counts(counts: Float[Array, "T H W"], chain: ChainState) -> Float[Ar
     """
     times = jnp.arange(counts.shape[0], dtype=counts.dtype)
     exposed = counts * jnp.exp(-times * jnp.log1p(jnp.asarray(chain.drift) / 100.0))[:, None, None]
-    kept, held = jnp.exp(-chain.frame_time_ms / chain.tau_ms), jnp.exp(-chain.readout_delay_ms / chain.tau_ms)
+    tau = jnp.asarray(chain.tau_ms)
+    kept, held = jnp.exp(-jnp.asarray(chain.frame_time_ms) / tau), jnp.exp(-jnp.asarray(chain.readout_delay_ms) / tau)
 
     def frame(trapped: Array, y: Array) -> tuple[Array, Array]:
         s = (y - (1.0 - kept) * trapped) / (1.0 - held)
@@ -119,7 +120,7 @@ def block_inputs(
     images = jnp.concatenate([deviation[mirrored], jnp.stack(sums)])
     images = jnp.concatenate([jnp.moveaxis(images, 0, -1), level.images], axis=-1)
 
-    held = jnp.exp(-chain.readout_delay_ms / chain.tau_ms)
+    held = jnp.exp(-jnp.asarray(chain.readout_delay_ms) / chain.tau_ms)
     held_std = held * chain.readout_delay_ms / chain.tau_ms**2 * chain.tau_std
     facts = [
         2.0 * chain.window_ms / chain.frame_time_ms,

@@ -5,6 +5,7 @@ which is what XLA's convolutions on a CPU want.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol
 
 import equinox as eqx
@@ -131,7 +132,7 @@ class UNet(eqx.Module):
             tuple(Block(next(keys), width, hidden) for _ in range(count))
             for width, count in zip(widths, encode, strict=True)
         )
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.down = tuple(Conv(next(keys), 4 * high, low, size=1) for high, low in pairs)
         self.up = tuple(Conv(next(keys), low, 4 * high, size=1) for high, low in pairs)
         self.decode = tuple(
@@ -141,7 +142,8 @@ class UNet(eqx.Module):
         self.leave = Conv(next(keys), widths[0], 8 * BLOCK, gain=0.05)
         convolutions = [2 * e + 2 * d for e, d in zip(encode, (*decode, 0), strict=True)]
         convolutions[0] += 2
-        self.reach = sum(2 ** (level + 1) * count for level, count in enumerate(convolutions)) + 8
+        # The smooth level reaches 6 pixels, and pixels are grouped by 8.
+        self.reach = sum(2 ** (level + 1) * count for level, count in enumerate(convolutions)) + 16
 
     def __call__(
         self, images: Float[Array, "N H W channels"], conditions: Float[Array, "N conditions"]

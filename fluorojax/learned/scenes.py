@@ -46,7 +46,11 @@ def draw_sequence(seed: int, index: int) -> CleanSequence:
     the body parts of :mod:`fluorojax.learned.body`. 7.5–30 frames/s, 16–24 frames, 96–136 pixels.
     """
     rng = np.random.default_rng([VERSION, seed, index])
-    fps, frames, size = float(rng.choice([7.5, 10.0, 15.0, 25.0, 30.0, 30.0])), int(rng.integers(16, 25)), 8 * int(rng.integers(12, 18))
+    fps, frames, size = (
+        float(rng.choice([7.5, 10.0, 15.0, 25.0, 30.0, 30.0])),
+        int(rng.integers(16, 25)),
+        8 * int(rng.integers(12, 18)),
+    )
     shape, duration = (size, size), frames * 1000.0 / fps
     if rng.random() < 0.55:
         kind, motion = "chest", "fast" if rng.random() < 0.5 else "slow"
@@ -99,10 +103,8 @@ def read_shard(file: Path) -> list[CleanSequence]:
                 raise ValueError(f"version {facts['version']}, expected {VERSION}")
             return [
                 CleanSequence(
-                    *(
-                        store[f"{name}_{number}"].astype(np.float32) * np.float32(fact["scale"] / 65535.0)
-                        for name in ("depth", "smeared")
-                    ),
+                    store[f"depth_{number}"].astype(np.float32) * np.float32(fact["scale"] / 65535.0),
+                    store[f"smeared_{number}"].astype(np.float32) * np.float32(fact["scale"] / 65535.0),
                     fact["fps"],
                     fact["kind"],
                 )

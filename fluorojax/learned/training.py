@@ -220,5 +220,3 @@ def _read_state(file: Path, like: TrainState, options: TrainOptions) -> tuple[Tr
 
 def _saved_step(file: Path) -> Any:
     return read_arrays(file)[1]["step"] if file.exists() else "none"
-
-

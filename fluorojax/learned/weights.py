@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def write_arrays(file: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[st
 def read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and facts of :func:`write_arrays`. **Raises:** ``ValueError`` naming the file where it is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as store:
+        # The bytes are read first: NumPy leaves a damaged file open.
+        with np.load(BytesIO(file.read_bytes()), allow_pickle=False) as store:
             arrays = {name: store[name] for name in store.files}
         facts = json.loads(arrays.pop("recipe").tobytes())
     except FileNotFoundError:
