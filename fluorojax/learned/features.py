@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+PARAMETERS = ("motion_blur", "lag", "gain_drift")
+"""Unknown parameters of the chain that networks know, in the order of every array of them."""
 BLOCK = 4
 """Frames that a network returns at once."""
 SIDE = 4

@@ -6,7 +6,7 @@ number of pixels and the memory of the network is bounded. Tiles overlap by the 
 inside a tile has the value that the whole image would give it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -15,12 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fluorojax.acquisition import Acquisition
-from fluorojax.learned.features import BLOCK, SIDE, SPAN, ChainState, block_inputs, correct_counts, depth_of, run_level
+from fluorojax.learned.features import (
+    BLOCK,
+    PARAMETERS,
+    SIDE,
+    SPAN,
+    ChainState,
+    block_inputs,
+    correct_counts,
+    depth_of,
+    run_level,
+)
 from fluorojax.learned.losses import LOG_STD_RANGE
 from fluorojax.learned.networks import GRAIN, Network
 from fluorojax.physics.scatter import Scatter
-from fluorojax.spec import SPEC_NAMES
 
 MIN_FRAMES = 3
 """Shortest run of a network."""
@@ -42,7 +50,7 @@ class LearnedPosterior:
     std: Float[np.ndarray, "T H W"]
     """Posterior standard deviation, the uncertainty of the chain included."""
     response: Float[np.ndarray, "3 T H W"]
-    """Change of the mean for one posterior sd of each mismatch parameter, in the order of ``SPEC_NAMES``."""
+    """Change of the mean for one posterior sd of each mismatch parameter, in the order of :data:`~fluorojax.learned.features.PARAMETERS`."""
 
     @property
     def chain_variance(self) -> Float[np.ndarray, "3 T H W"]:
@@ -56,12 +64,13 @@ class LearnedPosterior:
         return np.maximum(self.std**2 - self.chain_variance.sum(0), 0.0)
 
 
-def chain_state(acquisition: Acquisition, mean: Float[np.ndarray, " 3"], std: Float[np.ndarray, " 3"]) -> ChainState:
-    """The chain as networks see it, from the protocol and posterior means and sd of ``SPEC_NAMES`` (offsets).
+def chain_state(
+    protocol: Mapping[str, float], mean: Float[np.ndarray, " 3"], std: Float[np.ndarray, " 3"]
+) -> ChainState:
+    """The chain as networks see it, from the protocol and posterior means and sd of ``PARAMETERS`` (offsets).
 
     Windows below 0.5 ms and time constants below 2 ms count as these: networks have seen nothing shorter.
     """
-    protocol = acquisition.as_dict()
     blur, lag, drift = (float(v) for v in mean)
     values = (
         max(protocol["pulse_width_ms"] + blur, 0.5),
@@ -77,7 +86,7 @@ def chain_state(acquisition: Acquisition, mean: Float[np.ndarray, " 3"], std: Fl
 def posterior(
     network: Network,
     counts: Float[np.ndarray, "T H W"],
-    acquisition: Acquisition,
+    protocol: Mapping[str, float],
     mean: Float[np.ndarray, " 3"],
     std: Float[np.ndarray, " 3"],
     *,
@@ -92,8 +101,8 @@ def posterior(
 
     - `network`: a trained network.
     - `counts`: detected quanta, (T, H, W), T ≥ 3, of any size.
-    - `acquisition`: the nominal protocol. Scatter by its ``scatter_fraction`` is taken off the denoised counts.
-    - `mean`, `std`: posterior means and standard deviations of ``SPEC_NAMES``, offsets from the protocol.
+    - `protocol`: the nominal protocol, as ``Acquisition.as_dict`` gives it. Scatter by its ``scatter_fraction`` is taken off the denoised counts.
+    - `mean`, `std`: posterior means and standard deviations of ``PARAMETERS``, offsets from the protocol.
     - `mirrors`: number of mirror images, 1 to 4, whose answers are averaged; the cost grows with it.
     - `response`: find the response to each mismatch parameter, at one more pass for each. Without it the whole
       variance counts as noise.
@@ -107,10 +116,10 @@ def posterior(
         raise ValueError(f"counts have shape {counts.shape}; expected (T, H, W) with at least {MIN_FRAMES} frames")
     if not 1 <= mirrors <= len(_MIRRORS):
         raise ValueError(f"mirrors is {mirrors}; expected 1 to {len(_MIRRORS)}")
-    protocol, chain = acquisition.as_dict(), chain_state(acquisition, mean, std)
-    moved = [_moved(chain, name) if response and s > 0 else None for name, s in zip(SPEC_NAMES, std, strict=True)]
+    chain = chain_state(protocol, mean, std)
+    moved = [_moved(chain, name) if response and s > 0 else None for name, s in zip(PARAMETERS, std, strict=True)]
     runs, tiles = spans(counts.shape[0]), tile_slices(counts.shape[1:], tile, network.reach)
-    result = np.zeros((2 + len(SPEC_NAMES), *counts.shape), np.float32)
+    result = np.zeros((2 + len(PARAMETERS), *counts.shape), np.float32)
     for number, (inner, outer) in enumerate(tiles):
         part = counts[(slice(None), *outer)]
         part = np.pad(part, ((0, 0), *((0, -n % GRAIN) for n in part.shape[1:])), mode="symmetric")

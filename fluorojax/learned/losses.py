@@ -11,6 +11,7 @@ from fluorojax.learned.networks import Network
 LOG_STD_RANGE = (-6.0, 3.0)
 """Limits of log s."""
 _FLOOR = 0.01
+_POWER = 0.8
 _LIKELIHOOD = 0.02
 
 
@@ -37,8 +38,8 @@ def predict(network: Network, batch: Batch) -> tuple[Float[Array, "B K H W block
 def loss(network: Network, batch: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Loss of a batch, and its mean squared error in units of the mean noise variance of each patch.
 
-    The square root of each patch's error keeps patches of fast motion from deciding alone. The likelihood of s sees the
-    error as a constant, so that it cannot trade accuracy for a larger s.
+    A power below one of each patch's error keeps patches of fast motion from deciding alone. The likelihood of s sees
+    the error as a constant, so that it cannot trade accuracy for a larger s.
     """
     depth, log_std, unit = predict(network, batch)
     weight = jnp.broadcast_to(batch.weight[:, :, None, None, :], depth.shape)
@@ -47,4 +48,4 @@ def loss(network: Network, batch: Batch) -> tuple[Float[Array, ""], Float[Array,
     squares = jnp.sum(weight * error**2, axis=(2, 3, 4)) / jnp.sum(weight * unit**2, axis=(2, 3, 4))
     fixed = jax.lax.stop_gradient(error) / unit
     likelihood = jnp.sum(weight * (0.5 * fixed**2 * jnp.exp(-2.0 * log_std) + log_std), axis=(2, 3, 4)) / total
-    return jnp.mean(jnp.sqrt(squares + _FLOOR) + _LIKELIHOOD * likelihood), jnp.mean(squares)
+    return jnp.mean((squares + _FLOOR) ** _POWER + _LIKELIHOOD * likelihood), jnp.mean(squares)

@@ -7,6 +7,7 @@ frames; the smear of a window w follows as its (w/WINDOW_MS)² share, which is e
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,14 +115,19 @@ def read_shard(file: Path) -> list[CleanSequence]:
         raise ValueError(f"{file}: not a shard of training sequences ({error})") from error
 
 
-def write_shards(folder: Path, *, seed: int, count: int, per_shard: int = 8) -> None:
+def write_shards(
+    folder: Path, *, seed: int, count: int, per_shard: int = 8, report: Callable[[int], None] | None = None
+) -> None:
     """Draw ``count`` sequences into shard files of a folder; shards that are there already are kept.
 
-    Shard ``k`` holds the sequences ``k·per_shard …`` of the seed, so that a run which was stopped continues.
+    Shard ``k`` holds the sequences ``k·per_shard …`` of the seed, so that a run which was stopped continues. ``report``
+    is told how many sequences there are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, count, per_shard):
         file = folder / f"shard_{seed:06d}_{first:07d}.npz"
+        last = min(first + per_shard, count)
         if not file.exists():
-            last = min(first + per_shard, count)
             write_shard(file, [draw_sequence(seed, i) for i in range(first, last)], seed=seed, first=first)
+        if report is not None:
+            report(last)

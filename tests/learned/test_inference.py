@@ -6,13 +6,20 @@ import jax
 import numpy as np
 import pytest
 
-from fluorojax.acquisition import Acquisition
 from fluorojax.learned.features import SIDE, SPAN
 from fluorojax.learned.inference import chain_state, posterior, spans, tile_slices
 from fluorojax.learned.networks import UNet
 
 MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
-ACQUISITION = Acquisition(photons_per_pixel=400.0, attenuation_scale=5.0)
+PROTOCOL = {
+    "photons_per_pixel": 400.0,
+    "attenuation_scale": 5.0,
+    "frame_time_ms": 33.3,
+    "pulse_width_ms": 8.0,
+    "lag_ms": 10.0,
+    "readout_delay_ms": 33.3,
+    "scatter_fraction": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +34,7 @@ def counts_of(frames, height, width, seed=0):
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (5, 17, 23)])
 def test_any_size_and_length(network, shape):
-    found = posterior(network, counts_of(*shape), ACQUISITION, MEAN, STD)
+    found = posterior(network, counts_of(*shape), PROTOCOL, MEAN, STD)
     assert found.mean.shape == found.std.shape == shape
     assert found.response.shape == (3, *shape)
     assert np.isfinite(found.mean).all()
@@ -37,8 +44,8 @@ def test_any_size_and_length(network, shape):
 
 def test_tiles_agree_with_the_whole_image(network):
     counts = counts_of(4, 16, 136)
-    whole = posterior(network, counts, ACQUISITION, MEAN, STD, response=False, tile=512)
-    tiles = posterior(network, counts, ACQUISITION, MEAN, STD, response=False, tile=48)
+    whole = posterior(network, counts, PROTOCOL, MEAN, STD, response=False, tile=512)
+    tiles = posterior(network, counts, PROTOCOL, MEAN, STD, response=False, tile=48)
     assert len(tile_slices((16, 136), 48, network.reach)) > 1
     np.testing.assert_allclose(tiles.mean, whole.mean, atol=2e-5)
     np.testing.assert_allclose(tiles.std, whole.std, rtol=1e-4)
@@ -48,7 +55,7 @@ def test_the_reach_of_the_network_is_no_less_than_stated(network):
     counts = counts_of(4, 16, 136)
     changed = counts.copy()
     changed[:, :, :8] += 50.0
-    one, other = (posterior(network, c, ACQUISITION, MEAN, STD, response=False) for c in (counts, changed))
+    one, other = (posterior(network, c, PROTOCOL, MEAN, STD, response=False) for c in (counts, changed))
     differs = np.flatnonzero(np.any(one.mean != other.mean, axis=(0, 1)))
     assert differs.max() < 8 + network.reach
 
@@ -64,41 +71,41 @@ def test_spans_partition_the_frames_and_give_them_neighbours(frames):
 
 
 def test_long_runs_are_finite_and_complete(network):
-    found = posterior(network, counts_of(25, 16, 16), ACQUISITION, MEAN, STD, response=False)
+    found = posterior(network, counts_of(25, 16, 16), PROTOCOL, MEAN, STD, response=False)
     assert (found.std > 0).all()
 
 
 def test_response_is_the_change_of_the_mean(network):
     counts = counts_of(4, 16, 16)
-    found = posterior(network, counts, ACQUISITION, MEAN, STD)
-    moved = posterior(network, counts, ACQUISITION, MEAN + np.array([0.0, 0.5, 0.0]) * STD, STD, response=False)
+    found = posterior(network, counts, PROTOCOL, MEAN, STD)
+    moved = posterior(network, counts, PROTOCOL, MEAN + np.array([0.0, 0.5, 0.0]) * STD, STD, response=False)
     np.testing.assert_allclose(found.response[1], (moved.mean - found.mean) / 0.5, atol=1e-5)
 
 
 def test_a_known_chain_has_no_response(network):
-    found = posterior(network, counts_of(3, 16, 16), ACQUISITION, MEAN, np.zeros(3))
+    found = posterior(network, counts_of(3, 16, 16), PROTOCOL, MEAN, np.zeros(3))
     assert not found.response.any()
 
 
 def test_mirrors_commute_with_the_answer(network):
     counts = counts_of(4, 16, 24)
-    one = posterior(network, counts, ACQUISITION, MEAN, STD, mirrors=4, response=False)
-    other = posterior(network, counts[:, ::-1], ACQUISITION, MEAN, STD, mirrors=4, response=False)
+    one = posterior(network, counts, PROTOCOL, MEAN, STD, mirrors=4, response=False)
+    other = posterior(network, counts[:, ::-1], PROTOCOL, MEAN, STD, mirrors=4, response=False)
     np.testing.assert_allclose(other.mean, one.mean[:, ::-1], atol=1e-5)
 
 
 def test_scatter_is_taken_off_the_denoised_counts(network):
     flat = np.full((4, 16, 16), 40.0, np.float32)
-    clear = posterior(network, flat, ACQUISITION, MEAN, STD, response=False)
-    acquisition = Acquisition(photons_per_pixel=400.0, attenuation_scale=5.0, scatter_fraction=0.5)
-    hazy = posterior(network, flat, acquisition, MEAN, STD, response=False)
+    clear = posterior(network, flat, PROTOCOL, MEAN, STD, response=False)
+    protocol = {**PROTOCOL, "scatter_fraction": 0.5}
+    hazy = posterior(network, flat, protocol, MEAN, STD, response=False)
     # Half of the quanta are scattered: the primary beam is twice as deep in the patient, and the errors double.
     assert np.mean(hazy.mean - clear.mean) == pytest.approx(np.log(2.0) / 5.0, rel=0.02)
     assert np.median(hazy.std / clear.std) == pytest.approx(2.0, rel=0.05)
 
 
 def test_chain_state_is_physical_and_stays_in_reach():
-    state = chain_state(ACQUISITION, np.array([-20.0, -20.0, 0.0]), STD)
+    state = chain_state(PROTOCOL, np.array([-20.0, -20.0, 0.0]), STD)
     assert float(state.window_ms) == 0.5
     assert float(state.tau_ms) == 2.0
 
@@ -106,6 +113,6 @@ def test_chain_state_is_physical_and_stays_in_reach():
 @pytest.mark.parametrize("shape", [(2, 16, 16), (16, 16)])
 def test_too_few_frames_are_refused(network, shape):
     with pytest.raises(ValueError, match="expected \\(T, H, W\\) with at least 3 frames"):
-        posterior(network, np.ones(shape, np.float32), ACQUISITION, MEAN, STD)
+        posterior(network, np.ones(shape, np.float32), PROTOCOL, MEAN, STD)
     with pytest.raises(ValueError, match="mirrors is 5"):
-        posterior(network, np.ones((3, 16, 16), np.float32), ACQUISITION, MEAN, STD, mirrors=5)
+        posterior(network, np.ones((3, 16, 16), np.float32), PROTOCOL, MEAN, STD, mirrors=5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fluorojax.learned.scenes import WINDOW_MS, draw_sequence, read_shard, write_shards
+from fluorojax.learned.scenes import draw_sequence, read_shard, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,3 @@ def test_foreign_files_are_refused_by_name(tmp_path):
     file.write_bytes(b"no zip")
     with pytest.raises(ValueError, match=r"shard_x\.npz: not a shard"):
         read_shard(file)
-
-
-def test_window_is_the_longest_of_the_published_ranges():
-    from fluorojax.spec import TIERS
-
-    assert WINDOW_MS >= max(8.0 + ranges["motion_blur"][1] for ranges in TIERS.values()) - 2.0
