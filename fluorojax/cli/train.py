@@ -69,7 +69,7 @@ def train(
         weights = load_weights(start)
         if weights.recipe["architecture"] != architecture:
             raise ValueError(f"{start}: architecture is {weights.recipe['architecture']!r}; expected {architecture!r}")
-        beginning = weights.network
+        beginning = weights.network.network
     folder = output.with_suffix(".scenes") if data is None else data
     parts = (
         (folder / "validation", seed + VALIDATION_SEED, VALIDATION_SCENES),

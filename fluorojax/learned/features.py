@@ -144,6 +144,11 @@ def depth_of(
     return -jnp.log(level / photons)[..., None] - output / jnp.sqrt(level)[..., None]
 
 
+def log_level(images: Float[Array, "*batch H W channels"]) -> Float[Array, "*batch H W"]:
+    """log(m + ½) from the input images of a network, m the mean counts of the run."""
+    return 3.0 * (images[..., -2] + 1.0)
+
+
 def _smooth(image: Float[Array, "H W"]) -> Float[Array, "H W"]:
     """Mean over a Gaussian window of 13 × 13 pixels, of standard deviation 3, that ends at the edges of the image."""
     taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / 3.0) ** 2).astype(np.float32)

@@ -20,9 +20,12 @@ GRAIN = 8
 
 
 class Network(Protocol):
-    """What a network is; ``reach`` is the number of pixels to each side on which an output pixel can depend."""
+    """What a network is."""
 
-    reach: int
+    @property
+    def reach(self) -> int:
+        """Number of pixels to each side on which an output pixel can depend."""
+        ...
 
     def __call__(
         self, images: Float[Array, "N H W channels"], conditions: Float[Array, "N conditions"]

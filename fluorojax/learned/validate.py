@@ -1,5 +1,6 @@
 """Validation on simulated runs of kept-apart seeds, with the same noise every time."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import equinox as eqx
@@ -45,11 +46,11 @@ class Runs:
     """Prepared runs."""
 
     def __init__(self, groups: list[Batch]):
-        self._groups = [jax.tree.map(jnp.asarray, group) for group in groups]
+        self.groups = [jax.tree.map(jnp.asarray, group) for group in groups]
 
     def rows(self, network: Network) -> Float[np.ndarray, "runs 5"]:
         """Per run: PSNR, PSNR of moving pixels, coverage, coverage of moving pixels, mean counts behind the patient."""
-        return np.concatenate([np.asarray(_rows(network, group)) for group in self._groups])
+        return np.concatenate([np.asarray(_rows(network, group)) for group in self.groups])
 
     def measure(self, network: Network) -> Validation:
         """Figures of a network."""
@@ -72,6 +73,16 @@ def validation_runs(sequences: list[CleanSequence], *, seed: int = 77, most: int
         run = acquire(rng, depth, smear, photons=photons, frame_time_ms=1000.0 / sequence.fps)
         groups.append(collate(None, [run], _FRAMES // BLOCK))
     return Runs(groups)
+
+
+def pixel_errors(network: Network, runs: Runs) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Errors of every run, log s of the network, both in units of the noise, and mean counts; equal shapes."""
+    for batch in runs.groups:
+        depth, log_std, unit = _predict(network, batch)
+        yield np.asarray((depth - batch.depth) / unit), np.asarray(log_std), np.asarray(unit) ** -2.0
+
+
+_predict = eqx.filter_jit(predict)
 
 
 @eqx.filter_jit

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fluorojax.learned.networks import Network, build_network
+from fluorojax.learned.spread import CalibratedNetwork
 
 VERSION = 1
 """Version of features and file layout; weights of another version are refused."""
@@ -33,7 +34,7 @@ DEFAULT = "unet"
 class Weights:
     """A trained network with its recipe."""
 
-    network: Network
+    network: CalibratedNetwork
     recipe: dict[str, Any]
     """What the weights were made from; ``architecture`` names the network."""
     sha256: str = field(default="")
@@ -113,6 +114,7 @@ def save_weights(file: Path, network: Network, recipe: Mapping[str, Any], *, hal
 
     **Raises:** ``ValueError`` where a weight is not finite in the stored type.
     """
+    network = network if isinstance(network, CalibratedNetwork) else CalibratedNetwork(network)
     arrays = named_arrays(network)
     if half:
         with np.errstate(over="ignore"):
@@ -135,8 +137,8 @@ def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
     if facts.get("version") != VERSION:
         raise ValueError(f"{file}: version is {facts.get('version')!r}; expected {VERSION}")
     try:
-        network = build_network(facts.get("architecture", ""), jax.random.key(0))
-        network = with_arrays(network, arrays)
+        fresh = CalibratedNetwork(build_network(facts.get("architecture", ""), jax.random.key(0)))
+        network = with_arrays(fresh, arrays)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     return Weights(network, {k: v for k, v in facts.items() if k != "arrays_sha256"}, found)

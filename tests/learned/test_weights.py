@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fluorojax.learned.networks import UNet, architecture, build_network
+from fluorojax.learned.spread import CalibratedNetwork
 from fluorojax.learned.weights import load_weights, named_arrays, read_arrays, save_weights, write_arrays
 
 
@@ -35,7 +36,7 @@ def test_weights_come_back_in_half_precision(file, network):
     loaded = load_weights(file)
     assert loaded.recipe["steps"] == 3
     assert len(loaded.sha256) == 64
-    for name, value in named_arrays(network).items():
+    for name, value in named_arrays(CalibratedNetwork(network)).items():
         np.testing.assert_allclose(named_arrays(loaded.network)[name], value, rtol=1e-3, atol=1e-6)
         assert named_arrays(loaded.network)[name].dtype == np.float32
 
