@@ -36,16 +36,19 @@ def train(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Train a network on simulated scenes, and validate it on scenes of another seed.
+    """Train a network on simulated scenes, calibrate its standard deviations and validate it on scenes of other seeds.
 
     A run that was stopped goes on where it stood when it is started again; its state, with that of the optimiser,
     stands in WEIGHTS.state.npz. --overwrite begins anew. `--decay 0` leaves the learning rate high, for a run that is
     to be continued. The recipe stands in the weights.
     """
+    from fluorojax.learned.data import Library
     from fluorojax.learned.scenes import write_shards
+    from fluorojax.learned.spread import fit_spread
     from fluorojax.learned.training import TrainOptions
     from fluorojax.learned.training import train as run
-    from fluorojax.learned.weights import load_weights
+    from fluorojax.learned.validate import validation_runs
+    from fluorojax.learned.weights import load_weights, save_weights
     from fluorojax.progress import make_progress
 
     if output.suffix != ".npz":
@@ -72,7 +75,8 @@ def train(
         beginning = weights.network.network
     folder = output.with_suffix(".scenes") if data is None else data
     parts = (
-        (folder / "validation", seed + VALIDATION_SEED, VALIDATION_SCENES),
+        (folder / "validation", seed + VALIDATION_SEED, min(KEPT_APART, scenes)),
+        (folder / "calibration", seed + CALIBRATION_SEED, min(KEPT_APART, scenes)),
         (folder / "training", seed + 1, scenes),
     )
     for place, scene_seed, count in parts:
@@ -83,7 +87,7 @@ def train(
             )
     with make_progress(f"train {architecture}", quiet=quiet, verbose=verbose) as progress:
         progress.start(100, "per cent")
-        found = run(
+        run(
             folder / "training",
             output,
             options,
@@ -92,6 +96,12 @@ def train(
             start=beginning,
             report=lambda share, line: progress.update(100 * share, line),
         )
+    trained = load_weights(output)
+    network = fit_spread(
+        trained.network.network, validation_runs(Library(folder / "calibration").sequences, seed=seed, most=KEPT_APART)
+    )
+    found = validation_runs(Library(folder / "validation").sequences, most=KEPT_APART).measure(network)
+    save_weights(output, network, {**trained.recipe, "calibrated": found.as_dict()})
     if not quiet:
         print(f"wrote {output}: {found.sentence()}")
     return 0
@@ -99,5 +109,7 @@ def train(
 
 VALIDATION_SEED = 9001
 """Added to the seed for the validation scenes."""
-VALIDATION_SCENES = 48
-"""Sequences that training never sees."""
+CALIBRATION_SEED = 9501
+"""Added to the seed for the scenes that standard deviations are calibrated on."""
+KEPT_APART = 72
+"""Sequences of either kind, which training never sees."""

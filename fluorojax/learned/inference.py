@@ -38,6 +38,8 @@ TILE = 384
 _PIXELS = 4 * 128**2
 # Step of the response to a mismatch parameter, in posterior sd.
 _STEP = 0.5
+# Ranges of training, in the order of :func:`outside_training`; 7.5 frames/s thinned by two are 267 ms.
+_TRAINED = ((2.5, 330.0), (33.0, 267.0), (1.0, 20.0), (3.0, 17.5), (-0.7, 1.2))
 _MIRRORS = ((), (1,), (2,), (1, 2))
 
 
@@ -143,6 +145,29 @@ def posterior(
             result[0, t] = np.asarray(depth)
     result /= np.float32(protocol["attenuation_scale"])
     return LearnedPosterior(result[0], result[1], result[2:])
+
+
+def outside_training(
+    counts: Float[np.ndarray, "T H W"],
+    protocol: Mapping[str, float],
+    mean: Float[np.ndarray, " 3"],
+) -> list[str]:
+    """Sentences on what of a scene lies outside the range that networks were trained on; empty where nothing does.
+
+    Looks at dose, frame period, exposure window, lag and drift. It does not look at what the images show.
+    """
+    values = {
+        "mean counts per pixel": float(np.mean(counts)),
+        "frame_time_ms": protocol["frame_time_ms"],
+        "exposure window (ms)": protocol["pulse_width_ms"] + float(mean[0]),
+        "lag time constant (ms)": protocol["lag_ms"] + float(mean[1]),
+        "gain drift (%/frame)": float(mean[2]),
+    }
+    return [
+        f"{name} is {value:.3g}; the network was trained on {low:g} to {high:g}"
+        for (name, value), (low, high) in zip(values.items(), _TRAINED, strict=True)
+        if not low <= value <= high
+    ]
 
 
 def spans(frames: int) -> list[tuple[slice, slice]]:

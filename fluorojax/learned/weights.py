@@ -9,8 +9,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -144,11 +142,9 @@ def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
     return Weights(network, {k: v for k, v in facts.items() if k != "arrays_sha256"}, found)
 
 
-@lru_cache(maxsize=4)
-def shipped_weights(name: str = DEFAULT) -> Weights:
-    """Weights that come with the package. **Raises:** ``ValueError`` where there are none of that name."""
-    place = resources.files("fluorojax.learned") / "weights" / f"{name}.npz"
-    with resources.as_file(place) as file:
-        if not file.is_file():
-            raise ValueError(f"there are no shipped weights named {name!r}")
-        return load_weights(file)
+def shipped_file(name: str = DEFAULT) -> Path:
+    """File of the weights that come with the package. **Raises:** ``ValueError`` where there are none of that name."""
+    file = Path(__file__).parent / "weights" / f"{name}.npz"
+    if not file.is_file():
+        raise ValueError(f"there are no shipped weights named {name!r}")
+    return file

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fluorojax.learned.features import SIDE, SPAN
-from fluorojax.learned.inference import chain_state, posterior, spans, tile_slices
+from fluorojax.learned.inference import chain_state, outside_training, posterior, spans, tile_slices
 from fluorojax.learned.networks import UNet
 
 MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
@@ -116,3 +116,11 @@ def test_too_few_frames_are_refused(network, shape):
         posterior(network, np.ones(shape, np.float32), PROTOCOL, MEAN, STD)
     with pytest.raises(ValueError, match="mirrors is 5"):
         posterior(network, np.ones((3, 16, 16), np.float32), PROTOCOL, MEAN, STD, mirrors=5)
+
+
+def test_scenes_outside_the_training_are_named():
+    counts = counts_of(3, 16, 16)
+    assert outside_training(counts, PROTOCOL, MEAN) == []
+    (line,) = outside_training(100.0 * counts, PROTOCOL, MEAN)
+    assert "mean counts per pixel is" in line
+    assert len(outside_training(counts, {**PROTOCOL, "frame_time_ms": 5.0, "lag_ms": 40.0}, MEAN)) == 2
