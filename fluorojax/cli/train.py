@@ -1,0 +1,115 @@
+"""``fluorojax train``: train a network of the learned posterior on simulated scenes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption
+
+
+def train(
+    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="Architecture, e.g. unet.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="WEIGHTS.npz", help="Weights to write.")],
+    scenes: Annotated[int, typer.Option(min=1, help="Clean sequences to simulate.")] = 752,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of this run.")] = 8000,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after this wall time, if it comes first.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where the sequences are kept; default WEIGHTS.scenes.", show_default=False
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="WEIGHTS.npz", help="Weights to begin with.", show_default=False),
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Largest learning rate.")] = 2e-3,
+    decay: Annotated[
+        float, typer.Option(min=0, max=1, help="Last share of the run over which the learning rate falls to zero.")
+    ] = 0.6,
+    every: Annotated[int, typer.Option(min=1, help="Steps between validations and checkpoints.")] = 300,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Train a network on simulated scenes, calibrate its standard deviations and validate it on scenes of other seeds.
+
+    A run that was stopped goes on where it stood when it is started again; its state, with that of the optimiser,
+    stands in WEIGHTS.state.npz. --overwrite begins anew. `--decay 0` leaves the learning rate high, for a run that is
+    to be continued. The recipe stands in the weights.
+    """
+    from fluorojax.learned.data import Library
+    from fluorojax.learned.scenes import write_shards
+    from fluorojax.learned.spread import fit_spread
+    from fluorojax.learned.training import TrainOptions
+    from fluorojax.learned.training import train as run
+    from fluorojax.learned.validate import validation_runs
+    from fluorojax.learned.weights import load_weights, save_weights
+    from fluorojax.progress import make_progress
+
+    if output.suffix != ".npz":
+        raise ValueError(f"output is {output}; expected a name that ends in .npz")
+    state = output.with_suffix(".state.npz")
+    if output.exists() and not state.exists() and not overwrite:
+        raise ValueError(
+            f"{output}: exists, without a state to continue; --overwrite replaces it, --from begins with it"
+        )
+    options = TrainOptions(
+        architecture=architecture,
+        steps=steps,
+        minutes=minutes,
+        learning_rate=learning_rate,
+        decay=decay,
+        seed=seed,
+        every=every,
+    )
+    beginning = None
+    if start is not None:
+        weights = load_weights(start)
+        if weights.recipe["architecture"] != architecture:
+            raise ValueError(f"{start}: architecture is {weights.recipe['architecture']!r}; expected {architecture!r}")
+        beginning = weights.network.network
+    folder = output.with_suffix(".scenes") if data is None else data
+    parts = (
+        (folder / "validation", seed + VALIDATION_SEED, min(KEPT_APART, scenes)),
+        (folder / "calibration", seed + CALIBRATION_SEED, min(KEPT_APART, scenes)),
+        (folder / "training", seed + 1, scenes),
+    )
+    for place, scene_seed, count in parts:
+        with make_progress(f"simulate {place.name}", quiet=quiet, verbose=verbose) as progress:
+            progress.start(count)
+            write_shards(
+                place, seed=scene_seed, count=count, report=lambda done, p=progress: p.update(done, "clean sequences")
+            )
+    with make_progress(f"train {architecture}", quiet=quiet, verbose=verbose) as progress:
+        progress.start(100, "per cent")
+        run(
+            folder / "training",
+            output,
+            options,
+            validation=folder / "validation",
+            resume=not overwrite,
+            start=beginning,
+            report=lambda share, line: progress.update(100 * share, line),
+        )
+    trained = load_weights(output)
+    network = fit_spread(
+        trained.network.network, validation_runs(Library(folder / "calibration").sequences, seed=seed, most=KEPT_APART)
+    )
+    found = validation_runs(Library(folder / "validation").sequences, most=KEPT_APART).measure(network)
+    save_weights(output, network, {**trained.recipe, "calibrated": found.as_dict()})
+    if not quiet:
+        print(f"wrote {output}: {found.sentence()}")
+    return 0
+
+
+VALIDATION_SEED = 9001
+"""Added to the seed for the validation scenes."""
+CALIBRATION_SEED = 9501
+"""Added to the seed for the scenes that standard deviations are calibrated on."""
+KEPT_APART = 72
+"""Sequences of either kind, which training never sees."""

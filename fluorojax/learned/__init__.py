@@ -1,0 +1,1 @@
+"""Learned posteriors: networks trained on the simulator alone, straight from the counts."""

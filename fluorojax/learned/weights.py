@@ -1,0 +1,150 @@
+"""Weight files: arrays and their recipe in one ``.npz`` without pickles, and the checks on the way back.
+
+The recipe is JSON: the architecture, the version of the features, seed, scenes, steps, versions of the packages and
+what validation found. The SHA-256 of the arrays stands in the recipe; that of the file identifies it to a user.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from fluorojax.learned.networks import Network, build_network
+from fluorojax.learned.spread import CalibratedNetwork
+
+VERSION = 1
+"""Version of features and file layout; weights of another version are refused."""
+DEFAULT = "unet"
+"""Shipped weights that ``--method learned`` uses."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained network with its recipe."""
+
+    network: CalibratedNetwork
+    recipe: dict[str, Any]
+    """What the weights were made from; ``architecture`` names the network."""
+    sha256: str = field(default="")
+    """SHA-256 of the file, hexadecimal; empty before it was written."""
+
+
+def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+    """Array leaves of a pytree by path, on the host."""
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def with_arrays(tree: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
+    """The pytree with its array leaves replaced by arrays of the same path and shape.
+
+    **Raises:** ``ValueError`` naming the first array that is missing, of another shape, or not finite, and arrays
+    that have no place.
+    """
+    expected = named_arrays(tree)
+    for name, leaf in expected.items():
+        if name not in arrays:
+            raise ValueError(f"array {name} is missing")
+        if arrays[name].shape != leaf.shape:
+            raise ValueError(f"array {name} has shape {arrays[name].shape}; expected {leaf.shape}")
+        if not np.all(np.isfinite(arrays[name].astype(np.float32))):
+            raise ValueError(f"array {name} holds values that are not finite")
+    if unknown := sorted(set(arrays) - set(expected)):
+        raise ValueError(f"array {unknown[0]} has no place in this architecture")
+
+    def replace(path, leaf):
+        return jnp.asarray(arrays[jax.tree_util.keystr(path)], leaf.dtype) if eqx.is_array(leaf) else leaf
+
+    return jax.tree_util.tree_map_with_path(replace, tree)
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and bytes of arrays, independent of the file format."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def write_arrays(file: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
+    """Write arrays and JSON facts to an ``.npz``, atomically; returns the SHA-256 of the file."""
+    text = json.dumps({**facts, "arrays_sha256": digest(arrays)}, sort_keys=True).encode()
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as stream:
+            np.savez(stream, recipe=np.frombuffer(text, np.uint8), **arrays)  # pyright: ignore[reportArgumentType]
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and facts of :func:`write_arrays`. **Raises:** ``ValueError`` naming the file where it is damaged."""
+    try:
+        # The bytes are read first: NumPy leaves a damaged file open.
+        with np.load(BytesIO(file.read_bytes()), allow_pickle=False) as store:
+            arrays = {name: store[name] for name in store.files}
+        facts = json.loads(arrays.pop("recipe").tobytes())
+    except FileNotFoundError:
+        raise ValueError(f"{file}: no such file; expected weights (.npz)") from None
+    except Exception as error:  # zip, NumPy and JSON each have errors of their own for a damaged file
+        raise ValueError(f"{file}: not a file of weights ({type(error).__name__}: {error})") from error
+    if not isinstance(facts, dict) or facts.get("arrays_sha256") != digest(arrays):
+        raise ValueError(f"{file}: the arrays are not those that were written (their SHA-256 differs)")
+    return arrays, facts
+
+
+def save_weights(file: Path, network: Network, recipe: Mapping[str, Any], *, half: bool = True) -> Weights:
+    """Write a network and its recipe; ``half`` stores float16, which halves the file.
+
+    **Raises:** ``ValueError`` where a weight is not finite in the stored type.
+    """
+    network = network if isinstance(network, CalibratedNetwork) else CalibratedNetwork(network)
+    arrays = named_arrays(network)
+    if half:
+        with np.errstate(over="ignore"):
+            arrays = {n: a.astype(np.float16) if a.dtype == np.float32 else a for n, a in arrays.items()}
+    with_arrays(network, arrays)
+    facts = {**recipe, "version": VERSION}
+    return Weights(with_arrays(network, arrays), facts, write_arrays(file, arrays, facts))
+
+
+def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
+    """Read a file of weights.
+
+    **Raises:** ``ValueError`` in one line that names the file: damaged, of another version, of an unknown
+    architecture, with arrays of another shape or not finite, or not the file of the expected SHA-256.
+    """
+    arrays, facts = read_arrays(file)
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ValueError(f"{file}: SHA-256 is {found}; expected {sha256}")
+    if facts.get("version") != VERSION:
+        raise ValueError(f"{file}: version is {facts.get('version')!r}; expected {VERSION}")
+    try:
+        fresh = CalibratedNetwork(build_network(facts.get("architecture", ""), jax.random.key(0)))
+        network = with_arrays(fresh, arrays)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return Weights(network, {k: v for k, v in facts.items() if k != "arrays_sha256"}, found)
+
+
+def shipped_file(name: str = DEFAULT) -> Path:
+    """File of the weights that come with the package. **Raises:** ``ValueError`` where there are none of that name."""
+    file = Path(__file__).parent / "weights" / f"{name}.npz"
+    if not file.is_file():
+        raise ValueError(f"there are no shipped weights named {name!r}")
+    return file
