@@ -26,11 +26,12 @@ from fluorojax.cli.scenarios import scenarios
 from fluorojax.cli.score import score
 from fluorojax.cli.simulate import simulate
 from fluorojax.cli.subtract import subtract
+from fluorojax.cli.train import train
 from fluorojax.runs.interrupts import run_interruptible
 
 app = typer.Typer(
     name="fluorojax",
-    help="Probabilistic reconstruction of X-ray fluoroscopy: clean sequences, a corrected chain, error bars.",
+    help="Probabilistic reconstruction of X-ray fluoroscopy: clean sequences, a corrected imaging chain, error bars.",
     add_completion=True,
     pretty_exceptions_enable=False,
 )
@@ -45,6 +46,7 @@ for _command in (
     subtract,
     benchmark,
     calibrate_check,
+    train,
     demo,
     models,
 ):

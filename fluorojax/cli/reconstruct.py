@@ -52,6 +52,10 @@ def reconstruct(
     allow_unconverged: Annotated[
         bool, typer.Option("--allow-unconverged", help="Exit code 0 although chains have not mixed (nuts).")
     ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="WEIGHTS.npz", help="Weights of the network (learned); default the shipped ones."),
+    ] = None,
     seed: SeedOption = 0,
     spec: Annotated[
         SpecSource,
@@ -100,6 +104,7 @@ def reconstruct(
         chains=chains,
         warmup=warmup,
         draws=draws,
+        weights=weights,
     )
 
     def begin(shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -49,7 +49,7 @@ def train(
     from fluorojax.learned.training import train as run
     from fluorojax.learned.validate import validation_runs
     from fluorojax.learned.weights import load_weights, save_weights
-    from fluorojax.progress import make_progress
+    from fluorojax.runs.progress import make_progress
 
     if output.suffix != ".npz":
         raise ValueError(f"output is {output}; expected a name that ends in .npz")

@@ -147,6 +147,9 @@ class ReconstructOptions:
     """``calibrated`` (spec parameters inferred from reduced models), ``joint`` (inferred together with scene and
     prior under the model alone; mgvi, nuts), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""
 
+    weights: str | None = None
+    """Weights of the network (learned): name of shipped ones, or path of a ``.npz`` file; None for the default."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to {MAX_SEED}")

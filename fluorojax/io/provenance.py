@@ -58,6 +58,8 @@ class Provenance:
         """
         settings = asdict(options)
         model = settings.pop("model")
+        if settings["weights"] is not None:
+            settings["weights"] = Path(settings["weights"]).name
         return cls(
             model=Path(model).name if model.endswith(".py") else model,
             method=settings.pop("method"),
