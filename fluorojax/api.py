@@ -193,11 +193,17 @@ def simulate(
     return scenes
 
 
-def score(result: "Reconstruction | str | PathLike[str]", truth: "Scene | str | PathLike[str]") -> Any:
+def score(
+    result: "Reconstruction | str | PathLike[str]",
+    truth: "Scene | str | PathLike[str]",
+    *,
+    allow_other: bool = False,
+) -> Any:
     """Scores of a result against the truth: PSNR, SSIM, standard and blind score, interval coverage, spec errors.
 
-    **Arguments:** a result and the scene with its truth, or two files. **Returns** a
-    :class:`fluorojax.metrics.SceneScore` or, for files, a :class:`fluorojax.metrics.FileScore`.
+    **Arguments:** a result and the scene with its truth, or two files; ``allow_other`` takes a file of truth that is
+    not the one that was reconstructed. **Returns** a :class:`fluorojax.metrics.SceneScore` or, for files, a
+    :class:`fluorojax.metrics.FileScore`.
 
     **Raises** :class:`fluorojax.InputError` where there is no truth, or the two do not belong together.
     """
@@ -210,7 +216,7 @@ def score(result: "Reconstruction | str | PathLike[str]", truth: "Scene | str | 
             "belongs to a file and the result does not, or the reverse; expected two files, or a result and a scene"
         )
         raise InputError("", None, "truth", problem)
-    return score_files(result, truth)
+    return score_files(result, truth, allow_other=allow_other)
 
 
 def report(
@@ -220,15 +226,17 @@ def report(
     truth: str | PathLike[str] | None = None,
     source: str | PathLike[str] | None = None,
     overwrite: bool = False,
+    allow_other: bool = False,
 ) -> Path:
     """Write the interactive HTML page of a reconstruction file; returns its path.
 
     **Arguments:** ``result`` the reconstruction file; ``truth`` and ``source`` challenge files that add scores and the
-    measurement. **Raises** :class:`fluorojax.InputError` for a file that cannot be used.
+    measurement; ``allow_other`` takes such a file even if it is not the one that was reconstructed. **Raises**
+    :class:`fluorojax.InputError` for a file that cannot be used.
     """
     from fluorojax.reports import write_report
 
-    write_report(Path(output), Path(result), truth=truth, source=source, overwrite=overwrite)
+    write_report(Path(output), Path(result), truth=truth, source=source, overwrite=overwrite, allow_other=allow_other)
     return Path(output)
 
 

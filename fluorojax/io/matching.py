@@ -40,19 +40,30 @@ def open_reconstructed(
     """
     provenance = read_provenance(reconstruction)
     scenes = open_scenes(source, selection=recorded_selection(reconstruction, provenance))
-    if allow_other or (provenance.input_sha256 and file_sha256(source) == provenance.input_sha256):
+    if provenance.input_sha256 and file_sha256(source) == provenance.input_sha256:
         return scenes
+    try:
+        if not _same_counts(scenes, reconstruction, provenance):
+            notify(f"{reconstruction} does not say which file was reconstructed; {source} is taken as that file")
+    except InputError:
+        if not allow_other:
+            raise
+        notify(f"{source} is not the file that was reconstructed; it is used because other files were allowed")
+    return scenes
+
+
+def _same_counts(scenes: Scenes, reconstruction: str | PathLike[str], provenance: Provenance) -> bool:
+    """Whether the counts are those that were reconstructed; False where the file does not record which those were."""
     digests = read_count_digests(reconstruction)
     if not digests:
         if not provenance.input_sha256:
-            notify(f"{reconstruction} does not say which file was reconstructed; {source} is taken as that file")
-            return scenes
+            return False
         was = f"{provenance.input_file or 'a file'} with SHA-256 {provenance.input_sha256[:12]}…"
-        raise InputError(source, None, None, f"is not the file that was reconstructed ({was}); {_ADVICE}")
+        raise InputError(scenes.path, None, None, f"is not the file that was reconstructed ({was}); {_ADVICE}")
     for name in digests:
         if name in scenes:
-            check_same_counts(scenes[name], digests[name], source, reconstruction)
-    return scenes
+            check_same_counts(scenes[name], digests[name], scenes.path, reconstruction)
+    return True
 
 
 def check_same_counts(

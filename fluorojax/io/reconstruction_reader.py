@@ -77,9 +77,9 @@ def read_reconstruction(path: str | PathLike[str], name: str) -> Reconstruction:
     with open_hdf5(path) as handle:
         group = scene_group(handle, name)
         where = (str(path), name)
-        summary = _read_summary(group, where)
         x_hat = numeric_dataset(group, "x_hat", where, "an array of shape (T, H, W) or (H, W)")
         check_stack(x_hat.shape, "x_hat", where)
+        summary = _read_summary(group, where)
         return Reconstruction(
             x_hat=single_precision(read_array(x_hat, "x_hat", where)),
             x_std=_like(group, "x_std", x_hat.shape, where),

@@ -188,6 +188,7 @@ def test_skipped_scenes_enter_no_mean(files):
     out, truth = files(make_result("sample_00", 0.1), skipped={"sample_01": "y: missing"})
     with h5py.File(truth, "r+") as handle:
         del handle["sample_01/y"]
-    score = score_files(out, truth)
+    # The truth lost a scene after the reconstruction, so that it is another file.
+    score = score_files(out, truth, allow_other=True)
     assert [scene.name for scene in score.scenes] == ["sample_00"]
     assert score.skipped == {"sample_01": "y: missing"}

@@ -61,5 +61,6 @@ def nuts(sampled):
         x_mean=sampled.x_hat,
         x_variance=sampled.x_std**2,
         x_quantiles=sampled.x_quantiles,
+        spec_names=SPEC_NAMES,
         spec_draws=np.stack([sampled.draws[name] for name in SPEC_NAMES], axis=-1),
     )

@@ -145,14 +145,16 @@ def test_a_measurement_of_another_shape_is_named(tmp_path, given, status):
     _, other = make_files(tmp_path / "other", shape=(3, 32, 32), count=1)
     problem = r"in\.h5: sample_00: y: has shape \(3, 32, 32\); expected \(4, 32, 32\), like x_hat"
     with pytest.raises(InputError, match=problem):
-        write_report(tmp_path / "page.html", out, **{given: other})
+        write_report(tmp_path / "page.html", out, **{given: other}, allow_other=True)
 
 
 def test_another_measurement_is_remarked(tmp_path):
     out, truth = make_files(tmp_path)
     with truth.open("ab") as handle:
         handle.write(b"trailing")
-    write_report(tmp_path / "page.html", out, source=truth)
+    with pytest.raises(InputError, match="is not the file that was reconstructed"):
+        write_report(tmp_path / "page.html", out, source=truth)
+    write_report(tmp_path / "page.html", out, source=truth, allow_other=True)
     assert "in.h5 is not the file that was reconstructed" in read_page(tmp_path / "page.html")[0]
 
 
@@ -168,7 +170,7 @@ def test_a_failing_report_leaves_nothing(tmp_path):
     (tmp_path / "other").mkdir()
     _, other = make_files(tmp_path / "other", count=1)
     with pytest.raises(InputError, match="sample_01: no such scene"):
-        write_report(tmp_path / "page.html", out, truth=other)
+        write_report(tmp_path / "page.html", out, truth=other, allow_other=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "other", "out.h5"]
 
 

@@ -182,11 +182,10 @@ class _Run:
     def result(self, state: RunState) -> NutsResult:
         """The result of a finished run."""
         sampled = self.model.hyperparameters if self.spec_quantiles is None else ()
-        shapes = self.model.latent_shapes(self.data)
         return summarise(
             self.model.name,
             self.data.ranges.names,
-            {name: shapes[name] for name in sampled},
+            {name: jnp.shape(self.start[name]) for name in sampled},
             self.watch.names,
             state.records,
             state.chains.statistics,
