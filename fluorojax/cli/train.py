@@ -43,6 +43,7 @@ def train(
     to be continued. The recipe stands in the weights.
     """
     from fluorojax.learned.data import Library
+    from fluorojax.learned.networks import check_architecture
     from fluorojax.learned.scenes import write_shards
     from fluorojax.learned.spread import fit_spread
     from fluorojax.learned.training import TrainOptions
@@ -53,6 +54,7 @@ def train(
 
     if output.suffix != ".npz":
         raise ValueError(f"output is {output}; expected a name that ends in .npz")
+    check_architecture(architecture)
     state = output.with_suffix(".state.npz")
     if output.exists() and not state.exists() and not overwrite:
         raise ValueError(

@@ -48,10 +48,15 @@ def architecture(name: str) -> Callable[[Callable[[PRNGKeyArray], Network]], Cal
     return register
 
 
-def build_network(name: str, key: PRNGKeyArray) -> Network:
-    """A network with fresh weights. **Raises:** ``ValueError`` for an unknown architecture."""
+def check_architecture(name: str) -> None:
+    """**Raises:** ``ValueError`` for an unknown architecture."""
     if name not in ARCHITECTURES:
         raise ValueError(f"architecture is {name!r}; expected one of {', '.join(sorted(ARCHITECTURES))}")
+
+
+def build_network(name: str, key: PRNGKeyArray) -> Network:
+    """A network with fresh weights. **Raises:** ``ValueError`` for an unknown architecture."""
+    check_architecture(name)
     return ARCHITECTURES[name](key)
 
 

@@ -77,8 +77,9 @@ def test_long_runs_are_finite_and_complete(network):
 
 def test_response_is_the_change_of_the_mean(network):
     counts = counts_of(4, 16, 16)
-    found = posterior(network, counts, PROTOCOL, MEAN, STD)
-    moved = posterior(network, counts, PROTOCOL, MEAN + np.array([0.0, 0.5, 0.0]) * STD, STD, response=False)
+    found = posterior(network, counts, PROTOCOL, MEAN, STD, mirrors=1)
+    mean = MEAN + np.array([0.0, 0.5, 0.0]) * STD
+    moved = posterior(network, counts, PROTOCOL, mean, STD, response=False, mirrors=1)
     np.testing.assert_allclose(found.response[1], (moved.mean - found.mean) / 0.5, atol=1e-5)
 
 
