@@ -4,8 +4,11 @@ import math
 
 import pytest
 
+from fluorojax.data.spec import PUBLISHED, Parameter
 from fluorojax.data.wording import in_words, is_determined, nominal_value, with_error
 
+READ_NOISE = Parameter("read_noise", "", 0.0, 3.0, "read noise")
+PARAMETERS = {parameter.name: parameter for parameter in (*PUBLISHED, READ_NOISE)}
 RANGE = (-5.0, 10.0)
 PRIOR_SD = 15 / math.sqrt(12)
 
@@ -36,8 +39,8 @@ PRIOR_SD = 15 / math.sqrt(12)
         ("read_noise", 1.0, 0.1, {}, "read noise +1.00 ± 0.10 "),
     ],
 )
-def test_a_parameter_in_words(name, value, std, options, text):
-    assert in_words(name, value, std, **options) == text.strip()
+def test_a_parameter_in_words(PARAMETERS[name], value, std, options, text):
+    assert in_words(PARAMETERS[name], value, std, **options) == text.strip()
 
 
 @pytest.mark.parametrize(("share", "determined"), [(1.0, False), (0.96, False), (0.94, True), (0.0, True)])
@@ -52,7 +55,7 @@ def test_large_errors_show_no_decimals_that_mean_nothing():
 
 def test_only_window_and_lag_have_a_nominal_value():
     nominal = {"pulse_width_ms": 8.0, "lag_ms": 10.0}
-    assert [nominal_value(name, nominal) for name in ("motion_blur", "lag", "gain_drift", "other")] == [
+    assert [nominal_value(PARAMETERS[name], nominal) for name in ("motion_blur", "lag", "gain_drift", "read_noise")] == [
         8,
         10,
         None,
