@@ -22,8 +22,15 @@ from fluorojax.simulation import SimulationOptions, simulate_scenes
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-OWN_MODEL = next(block for block in PYTHON_BLOCKS if "def model(data)" in block)
+
+
+def python_blocks(page):
+    """The Python examples of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+OWN_MODEL = next(block for block in python_blocks("docs/models.md") if "def model(data)" in block)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +43,7 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture
 def own_model(tmp_path):
-    """The model of the README as a user's file; it compiles much faster than the shipped ones."""
+    """The model of docs/models.md as a user's file; it compiles much faster than the shipped ones."""
     path = tmp_path / "my_model.py"
     path.write_text(OWN_MODEL, encoding="utf-8")
     return path
@@ -59,7 +66,7 @@ def script(monkeypatch):
     return run
 
 
-def test_the_readme_model_follows_the_protocol_and_fits(script, scenes, own_model, tmp_path, capsys):
+def test_the_model_of_the_docs_follows_the_protocol_and_fits(script, scenes, own_model, tmp_path, capsys):
     assert load_model(own_model).name == "my_model"
     output = tmp_path / "OUT.h5"
     assert script("map_batch.py", scenes, "-o", output, "--model", own_model, "--batch", 2) == 0
@@ -220,14 +227,25 @@ def test_blind_entry_without_work_says_so(script, tmp_path, monkeypatch, capsys)
     assert not (tmp_path / "out").exists()
 
 
-def test_python_examples_of_the_readme(scenes, tmp_path, monkeypatch, capsys):
+@pytest.mark.filterwarnings("default:range of motion_blur narrowed")
+def test_python_examples_of_the_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in python_blocks("README.md"):
+        exec(compile(block, "README.md", "exec"), names)
+    shown = capsys.readouterr().out
+    assert "converged (8, 64, 64) (8, 64, 64)" in shown
+    assert "gain_drift: 90 % interval" in shown
+
+
+def test_python_examples_of_the_docs(scenes, tmp_path, monkeypatch, capsys):
     """They run in the order of the page, each with what the ones before it defined."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "IN.h5").write_bytes(scenes.read_bytes())
     names: dict = {}
     with mpl.rc_context({"backend": "agg"}):
-        for block in PYTHON_BLOCKS:
-            exec(compile(block, "README.md", "exec"), names)
+        for block in python_blocks("docs/python.md"):
+            exec(compile(block, "python.md", "exec"), names)
         names["plt"].close("all")
     shown = capsys.readouterr().out
     assert "sample_01 converged (4, 24, 24)" in shown
@@ -239,7 +257,7 @@ def test_commands_of_the_readme_exist(capsys):
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     text = "\n".join(block for language, block in blocks if not language)
     lines = re.findall(r"^fluorojax (.+)$", text, flags=re.MULTILINE)
-    assert len(lines) >= 6
+    assert len(lines) >= 4
     for line in lines:
         command, *words = line.split()
         assert fluorojax([command, "--help"]) == 0
