@@ -163,7 +163,8 @@ folder = Path(sys.argv[1])
 
 def run(self, task):
     if task["source"]["scene"] != "sample_00":
-        FileLock(folder / "working").acquire(folder)
+        lock = FileLock(folder / "working")  # a lock ends with its object
+        lock.acquire(folder)
         (folder / "begun").touch()
         time.sleep(600)
     return {"status": "ok", "shape": [3, 12, 12], "first_seconds": None, "seconds": 0.5, "cpu_seconds": 0.4,

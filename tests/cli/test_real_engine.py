@@ -83,7 +83,7 @@ def test_scenes_below_sixteen_pixels_of_which_one_diverges(run, model, make_scen
     ids=["raises", "shape", "attribute"],
 )
 def test_an_error_of_a_users_model_is_one_line(run, model, challenge, tmp_path, old, new, named):
-    code, stdout, stderr = run("reconstruct", challenge, "-o", tmp_path / "out.h5", "--model", model(old, new))
+    code, stdout, stderr = run("reconstruct", challenge, "-o", tmp_path / "out.h5", "-q", "--model", model(old, new))
     assert (code, stdout, stderr.count("\n")) == (2, "", 1), stderr
     assert "model mine: " in stderr
     assert named in stderr

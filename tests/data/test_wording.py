@@ -39,7 +39,7 @@ PRIOR_SD = 15 / math.sqrt(12)
         ("read_noise", 1.0, 0.1, {}, "read noise +1.00 ± 0.10 "),
     ],
 )
-def test_a_parameter_in_words(PARAMETERS[name], value, std, options, text):
+def test_a_parameter_in_words(name, value, std, options, text):
     assert in_words(PARAMETERS[name], value, std, **options) == text.strip()
 
 
@@ -55,10 +55,6 @@ def test_large_errors_show_no_decimals_that_mean_nothing():
 
 def test_only_window_and_lag_have_a_nominal_value():
     nominal = {"pulse_width_ms": 8.0, "lag_ms": 10.0}
-    assert [nominal_value(PARAMETERS[name], nominal) for name in ("motion_blur", "lag", "gain_drift", "read_noise")] == [
-        8,
-        10,
-        None,
-        None,
-    ]
-    assert nominal_value("lag", {}) is None
+    found = {name: nominal_value(parameter, nominal) for name, parameter in PARAMETERS.items()}
+    assert found == {"motion_blur": 8, "lag": 10, "gain_drift": None, "read_noise": None}
+    assert nominal_value(PARAMETERS["lag"], {}) is None
