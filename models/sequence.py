@@ -96,7 +96,7 @@ def update_aux(data, sites):
 
 
 def pixel_variance(data, sites):
-    """Posterior variance of x at fixed chain, shape (T, H, W), in the locally stationary approximation."""
+    """Posterior variance of x at fixed spec, shape (T, H, W), in the locally stationary approximation."""
     bands, static_power, dynamic_power, precision = _state(data, sites)
     return local_variance(bands, data.aux, static_power, dynamic_power, precision)
 

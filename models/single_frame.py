@@ -1,4 +1,4 @@
-"""Generative model of one frame (H, W): a locally scaled image behind the chain at rest.
+"""Generative model of one frame (H, W): a locally scaled image behind the imaging chain at rest.
 
 Without time there is nothing that could show a window, a carry-over or a drift: the spec parameters keep their
 priors, and the reconstruction says so. Everything else is as in ``sequence.py``.

@@ -12,7 +12,7 @@ _MARKS = {
     "II": {"marker": "o", "color": "#c2571a", "markersize": 6, "markerfacecolor": "none"},
     "III": {"marker": "o", "color": "#1f4e8c", "markersize": 6},
 }
-_NAMES = {"I": "I: no mismatch", "II": "II: mismatch, nominal chain", "III": "III: mismatch, calibrated chain"}
+_NAMES = {"I": "I: no mismatch", "II": "II: mismatch, nominal spec", "III": "III: mismatch, calibrated spec"}
 
 
 def draw(document: dict[str, Any], path: Path) -> None:

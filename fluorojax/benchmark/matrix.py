@@ -15,9 +15,9 @@ from fluorojax.io import InputError, file_sha256, open_scenes
 from fluorojax.simulation.options import MIN_SIZE, MOTIONS
 
 SCENARIOS = {
-    "I": "no mismatch, nominal chain",
-    "II": "mismatch, nominal chain",
-    "III": "mismatch, calibrated chain",
+    "I": "no mismatch, nominal spec",
+    "II": "mismatch, nominal spec",
+    "III": "mismatch, calibrated spec",
 }
 TUNING_SEED = 9000
 """Seed of the scenes that the parameters of the classical methods were chosen on; refused here."""

@@ -19,7 +19,7 @@ _LEVEL = 0.90
 def score_row(
     result: Reconstruction, scene: Scene, device: Bool[np.ndarray, "T H W"] | None
 ) -> dict[str, float | None]:
-    """Both challenge scores, PSNR of moving pixels and devices, device contrast, 90 % coverage, errors of the chain.
+    """Both challenge scores, PSNR of moving pixels and devices, device contrast, 90 % coverage, errors of the spec.
 
     None where a method or scene has nothing to score. Raises as :func:`fluorojax.metrics.score_scene` does.
     """

@@ -29,7 +29,7 @@ class SimulatedSource:
     seed: int
     index: int
     matched: bool
-    """Measured by the nominal chain (Scenario I); patient, motion and noise stream are the same."""
+    """Measured by the nominal imaging chain (Scenario I); patient, motion and noise stream are the same."""
 
     @property
     def cell(self) -> str:

@@ -26,8 +26,8 @@ _COLUMNS = (
     "note",
 )
 _LEGEND = (
-    "Scenarios: I no mismatch, nominal chain; II mismatch, nominal chain; III mismatch, calibrated chain: fluorojax "
-    "calibrates as part of its run, the other methods are handed the chain that fluorojax calibrated "
+    "Scenarios: I no mismatch, nominal spec; II mismatch, nominal spec; III mismatch, calibrated spec: fluorojax "
+    "calibrates as part of its run, the other methods are handed the spec that fluorojax calibrated "
     '("+ calibration"), whose time stands above each table and not in their rows. Means over scenes. PSNR in dB, data '
     "range 1; moving and device PSNR over the fifth of the pixels that vary most in time and over the devices; device "
     "CNR: contrast to a ring around the devices over the standard deviation of the error there. Coverage of 90 % "

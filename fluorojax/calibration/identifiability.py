@@ -1,6 +1,6 @@
 """What the data can say about the spec parameters: contraction, Fisher information, and plain words.
 
-The Fisher information is that of the chain with the scene integrated out in the Laplace approximation: the Schur
+The Fisher information is that of the spec with the scene integrated out in the Laplace approximation: the Schur
 complement ``I = J_θᵀ F J_θ − J_θᵀ F J_ξ M⁻¹ J_ξᵀ F J_θ``, M the metric of the scene's latents (their prior included)
 and F the information about the rate. It takes the scene prior at its word: window and lag may look better determined
 than they are, where the prior's spectrum does not fit, and the drift worse, because the calibration knows that some
@@ -105,11 +105,11 @@ def describe(
     *,
     joint: SpecPosterior | None = None,
 ) -> dict[str, Any]:
-    """The part of a result's diagnostics about the chain: sentences, contraction and Fisher information.
+    """The part of a result's diagnostics about the spec: sentences, contraction and Fisher information.
 
-    ``information`` is per posterior standard deviation of ``chain``. Where the parameters were inferred together with
-    the scene, ``joint`` is their posterior: sentences and contraction are then its own, and say where the calibration
-    in ``chain`` does not agree.
+    ``information`` is per posterior standard deviation of ``posterior``. Where the parameters were inferred together
+    with the scene, ``joint`` is their posterior: sentences and contraction are then its own, and say where the
+    calibration in ``posterior`` does not agree.
     """
     stated = posterior if joint is None else joint
     facts: dict[str, Any] = {

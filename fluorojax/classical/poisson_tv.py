@@ -1,4 +1,4 @@
-"""Maximum a posteriori estimate with the physics of the chain and a total-variation prior."""
+"""Maximum a posteriori estimate with the physics of the imaging chain and a total-variation prior."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from fluorojax.priors.smoothing import gaussian_matrix, smooth
 class PoissonTotalVariation(ClassicalMethod):
     """Minimum of ``D(y, λ(x)) + weight Σ √(|∇ξ|² + (temporal ∂_t ξ)² + edge²)``, D half the Poisson deviance.
 
-    λ is the operator of this library at the assumed chain, so window, lag, gain and scatter are inverted with the
+    λ is the operator of this library at the assumed spec, so window, lag, gain and scatter are inverted with the
     noise. The penalty acts on ``ξ = A·x·√n``, n the counts smoothed over the run and ``level_pixels``: attenuation in
     units of the local noise, in which one weight serves all doses, as it does after an Anscombe transform.
     """

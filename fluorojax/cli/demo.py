@@ -1,4 +1,4 @@
-"""``fluorojax demo``: the whole chain on two small simulated scenes."""
+"""``fluorojax demo``: all steps on two small simulated scenes."""
 
 import tempfile
 from pathlib import Path
@@ -41,7 +41,7 @@ def demo(
     with make_progress("simulate", quiet=quiet, verbose=verbose) as progress:
         run_simulate(scenes, options, count=SCENES, seed=seed, overwrite=overwrite, progress=progress)
 
-    notify(f"reconstructing them, the chain's three parameters unknown, into {result}")
+    notify(f"reconstructing them, the three spec parameters unknown, into {result}")
     with make_progress("reconstruct", quiet=quiet, verbose=verbose) as progress:
         outcome = reconstruct_file(
             scenes, result, ReconstructOptions(seed=seed), overwrite=overwrite, progress=progress, notify=notify

@@ -1,4 +1,4 @@
-"""``fluorojax scenarios``: what a mismatched chain costs and what calibrating it wins back."""
+"""``fluorojax scenarios``: what a mismatched spec costs and what calibrating it wins back."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,9 +38,9 @@ def scenarios(
 ) -> int:
     """Run Scenarios I, II and III on a file with truth.
 
-    I: fresh Poisson counts of the truth through the nominal chain, reconstructed with it. II: the file's counts,
-    reconstructed with the nominal chain. III: the file's counts, spec parameters inferred. A scene that diverged in one
-    of them enters no mean; exit code 1 then.
+    I: fresh Poisson counts of the truth through the nominal imaging chain, reconstructed with it. II: the file's
+    counts, reconstructed with the nominal spec. III: the file's counts, spec parameters inferred. A scene that diverged
+    in one of them enters no mean; exit code 1 then.
     """
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import check_output, dumps, write_text

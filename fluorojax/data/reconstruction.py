@@ -136,7 +136,7 @@ class ReconstructOptions:
     seed: int = 0
     """0 ≤ seed < 2⁶³."""
     samples: int = 16
-    """Mirrored pairs of posterior draws (mgvi), and probes of its chain where that is joint."""
+    """Mirrored pairs of posterior draws (mgvi), and probes of the spec where that is joint."""
     chains: int = 4
     """Markov chains (nuts)."""
     warmup: int = 150

@@ -33,7 +33,7 @@ _USELESS = 100.0
 
 
 class VarianceFactor(eqx.Module):
-    """By what to multiply the posterior variances of one scene at fixed chain."""
+    """By what to multiply the posterior variances of one scene at fixed spec."""
 
     applied: Float[Array, ""]
     """The measured ratio, drawn to one by its own uncertainty against a prior of 1 ± 0.2, and kept in [0.5, 1.5]."""

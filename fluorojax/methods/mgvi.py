@@ -114,7 +114,7 @@ def _around(
     response, factor = judge_mode(model, mode, spec, std, key)
     noise, of_spec = factor.applied * found.noise_variance, jnp.sum(found.spec_variance, axis=0)
     tiny = jnp.finfo(noise.dtype).tiny
-    # The correlation is with the x of the corrected variance, so that its square remains the chain's share.
+    # The correlation is with the x of the corrected variance, so that its square remains the share of the spec.
     corrected = jnp.sqrt((found.noise_variance + of_spec) / jnp.maximum(noise + of_spec, tiny))
     return Summary(
         x=found.x,

@@ -14,7 +14,7 @@ Optional module attributes:
   joint MAP of fields and their amplitudes is biased; sampling engines sample them.
 * ``AUX_ROUNDS``, ``initial_aux(data, spec)``, ``update_aux(data, sites)``: empirical Bayes. ``data.aux`` starts as
   ``initial_aux`` and is updated after each of the ``AUX_ROUNDS`` MAP solves but the last.
-* ``pixel_variance(data, sites)``: posterior variance of x at fixed chain; without it the engine draws linear-response
+* ``pixel_variance(data, sites)``: posterior variance of x at fixed spec; without it the engine draws linear-response
   samples instead.
 
 Write a model for one scene: the engines batch it with ``vmap``. It must be traceable by ``jax.jit``.

@@ -103,7 +103,7 @@ class FluoroscopyOperator(eqx.Module):
     ) -> Float[Array, "T T"]:
         """The stages along time as one matrix, dimensionless (T, T): transmissions at the frame times to read rates.
 
-        For the published chain it is ``diag(g) · L · W`` of gain, lag and exposure window.
+        For the published imaging chain it is ``diag(g) · L · W`` of gain, lag and exposure window.
         """
         matrix = jnp.eye(frames, dtype=dtype)
         for stage in self._of(TemporalStage):

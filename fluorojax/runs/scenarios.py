@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from fluorojax.runs.progress import Progress, ProgressDisplay
 
 SCENARIOS = {
-    "I": "no mismatch, nominal chain",
-    "II": "mismatch, nominal chain",
-    "III": "mismatch, calibrated chain",
+    "I": "no mismatch, nominal spec",
+    "II": "mismatch, nominal spec",
+    "III": "mismatch, calibrated spec",
 }
 """What each scenario is, in a few words."""
 
@@ -49,7 +49,7 @@ def run_scenarios(
     """Scores of the three scenarios, by their names.
 
     **Arguments:** ``source`` a challenge file with truth; ``settings`` fields of
-    :class:`~fluorojax.data.reconstruction.ReconstructOptions` other than ``chain``, ``seed`` among them;
+    :class:`~fluorojax.data.reconstruction.ReconstructOptions` other than ``spec``, ``seed`` among them;
     ``make_display(name)`` a progress display as a context manager;
     ``on_start`` is called once the scenes are found to be fit.
 

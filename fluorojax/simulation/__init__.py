@@ -1,4 +1,4 @@
-"""A procedural fluoroscopy simulator in NumPy: moving, transparent layers in continuous time and a stepped chain.
+"""A procedural fluoroscopy simulator in NumPy: moving, transparent layers and a stepped imaging chain.
 
 It shares no discretisation with the inference operator, so that truth and model can disagree.
 """

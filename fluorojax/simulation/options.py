@@ -1,4 +1,4 @@
-"""What a simulated run looks like: dose, geometry, motion and which imperfections of the chain are switched on."""
+"""Settings of a simulated run: dose, geometry, motion, and the imperfections of the imaging chain that are on."""
 
 import math
 import numbers

@@ -1,4 +1,4 @@
-"""Scenes from seeds: patient, motion, chain, noise."""
+"""Scenes from seeds: patient, motion, imaging chain, noise."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,8 @@
 """What the stated uncertainties are worth where the world is not the model.
 
-The blind pipeline (:func:`fluorojax.runs.batches.reconstruct_scenes`) on simulated scenes whose chain or devices differ
-from what the model assumes. Nothing here has to pass: the table says by how much intervals fail, and in which case.
+The blind pipeline (:func:`fluorojax.runs.batches.reconstruct_scenes`) on simulated scenes whose imaging chain or
+devices differ from what the model assumes. Nothing here has to pass: the table says by how much intervals fail, and in
+which case.
 """
 
 import math

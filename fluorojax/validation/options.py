@@ -27,7 +27,7 @@ class CheckOptions:
     batch: int = 20
     """Replicates computed together."""
     tier: str = "public"
-    """Whose spec ranges the chain is drawn from."""
+    """Whose spec ranges the spec is drawn from."""
     alpha: float = 0.01
     """Chance that a correct method fails the check, over all its tests."""
     margin: float = 0.02

@@ -136,7 +136,7 @@ def test_scenarios(run, engine, challenge, tmp_path):
     code, stdout, stderr = run("scenarios", challenge, "-o", table, "--seed", 4)
     assert code == 0, stderr
     assert [options.spec for options in engine.options] == ["nominal", "nominal", "calibrated"]
-    for text in ("I    no mismatch, nominal chain", "III  mismatch, calibrated chain", "mean of 3 scenes", "PSNR"):
+    for text in ("I    no mismatch, nominal spec", "III  mismatch, calibrated spec", "mean of 3 scenes", "PSNR"):
         assert text in stdout
     document = json.loads(table.read_text())
     assert list(document["scenarios"]) == ["I", "II", "III"]
