@@ -43,12 +43,12 @@ def scene_from_counts(
     """A scene from a NumPy stack of counts and the values of its protocol.
 
     **Arguments:** ``counts`` detected quanta, shape (T, H, W), or (H, W) for a single frame; ``protocol`` any field of
-    :class:`fluorojax.Acquisition`, or the short names ``fps`` (frames per second), ``pulse_ms`` (nominal exposure
-    window) and ``photons`` (quanta per pixel and frame with nothing in the beam); ``ranges`` of the spec parameters, by
-    default those of the ``tier``. Where the nominal exposure window or lag time constant would reach zero inside the
-    default range, the range is narrowed, with a warning that says to what.
+    :class:`~fluorojax.data.acquisition.Acquisition`, or the short names ``fps`` (frames per second), ``pulse_ms``
+    (nominal exposure window) and ``photons`` (quanta per pixel and frame with nothing in the beam); ``ranges`` of the
+    spec parameters, by default those of the ``tier``. Where the nominal exposure window or lag time constant would
+    reach zero inside the default range, the range is narrowed, with a warning that says to what.
 
-    **Raises** :class:`fluorojax.InputError` naming the argument, its value and what was expected.
+    **Raises** :class:`~fluorojax.io.InputError` naming the argument, its value and what was expected.
     """
     acquisition = _acquisition(name, protocol)
     given = ranges is not None
@@ -125,8 +125,10 @@ def reconstruct(
 
     **Arguments:**
 
-    - `source`: counts (T, H, W) or (H, W); a :class:`fluorojax.Scene`; several scenes; or the path of a file.
-    - `method`: ``map`` (seconds), ``mgvi`` (minutes), ``nuts`` (hours), or a classical method.
+    - `source`: counts (T, H, W) or (H, W); a :class:`~fluorojax.data.scene.Scene`; several scenes; or the path of a
+      file.
+    - `method`: ``map`` (seconds), ``mgvi`` (minutes), ``nuts`` (hours), ``learned`` (a second), or a classical
+      method.
     - `model`: name of a shipped model or path of your own ``.py`` file, whose code is run.
     - `spec`: where the spec parameters come from: ``calibrated``, ``joint``, ``nominal`` or ``true``.
     - `seed`, `batch`: seed of all randomness; scenes computed together.
@@ -134,9 +136,10 @@ def reconstruct(
     - `settings`: further fields of :class:`fluorojax.data.reconstruction.ReconstructOptions`, e.g. ``{"samples": 8}``.
     - `scene`: for counts, what :func:`scene_from_counts` takes: ``fps``, ``pulse_ms``, ``photons``, ``tier``, …
 
-    **Returns** a :class:`fluorojax.Reconstruction` for counts and for a scene, a list of them otherwise.
+    **Returns** a :class:`~fluorojax.data.reconstruction.Reconstruction` for counts and for a scene, a list of them
+    otherwise.
 
-    **Raises** :class:`fluorojax.InputError` for a scene that cannot be used, and ``ValueError`` for an option.
+    **Raises** :class:`~fluorojax.io.InputError` for a scene that cannot be used, and ``ValueError`` for an option.
     """
     from fluorojax.io import open_scenes
     from fluorojax.runs.batches import reconstruct_scenes
@@ -181,7 +184,7 @@ def simulate(
     fields of :class:`fluorojax.simulation.SimulationOptions`: ``frames``, ``size``, ``fps``, ``photons``, ``motion``,
     ``tier``, …
 
-    **Raises** ``ValueError`` naming an option that cannot be used, :class:`fluorojax.InputError` for the output.
+    **Raises** ``ValueError`` naming an option that cannot be used, :class:`~fluorojax.io.InputError` for the output.
     """
     from fluorojax.io import write_challenge
     from fluorojax.simulation import SimulationOptions, simulate_scenes
@@ -205,7 +208,7 @@ def score(
     not the one that was reconstructed. **Returns** a :class:`fluorojax.metrics.SceneScore` or, for files, a
     :class:`fluorojax.metrics.FileScore`.
 
-    **Raises** :class:`fluorojax.InputError` where there is no truth, or the two do not belong together.
+    **Raises** :class:`~fluorojax.io.InputError` where there is no truth, or the two do not belong together.
     """
     from fluorojax.metrics import score_files, score_scene
 
@@ -232,7 +235,7 @@ def report(
 
     **Arguments:** ``result`` the reconstruction file; ``truth`` and ``source`` challenge files that add scores and the
     measurement; ``allow_other`` takes such a file even if it is not the one that was reconstructed. **Raises**
-    :class:`fluorojax.InputError` for a file that cannot be used.
+    :class:`~fluorojax.io.InputError` for a file that cannot be used.
     """
     from fluorojax.reports import write_report
 

@@ -53,7 +53,7 @@ def reconstruct_scenes(
     ``single_frame``. ``progress`` is told how far each scene is and how well it agrees with its counts. A scene whose
     counts hold no information about it ends as ``Status.PRIOR_ONLY``.
 
-    Raises :class:`fluorojax.InputError` for a scene that cannot be used (:func:`fluorojax.io.checks.check_scene`), and
+    Raises :class:`~fluorojax.io.InputError` for a scene that cannot be used (``fluorojax.io.checks.check_scene``), and
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
     before the first result.
     """

@@ -19,7 +19,7 @@ def run_interruptible(work: Callable[[], int], name: str = "fluorojax") -> int:
     The main thread waits for signals meanwhile. On SIGINT (Ctrl-C) or SIGTERM the process ends within a fraction of a
     second, even while XLA compiles or computes, with exit code 130 or 143: what is being written is finished first,
     temporary files and locks are removed, and the remarks about what is kept are printed
-    (:mod:`fluorojax.io.shutdown`), followed by ``name: interrupted`` on standard error. A signal that was ignored when
+    (``fluorojax.io.shutdown``), followed by ``name: interrupted`` on standard error. A signal that was ignored when
     the process started stays ignored. Called outside of the main thread, ``work`` simply runs.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -38,7 +38,7 @@ def bytes_needed(
     """Bytes on a device that runs ``chains`` Markov chains, in the precision that is set.
 
     **Arguments:** ``shape`` of the counts; ``latents`` the number of all latent values, ``shared`` of those whose
-    moves the fields follow (:func:`fluorojax.engines.nuts.coordinates.shared_sites`); ``parameters`` the number of spec
+    moves the fields follow (``shared_sites`` of the coordinates); ``parameters`` the number of spec
     parameters; ``in_turn`` whether one Markov chain runs at a time.
     """
     array = jnp.dtype(jnp.result_type(float)).itemsize * latents
