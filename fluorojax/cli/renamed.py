@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 RENAMED = {"--chain": "--spec"}
-"""New names by old ones, since 0.1.0; `--chain` was taken for a Markov chain."""
+"""New names by old ones, since 0.2.0; `--chain` was taken for a Markov chain."""
 
 
 def with_new_names(
