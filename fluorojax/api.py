@@ -24,11 +24,10 @@ from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SpecRanges
 from fluorojax.io.checks import check_scene
 from fluorojax.io.errors import InputError
+from fluorojax.io.stacks import narrowed_ranges
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 _SHORT = {"photons": "photons_per_pixel", "pulse_ms": "pulse_width_ms"}
-# A range is narrowed so that a tenth of the nominal window or time constant is left.
-_LEFT = 0.1
 
 
 def scene_from_counts(
@@ -92,21 +91,18 @@ def _acquisition(scene: str, protocol: dict[str, Any]) -> Acquisition:
 
 def _narrowed(ranges: SpecRanges, acquisition: Acquisition, operator: FluoroscopyOperator) -> SpecRanges:
     """The ranges, so that every quantity that a parameter offsets stays positive."""
-    bounds = ranges.as_dict()
+    found, raised = narrowed_ranges(ranges, acquisition, operator.parameters)
+    before, after, protocol = ranges.as_dict(), found.as_dict(), acquisition.as_dict()
     for parameter in operator.parameters:
-        if parameter.offset_of is None:
-            continue
-        nominal = float(np.asarray(getattr(acquisition, parameter.offset_of)))
-        low, high = bounds[parameter.name]
-        least = -(1.0 - _LEFT) * nominal
-        if np.isfinite(nominal) and nominal > 0 and low < least < high:
-            bounds[parameter.name] = (least, high)
+        if parameter.name in raised and parameter.offset_of is not None:
+            least, high = after[parameter.name]
             warnings.warn(
                 f"range of {parameter.name} narrowed to {least:g} … {high:g} {parameter.unit}: with "
-                f"{parameter.offset_of} {nominal:g} the {parameter.quantity} would reach zero at {low:g}",
+                f"{parameter.offset_of} {protocol[parameter.offset_of]:g} the {parameter.quantity} would reach zero at "
+                f"{before[parameter.name][0]:g}",
                 stacklevel=4,
             )
-    return SpecRanges.from_dict(bounds)
+    return found
 
 
 def reconstruct(
