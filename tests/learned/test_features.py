@@ -17,7 +17,7 @@ from fluorojax.learned.features import (
     run_level,
 )
 from fluorojax.physics.lag import ChargeReleaseLag
-from fluorojax.simulation import chain as steps
+from fluorojax.simulation import imaging_chain as steps
 
 
 def make_chain(tau=14.0, drift=0.8, frame_time=40.0, delay=33.3):
