@@ -33,6 +33,7 @@ from fluorojax.io.json_fields import read_object, write_json
 from fluorojax.io.provenance import Provenance
 from fluorojax.io.reconstruction_reader import COUNTS_SHA256, read_provenance
 from fluorojax.io.shutdown import at_stop, undisturbed
+from fluorojax.io.texts import put_text
 
 COMPLETE = "complete"
 CHECKSUMS = "checksums"
@@ -221,10 +222,13 @@ def seal_problem(path: Path) -> str | None:
 
 def write_root(handle: Hdf5Output, provenance: Provenance) -> None:
     """The root attributes of a reconstruction file."""
-    handle.attrs.update({"variant": "fluoroscopy", "version": FORMAT_VERSION})
+    put_text(handle, "variant", "fluoroscopy")
+    put_text(handle, "version", FORMAT_VERSION)
     for name, value in asdict(provenance).items():
         if isinstance(value, dict):
             write_json(handle, name, value)
+        elif isinstance(value, str):
+            put_text(handle, name, value)
         else:
             handle.attrs[name] = value
 
@@ -268,12 +272,12 @@ def _write_scene(group: h5py.Group, result: Reconstruction, counts_sha256: str |
         write_json(group, name, value)
         if name in group:  # too long for an attribute
             sums[name] = _digest(group[name][()])  # pyright: ignore[reportIndexIssue]
-    group.attrs["status"] = result.status.name.lower()
+    put_text(group, "status", result.status.name.lower())
     group.attrs["seconds"] = float(result.seconds)
     if result.pixel_mm is not None:
         group.attrs["pixel_mm"] = float(result.pixel_mm)
     if counts_sha256 is not None:
-        group.attrs[COUNTS_SHA256] = counts_sha256
+        put_text(group, COUNTS_SHA256, counts_sha256)
     group.attrs[COMPLETE] = True
     sums["attributes"] = _attributes_digest(group)
     write_json(group, CHECKSUMS, sums)
