@@ -87,8 +87,9 @@ def reconstruct(
     --fps and --protocol if the defaults do not fit. The output records the selection of scenes, frames and pixels, and
     `score` and `report` use the same selection.
 
-    An interrupted run leaves OUT.h5.partial with the finished scenes. The same command continues it, also with
-    --overwrite. The exit code is 1 if a scene diverged, has not converged or was skipped.
+    Finished scenes are kept in the folder OUT.h5.parts and survive an interrupt, a crash and a full disk. The same
+    command continues the run, also with --overwrite, and gathers all scenes into OUT.h5 at the end. The exit code is 1
+    if a scene diverged, has not converged or was skipped.
 
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged. Repeat the command with more --draws
     and --overwrite to continue from that state. A state of other settings is refused, or discarded with --overwrite.
