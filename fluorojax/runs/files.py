@@ -170,7 +170,7 @@ def _tell_kept(
     for state in (sampler_state(output, name) for name in names if name not in writer.finished):
         state.with_name(state.name + ".writing").unlink(missing_ok=True)
         if state.exists():
-            notify(f"the chains so far are kept in {state}; the same command continues them")
+            notify(f"the Markov chains so far are kept in {state}; the same command continues them")
 
 
 def _check_scenes(
