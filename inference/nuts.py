@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--netcdf", metavar="FOLDER", type=Path, help="write the kept draws for ArviZ here")
     parser.add_argument("--model", default="sequence", help="shipped model or path of a .py file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--allow-unconverged", action="store_true", help="exit code 0 even if Markov chains have not mixed")
+    parser.add_argument("--allow-unconverged", action="store_true", help="exit code 0 even if not converged")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(with_new_names(sys.argv[1:], tell))
 
