@@ -57,8 +57,6 @@ def reconstruct_scenes(
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
     before the first result.
     """
-    if options.batch is not None and options.batch < 1:
-        raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
     method = make_method(options)
     progress = ProgressDisplay() if progress is None else progress
     groups: dict[Hashable, list[Scene]] = {}
