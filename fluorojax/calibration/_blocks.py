@@ -10,7 +10,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 
 class BlockCurves(eqx.Module):
-    """Log time curves of blocks that begin at each of N cells, in raster order, with the variances of Poisson counts."""
+    """Log time curves of the blocks that begin at each of N cells, in raster order, with their Poisson variances."""
 
     slope: Float[Array, " N"]
     """Least-squares slope of the log counts, %/frame (100 × log units per frame)."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.identifiability import describe
@@ -82,11 +81,12 @@ def _model_for(scene: Scene, method: Method, options: ReconstructOptions) -> Sce
 
 def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
     """What a model sees of a scene. A spec taken as known may lie outside the ranges: they then stretch to it."""
-    ranges = to_device(scene.ranges)
+    ranges = scene.ranges
     if spec is not None:
-        known = to_device(Spec.from_dict({name: getattr(spec, name) for name in ranges.names}).as_array())
-        ranges = SpecRanges(jnp.minimum(ranges.low, known), jnp.maximum(ranges.high, known), ranges.names)
-    return SceneData(to_device(scene.y), to_device(scene.acquisition), ranges, to_device(scene.operator))
+        # On the host: every operation on a device would be a small program of its own to compile.
+        known = np.array([float(np.asarray(getattr(spec, name))) for name in ranges.names])
+        ranges = SpecRanges(np.minimum(ranges.low, known), np.maximum(ranges.high, known), ranges.names)
+    return SceneData(to_device(scene.y), to_device(scene.acquisition), to_device(ranges), to_device(scene.operator))
 
 
 @dataclass
