@@ -27,10 +27,18 @@ class SpecSource(StrEnum):
 InputArgument = Annotated[Path, typer.Argument(metavar="IN.h5", help="File of scenes.", show_default=False)]
 ResultArgument = Annotated[Path, typer.Argument(metavar="OUT.h5", help="Reconstruction file.", show_default=False)]
 ModelOption = Annotated[str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file.")]
+
+
+def _complete_method(incomplete: str) -> list[str]:
+    """Names of methods for shell completion."""
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
 MethodOption = Annotated[
     str,
     typer.Option(
-        help=f"Inference method: {', '.join(method_names())}, or a classical one (see `fluorojax benchmark`)."
+        autocompletion=_complete_method,
+        help=f"Inference method: {', '.join(method_names())}, or a classical one (see `fluorojax benchmark`).",
     ),
 ]
 BatchOption = Annotated[

@@ -19,7 +19,7 @@ from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.map import find_mode, respond_to_spec
 from fluorojax.engines.nuts import NutsOptions, NutsResult, sample_nuts, spec_levels
 from fluorojax.methods.protocol import Cost, Job, SceneMethod, to_device
-from fluorojax.models.protocol import SceneData, SceneModel, spec_to_base
+from fluorojax.models.protocol import SceneData, SceneModel, array_to_base
 
 # Settling re-centres the coordinates on hyperparameters far from where MAP holds them; without those it is not needed.
 _SETTLE = 60
@@ -201,6 +201,6 @@ def base_quantiles(posterior: SpecPosterior, ranges: SpecRanges) -> Float[np.nda
     """Quantiles of the latents of the spec parameters, at :func:`fluorojax.engines.nuts.spec_levels`."""
     levels = spec_levels(_POINTS)
     values = [[posterior.marginals[name].quantile(level) for name in ranges.names] for level in levels]
-    base = np.asarray(spec_to_base(Spec.from_array(jnp.asarray(values, jnp.result_type(float)), ranges.names), ranges))
+    base = np.asarray(array_to_base(np.asarray(values, jnp.result_type(float)), ranges))
     # Rounding must not make them descend.
     return np.maximum.accumulate(base, axis=0)

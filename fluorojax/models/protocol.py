@@ -82,6 +82,15 @@ def spec_to_base(spec: Spec, ranges: SpecRanges) -> Float[Array, "*batch paramet
     return norm.ppf(jnp.clip((values - low) / (high - low), _EDGE, 1 - _EDGE))
 
 
+@jax.jit
+def array_to_base(values: Float[Array, "*batch parameters"], ranges: SpecRanges) -> Float[Array, "*batch parameters"]:
+    """:func:`spec_to_base` of an array whose last axis is in the order of ``ranges``.
+
+    One compiled program: on the host each of its operations would be compiled by itself.
+    """
+    return spec_to_base(Spec.from_array(values, ranges.names), ranges)
+
+
 @dataclass(frozen=True)
 class SceneModel:
     """A loaded model file; see the module docstring for what each member means."""
