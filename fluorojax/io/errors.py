@@ -8,8 +8,8 @@ from fluorojax.data.printable import MESSAGE, NAME, printable
 class InputError(Exception):
     """Bad input: what is wrong, where, and what was expected, in one line.
 
-    ``str(error)`` reads ``file: scene: field: problem``; parts that do not apply are left out. Names and values from files
-    are cut where they are long, and their control characters are shown as escapes.
+    ``str(error)`` reads ``file: scene: field: problem``; parts that do not apply are left out. Names and values
+    from files are cut where they are long, and their control characters are shown as escapes.
     """
 
     def __init__(self, file: str | PathLike[str], scene: str | None, field: str | None, problem: str):
