@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
+from fluorojax.foreign import vouch
 from fluorojax.io.errors import InputError
 from fluorojax.io.shutdown import at_stop, undisturbed
 
@@ -79,6 +80,7 @@ def publish(temporary: Path, path: str | PathLike[str]) -> None:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+        vouch(path)  # this process need not have it examined again
 
 
 def write_text(
