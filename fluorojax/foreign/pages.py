@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def open_tiff(path: str) -> "TiffFile":
-    """A TIFF file as ``tifffile`` reads it, without the other files that its texts may name."""
+    """A TIFF file as ``tifffile`` reads it, without the other files that some kinds of stacks may name."""
     from tifffile import TiffFile
 
-    return TiffFile(path, _multifile=False)
+    return TiffFile(path, is_ome=False, is_mmstack=False, is_ndtiff=False)
 
 
 def stack_of(tiff: "TiffFile") -> "TiffPageSeries":
