@@ -82,8 +82,9 @@ def reconstruct(
     needed, and --fps and --protocol where the defaults do not fit. The selection of scenes, frames and pixels is
     recorded in the output, and `score` and `report` follow it.
 
-    An interrupted run leaves OUT.h5.partial with the finished scenes; the same command continues it, with --overwrite
-    too. Exit code 1 when a scene diverged, has not converged or was skipped.
+    A finished scene is kept in the folder OUT.h5.parts and survives an interrupt, a crash and a full disk. The same
+    command continues the run, with --overwrite too, and makes OUT.h5 of all scenes at the end. Exit code 1 when a scene
+    diverged, has not converged or was skipped.
 
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
     --draws and --overwrite to go on from there. A state of other settings is refused, and discarded with --overwrite.

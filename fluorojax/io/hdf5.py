@@ -17,6 +17,7 @@ from fluorojax.io.errors import InputError
 from fluorojax.io.shutdown import at_stop
 
 SCENE_PREFIX = "sample_"
+_OF_HDF5 = re.compile(r"(Unable to|Can't) ")  # how the errors of h5py begin
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -53,7 +54,9 @@ def open_hdf5(path: str | PathLike[str]) -> Iterator[ExaminedFile]:
         handle.faults = report.faults
         try:
             yield handle
-        except (OSError, RuntimeError) as error:  # what h5py raises where a file is damaged
+        except (OSError, RuntimeError) as error:
+            if not _OF_HDF5.match(str(error)):
+                raise
             raise InputError(path, None, None, f"cannot be read, the file is damaged; {error}") from error
 
 
@@ -94,11 +97,17 @@ def scene_names(handle: h5py.File) -> list[str]:
         raise InputError(handle.filename, None, None, f"damaged HDF5 file; {error}") from error
     if not names:
         raise InputError(handle.filename, None, None, f"holds no scenes; expected groups named {SCENE_PREFIX}00, …")
-    return sorted(names, key=_natural)
+    return sorted(names, key=natural_order)
 
 
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
+def natural_order(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which ``sample_9`` comes before ``sample_10``."""
+    return [_natural_part(part) for part in re.split(r"(\d+)", name)]
+
+
+def _natural_part(part: str) -> tuple[bool, int, str]:
+    digits = part.lstrip("0")  # compared as text, because a name may hold more digits than Python makes a number of
+    return (True, len(digits), digits) if part.isdecimal() else (False, 0, part)
 
 
 def scene_group(handle: h5py.File, name: str) -> h5py.Group:
