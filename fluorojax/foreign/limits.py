@@ -46,4 +46,4 @@ def data_seconds(unpacked_bytes: int) -> float:
 
 def wall_seconds(processor_seconds: float) -> float:
     """Wall time for a step with this limit of processor time: disks, networks and other processes take theirs."""
-    return 30.0 + 10.0 * processor_seconds
+    return 30.0 + 30.0 * processor_seconds
