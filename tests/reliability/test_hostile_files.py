@@ -99,7 +99,7 @@ def deep(handle):
 def chunk_bomb(handle):
     """A packed chunk that unpacks to far more than its dataset has room for."""
     made = counts(handle, shape=SHAPE, chunks=SHAPE, dtype="u1", compression="gzip")
-    made.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(3 * 2**30), 1)[:60_000])
+    made.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(48 * 2**20), 9))
 
 
 HOSTILE = {
@@ -221,7 +221,7 @@ def test_damage_to_the_heap_of_texts_does_not_hang(path):
     data = bytearray(path.read_bytes())
     at = data.find(b"GCOL")
     assert at > 0
-    for size in (0, 1, 2**63, 2**64 - 16):
+    for size in (0, 2**63):
         struct.pack_into("<Q", data, at + 24, size)
         path.write_bytes(data)
         errors = []
