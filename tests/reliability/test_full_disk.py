@@ -140,7 +140,7 @@ def test_the_rows_of_a_benchmark_are_kept(tmp_path):
 
         os.write = half
         try:
-            with pytest.raises(InputError, match="no space left on .*the finished rows are kept"):
+            with pytest.raises(InputError, match=r"no space left on .*the finished rows are kept"):
                 store.add({"key": "b", "value": 2})
         finally:
             os.write = written
@@ -168,12 +168,16 @@ def run_of(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=["full", "gone"])
-def test_finished_scenes_outlive_a_disk_that_refuses(tmp_path, run_of, number):
+@pytest.mark.parametrize(
+    ("number", "stride"),
+    [(errno.ENOSPC, 23), (errno.EIO, 41), pytest.param(errno.ENOSPC, 1, marks=pytest.mark.slow)],
+    ids=["full", "gone", "full, every call"],
+)
+def test_finished_scenes_outlive_a_disk_that_refuses(tmp_path, run_of, number, stride):
     first = tmp_path / "first.h5"
     calls = count_calls(lambda: run_of(first))
     published = len(calls) - calls[::-1].index("replace")
-    for point in range(0, published, 1 if number == errno.ENOSPC else 17):
+    for point in range(0, published, stride):
         out, computed = tmp_path / "out.h5", []
         with refused_at(point, number), pytest.raises(InputError) as caught:
             run_of(out, computed)

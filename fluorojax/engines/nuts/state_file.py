@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from fluorojax.engines.nuts.kept import Watch
 from fluorojax.io.atomic import writing
 from fluorojax.io.disk import hdf5_output, publish
+from fluorojax.io.errors import RunError
 from fluorojax.io.shutdown import undisturbed
 from fluorojax.io.texts import as_text, put_text
 from fluorojax.models.protocol import SceneData, SceneModel
@@ -67,7 +68,7 @@ def fingerprint(
     }
 
 
-class ForeignStateError(ValueError):
+class ForeignStateError(RunError):
     """A state file that is none, or of another run; ``reason`` says which, without the name of the file."""
 
     def __init__(self, path: Path, reason: str, expected: str):
