@@ -142,9 +142,10 @@ class _Run:
         if isinstance(self.method, BatchedMethod):
             yield from self._solve_together(self.method, jobs, size)
         else:
-            assert isinstance(self.method, SceneMethod)
+            method = self.method
+            assert isinstance(method, SceneMethod)
             for job in jobs:
-                yield _guarded(job.scene, lambda job=job: _finished(job, self.method.run(job)))
+                yield _guarded(job.scene, lambda job=job: _finished(job, method.run(job)))
 
     def _solve_together(self, method: BatchedMethod, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
         """Where the scenes of a chunk cannot be solved together, each is solved alone, to find the one it is due to."""
