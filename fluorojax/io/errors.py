@@ -23,3 +23,10 @@ class InputError(Exception):
     def __str__(self) -> str:
         places = [printable(self.file), *(printable(part, NAME) for part in (self.scene, self.field) if part)]
         return ": ".join(part for part in (*places, self.problem) if part)
+
+
+class RunError(ValueError):
+    """A run that cannot be done as it was asked for, whatever its scenes hold: a setting, a state of another run.
+
+    It ends a run, where any other ``ValueError`` of a method ends a scene.
+    """
