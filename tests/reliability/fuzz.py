@@ -1,6 +1,6 @@
 """Damaged files through the commands: how each ended, and what it took.
 
-``python tests/reliability/fuzz.py COMMAND COUNT [FIRST_SEED]`` prints a summary as JSON.
+``python tests/reliability/fuzz.py COMMAND COUNT FIRST_SEED SUMMARY.json`` writes a summary after every file.
 """
 
 import json
@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,8 +183,15 @@ def running(cache: Path) -> Iterator[Worker]:
         worker.stop()
 
 
-def fuzz(worker: Worker, bases: dict[str, list[Path]], command: str, seeds: range, folder: Path) -> Summary:
-    """Run one command on as many damaged files as there are seeds."""
+def fuzz(
+    worker: Worker,
+    bases: dict[str, list[Path]],
+    command: str,
+    seeds: range,
+    folder: Path,
+    on_file: Callable[[Summary], None] = lambda summary: None,
+) -> Summary:
+    """Run one command on as many damaged files as there are seeds; ``on_file`` is called after each."""
     summary = Summary(command)
     kind = {"info of results": "result", "score": "result", "report": "result", "state": "state"}.get(command, "counts")
     for seed in seeds:
@@ -198,6 +205,7 @@ def fuzz(worker: Worker, bases: dict[str, list[Path]], command: str, seeds: rang
         answer = worker.ask(_request(command, path, bases, case))
         _note(summary, seed, way, answer, time.monotonic() - begin, case)
         shutil.rmtree(case)
+        on_file(summary)
     return summary
 
 
@@ -240,15 +248,17 @@ def _note(summary: Summary, seed: int, way: str, answer: dict[str, Any] | None, 
 
 def main() -> None:
     """Run from the command line."""
-    command, count = sys.argv[1], int(sys.argv[2])
-    first = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    command, count, first, output = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+
+    def keep(summary: Summary) -> None:
+        output.write_text(json.dumps(summary.as_dict(), indent=1), encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "bases").mkdir()
         bases = make_bases(folder / "bases")
         with running(folder / "cache") as worker:
-            summary = fuzz(worker, bases, command, range(first, first + count), folder)
-    print(json.dumps(summary.as_dict(), indent=1))
+            fuzz(worker, bases, command, range(first, first + count), folder, keep)
 
 
 if __name__ == "__main__":
