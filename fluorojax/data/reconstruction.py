@@ -66,7 +66,7 @@ class Reconstruction:
     draws: dict[str, Float[np.ndarray, "chains draws *site"]] = field(default_factory=dict)
     """Posterior draws by name: spec parameters, sampled hyperparameters, and ``x`` in some pixels (``x[t, r, c]``)."""
     sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
-    """Per Markov chain and draw, under the names of ArviZ: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
+    """Per Markov chain and draw, under names of ArviZ: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
     nominal: dict[str, float] = field(default_factory=dict)
     """Nominal protocol of the scene, under the names of :class:`~fluorojax.data.acquisition.Acquisition`; empty where
     it is not known, as in files of earlier versions."""
