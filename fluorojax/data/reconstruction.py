@@ -151,7 +151,13 @@ class ReconstructOptions:
     """Weights of the network (learned): name of shipped ones, or path of a ``.npz`` file; None for the default."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to {MAX_SEED}")
-        if self.samples < 1:
-            raise ValueError(f"samples is {self.samples}; expected a positive number of mirrored pairs")
+        if not (_is_whole(self.seed) and 0 <= self.seed <= MAX_SEED):
+            raise ValueError(f"seed is {self.seed!r}; expected a whole number from 0 to {MAX_SEED}")
+        if not (_is_whole(self.samples) and self.samples >= 1):
+            raise ValueError(f"samples is {self.samples!r}; expected a positive number of mirrored pairs")
+        if self.batch is not None and not (_is_whole(self.batch) and self.batch >= 1):
+            raise ValueError(f"batch is {self.batch!r}; expected a positive number of scenes")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

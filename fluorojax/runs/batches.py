@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.identifiability import describe
@@ -63,8 +62,6 @@ def reconstruct_scenes(
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
     before the first result.
     """
-    if options.batch is not None and options.batch < 1:
-        raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
     method = make_method(options)
     progress = ProgressDisplay() if progress is None else progress
     groups: dict[Hashable, list[Scene]] = {}
@@ -90,11 +87,12 @@ def _model_for(scene: Scene, method: Method, options: ReconstructOptions) -> Sce
 
 def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
     """What a model sees of a scene. A spec taken as known may lie outside the ranges: they then stretch to it."""
-    ranges = to_device(scene.ranges)
+    ranges = scene.ranges
     if spec is not None:
-        known = to_device(Spec.from_dict({name: getattr(spec, name) for name in ranges.names}).as_array())
-        ranges = SpecRanges(jnp.minimum(ranges.low, known), jnp.maximum(ranges.high, known), ranges.names)
-    return SceneData(to_device(scene.y), to_device(scene.acquisition), ranges, to_device(scene.operator))
+        # On the host: every operation on a device would be a small program of its own to compile.
+        known = np.array([float(np.asarray(getattr(spec, name))) for name in ranges.names])
+        ranges = SpecRanges(np.minimum(ranges.low, known), np.maximum(ranges.high, known), ranges.names)
+    return SceneData(to_device(scene.y), to_device(scene.acquisition), to_device(ranges), to_device(scene.operator))
 
 
 @dataclass

@@ -59,9 +59,9 @@ def solve_chunk(method: BatchedMethod, chunk: Sequence[Job], size: int) -> list[
 
 
 def _stack(trees: Sequence) -> Any:
-    return jax.tree.map(
-        lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.result_type(float)) for leaf in leaves]), *trees
-    )
+    """The leaves of several pytrees, stacked on the host."""
+    dtype = jnp.result_type(float)
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf, dtype) for leaf in leaves]), *trees)
 
 
 _COMPILED: dict[tuple[SceneModel, BatchedMethod, Mesh], Callable[..., Summary]] = {}
