@@ -126,8 +126,9 @@ def reconstruct(
     With --scheduler, scenes are computed in other processes, which read the inputs and write beside the outputs
     themselves: all machines must see both under the same names (see "Clusters" in the documentation).
 
-    An interrupted run leaves OUT.h5.partial with the finished scenes; the same command continues it, with --overwrite
-    too. Exit code 1 when a scene diverged, has not converged or was skipped.
+    A finished scene is kept in the folder OUT.h5.parts and survives an interrupt, a crash and a full disk. The same
+    command continues the run, with --overwrite too, and makes OUT.h5 of all scenes at the end. Exit code 1 when a scene
+    diverged, has not converged or was skipped.
 
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
     --draws and --overwrite to go on from there. A state of other settings is refused, and discarded with --overwrite.

@@ -24,7 +24,7 @@ from fluorojax.runs.progress import ProgressDisplay
 from fluorojax.runs.shares import Event, Failed, Finished, Share, compute, finished_before
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Future
 
 WAIT = 60.0
 """Seconds that a run waits for a worker, at its start and where all workers are gone."""
@@ -81,9 +81,9 @@ class DaskCluster(Place):
         from fluorojax.io import package_versions
 
         self._versions = package_versions()
-        where = {"scheduler_file": self.address} if os.path.isfile(self.address) else {"address": self.address}
+        where: dict[str, Any] = {"scheduler_file" if os.path.isfile(self.address) else "address": self.address}
         try:
-            self._client: Client = distributed.Client(**where, timeout=self._wait, set_as_default=False)
+            self._client: Any = distributed.Client(**where, timeout=self._wait, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise ValueError(
                 f"no Dask scheduler answers at {self.address} ({_line(error)}); expected the address that "
