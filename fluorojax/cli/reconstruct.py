@@ -98,7 +98,7 @@ def reconstruct(
     ] = None,
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Longest time without any worker (dask) or process (jax).")
-    ] = 60.0,
+    ] = 120.0,
     time_limit: Annotated[
         float | None,
         typer.Option(
@@ -189,6 +189,7 @@ def reconstruct(
             options,
             selection=selection,
             overwrite=overwrite,
+            leave_complete=several or pairs[0].output != Path(output or ""),
             place=place,
             time_limit=time_limit,
             on_start=begin,

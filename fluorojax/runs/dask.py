@@ -26,7 +26,7 @@ from fluorojax.runs.shares import Event, Failed, Finished, Share, compute, finis
 if TYPE_CHECKING:
     from distributed import Future
 
-WAIT = 60.0
+WAIT = 120.0
 """Seconds that a run waits for a worker, at its start and where all workers are gone."""
 _POLL, _REPORT = 0.25, 0.5  # seconds between two looks at the tasks, and between two reports of a worker
 
@@ -175,7 +175,7 @@ class DaskCluster(Place):
         if not self._running:
             time.sleep(_POLL)
             return []
-        with suppress(TimeoutError, distributed.CancelledError):
+        with suppress(TimeoutError, distributed.CancelledError), self._client.as_current():
             distributed.wait(list(self._running), timeout=_POLL, return_when="FIRST_COMPLETED")
         return [future for future in self._running if future.done()]
 
@@ -186,7 +186,7 @@ class DaskCluster(Place):
         share = task.share
         if future.cancelled() or future.status == "lost":
             raise ValueError(f"the scheduler at {self.address} was lost; repeat the command to continue the run")
-        error = future.exception() if future.status == "error" else None
+        error: Any = future.exception() if future.status == "error" else None
         if isinstance(error, KilledWorker):
             deaths = error.allowed_failures + 1
             reason = f"its worker died {deaths} times; out of memory, perhaps (the logs of the workers say more)"

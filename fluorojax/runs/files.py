@@ -112,6 +112,7 @@ def reconstruct_file(
         place=place,
         time_limit=time_limit,
         on_start=on_start,
+        leave_complete=False,
         on_error=on_error,
         on_result=on_result,
         progress=progress,
@@ -127,12 +128,13 @@ def reconstruct_files(
     *,
     selection: Selection = NO_SELECTION,
     overwrite: bool = False,
+    leave_complete: bool = True,
     place: Place | None = None,
     time_limit: float | None = None,
     on_start: Callable[[Mapping[str, tuple[int, ...]]], None] | None = None,
     on_error: Callable[[InputError], None] | None = None,
     on_bad_file: Callable[[InputError], None] | None = None,
-    on_file: Callable[[FilePair, Outcome], None] | None = None,
+    on_file: Callable[[FilePair, Outcome, bool], None] | None = None,
     on_result: Callable[[Reconstruction], None] | None = None,
     progress: Progress | None = None,
     notify: Callable[[str], None] = lambda line: None,
@@ -140,17 +142,19 @@ def reconstruct_files(
     """Reconstruct every input into its output; the outcomes stand in the order of ``pairs``.
 
     All files are checked before the first scene is computed. A file is written as soon as the last of its scenes is
-    finished. Of several files, those whose output is a complete result of the same settings are left alone, so that the
-    same call goes on after an interruption; with ``overwrite`` they are computed again.
+    finished. With ``leave_complete``, an output that is a complete result of the same settings is left alone, so that
+    the same call goes on after an interruption; without it, or with other settings, it is refused as existing. With
+    ``overwrite`` it is computed again.
 
     A file that cannot be read or written raises :class:`fluorojax.io.InputError`, unless ``on_bad_file`` is given: then
     it is called with the error, and the file has None for its outcome. ``on_file`` is called with each file that is
-    done. The other arguments are those of :func:`reconstruct_file`.
+    done, its outcome, and whether it was complete before. The other arguments are those of :func:`reconstruct_file`.
     """
     run = _Run(
         options,
         selection,
         overwrite,
+        leave_complete and not overwrite,
         ThisProcess(notify) if place is None else place,
         None if time_limit is None else time.monotonic() + time_limit,
         on_error,
@@ -187,11 +191,12 @@ class _Run:
     options: ReconstructOptions
     selection: Selection
     overwrite: bool
+    leave_complete: bool
     place: Place
     end: float | None
     on_error: Callable[[InputError], None] | None
     on_bad_file: Callable[[InputError], None] | None
-    on_file: Callable[[FilePair, Outcome], None] | None
+    on_file: Callable[[FilePair, Outcome, bool], None] | None
     on_result: Callable[[Reconstruction], None] | None
     notify: Callable[[str], None]
 
@@ -217,8 +222,8 @@ class _Run:
             several = len(pairs) > 1
             for index, pair in enumerate(pairs):
                 with self._of_file(index):
-                    if several and (found := self._complete(pair)) is not None:
-                        self._end_file(index, pair, found)
+                    if (found := self._complete(pair)) is not None:
+                        self._end_file(index, pair, found, before=True)
                     else:
                         self._files[index] = self._check(index, pair)
             self._unopened = list(self._files.values())
@@ -249,7 +254,7 @@ class _Run:
 
     def _complete(self, pair: FilePair) -> Outcome | None:
         """The outcome of an output that is a complete result of this run, or None where there is work to do."""
-        if self.overwrite or not pair.output.is_file() or parts_folder(pair.output).exists():
+        if not self.leave_complete or not pair.output.is_file() or parts_folder(pair.output).exists():
             return None
         mine = Provenance.of_run(pair.source, self.options, self.selection)
         try:
@@ -374,10 +379,10 @@ class _Run:
                 raise InputError(file.pair.source, None, None, "none of its scenes could be reconstructed")
             self._end_file(file.index, file.pair, read_outcome(file.pair.output))
 
-    def _end_file(self, index: int, pair: FilePair, outcome: Outcome) -> None:
+    def _end_file(self, index: int, pair: FilePair, outcome: Outcome, *, before: bool = False) -> None:
         self._outcomes[index] = outcome
         if self.on_file is not None:
-            self.on_file(pair, outcome)
+            self.on_file(pair, outcome, before)
 
     def _close_rest(self, late: str) -> None:
         """At the time limit, write what is finished; the other scenes are named as ``late``."""

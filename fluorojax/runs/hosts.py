@@ -41,7 +41,7 @@ class JaxProcesses(Place):
     """
 
     def __init__(
-        self, address: str | None = None, *, wait: float = 60.0, notify: Callable[[str], None] = lambda line: None
+        self, address: str | None = None, *, wait: float = 120.0, notify: Callable[[str], None] = lambda line: None
     ):
         self._address, self._wait, self._notify = address, wait, notify
         self.index, self.count = 0, 1
@@ -177,8 +177,8 @@ class JaxProcesses(Place):
                 kind = told.pop("kind")
                 event = Finished(**told) if kind == "finished" else Failed(**told)
                 share = shares[event.file].only(event.name)
-                tally.update(share, share, 1, f"{event.name}: {told.get('standing') or told['reason']}")
-                tally.close(share, 1)
+                tally.update(share.key, share, 1, f"{event.name}: {told.get('standing') or told['reason']}")
+                tally.close(share.key, 1)
                 yield event
 
 

@@ -87,7 +87,7 @@ class Place(ABC):
 
 
 def check_versions(who: str, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Raise ``ValueError`` where a process has other versions than this one: results would depend on who computed them."""
+    """Raise ``ValueError`` where a process has other versions than expected: its results might differ."""
     pairs = {name: (found.get(name), version) for name, version in expected.items()}
     different = [f"{name} {its} (expected {ours})" for name, (its, ours) in pairs.items() if its != ours]
     if different:
@@ -105,7 +105,7 @@ class ThisProcess(Place):
         for share in shares:
             progress = _OfShare(tally, share)
             yield from compute(share, keep_going=keep_going, notify=self._notify, progress=progress)
-            tally.close(share, len(share.names))
+            tally.close(share.key, len(share.names))
 
 
 class _OfShare(ProgressDisplay):
@@ -120,7 +120,7 @@ class _OfShare(ProgressDisplay):
 
     def update(self, done: float, note: str) -> None:
         """See :class:`~fluorojax.runs.progress.Progress`."""
-        self._tally.update(self._share, self._share, done, note)
+        self._tally.update(self._share.key, self._share, done, note)
 
 
 def until(events: Iterator[Event], end: float) -> Iterator[Event]:

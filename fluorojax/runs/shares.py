@@ -47,6 +47,11 @@ class Share:
     """Whether the state of a sampler that another run left is discarded rather than refused."""
 
     @property
+    def key(self) -> tuple[int, tuple[str, ...]]:
+        """What tells the share from the others of a run."""
+        return self.file, self.names
+
+    @property
     def folder(self) -> Path:
         """Where the finished scenes go."""
         return parts_folder(self.output)
