@@ -110,9 +110,7 @@ def main() -> int:
             outcomes = reconstruct_files(
                 pairs,
                 options,
-                time_limit=None
-                if limit is None
-                else limit - min(max(5.0, limit / 20), 60.0) - (time.monotonic() - STARTED),
+                time_limit=None if limit is None else computing_time(limit),
                 on_error=lambda error: None,  # a skipped scene is told with its file
                 on_bad_file=tell,
                 on_file=done,

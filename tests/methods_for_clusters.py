@@ -2,7 +2,7 @@
 
 ``TOLD`` is an environment variable with a folder. A file ``kill NAME`` there kills the process that computes the scene
 NAME, and goes, so that the next process survives; ``always kill NAME`` stays. ``fail NAME`` makes the scene fail,
-``wait NAME`` makes its computation wait until the file is gone.
+``break NAME`` the program; ``wait NAME`` makes the computation wait until the file is gone.
 """
 
 import math
@@ -49,6 +49,8 @@ class ObedientMethod(SceneMethod):
             os.kill(os.getpid(), signal.SIGKILL)
         if (told / f"fail {scene.name}").exists():
             raise ValueError("told to fail")
+        if (told / f"break {scene.name}").exists():
+            raise RuntimeError("told to break")
         while (told / f"wait {scene.name}").exists():
             time.sleep(0.05)
             job.report(0.6, "waiting")

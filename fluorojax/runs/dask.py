@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from fluorojax.io.errors import InputError
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.places import Place, Tally, check_versions
 from fluorojax.runs.progress import ProgressDisplay
@@ -127,10 +128,11 @@ class DaskCluster(Place):
             self._client.unsubscribe_topic(self._topic)
         self._client.close(timeout=5)
 
-    def run(self, shares: Iterable[Share], tally: Tally, *, keep_going: bool) -> Iterator[Event]:
-        """See :class:`~fluorojax.runs.places.Place`; a scene that fails is always an event.
+    def run(self, shares: Iterable[Share], tally: Tally) -> Iterator[Event]:
+        """See :class:`~fluorojax.runs.places.Place`.
 
-        Raises ``ValueError`` where no worker is left for too long.
+        A scene whose workers die is :class:`~fluorojax.runs.shares.Failed`. Raises ``ValueError`` where no worker is
+        left for too long, and what a worker raises; an error that is none of input or settings names the scene.
         """
         source, again = iter(shares), deque[Share]()
         small = (part for share in source for part in _parts(share.absolute()))
@@ -191,8 +193,10 @@ class DaskCluster(Place):
             deaths = error.allowed_failures + 1
             reason = f"its worker died {deaths} times; out of memory, perhaps (the logs of the workers say more)"
             events: list[Event] = [Failed(share.file, name, reason) for name in share.names]
-        elif error is not None:
+        elif isinstance(error, InputError | ValueError):
             raise error
+        elif error is not None:
+            raise RuntimeError(f"{', '.join(share.names)}: {type(error).__name__}: {_line(error)}") from error
         else:
             events = future.result()
         finished = [event for event in events if isinstance(event, Finished)]
@@ -279,7 +283,7 @@ class _ToCoordinator(ProgressDisplay):
 
 
 def _work(task: _Task) -> list[Event]:
-    """Compute a share; a scene that fails comes back with the reason, and the others are computed all the same."""
+    """Compute a share in a worker."""
     from distributed import get_worker
 
     from fluorojax.io import package_versions
@@ -298,5 +302,5 @@ def _work(task: _Task) -> list[Event]:
     events: list[Event] = list(finished_before(share))  # by a worker that died before it could say so
     left = [name for name in share.names if name not in {event.name for event in events}]
     if left:
-        events += compute(share.only(*left), keep_going=True, progress=_ToCoordinator(task))
+        events += compute(share.only(*left), progress=_ToCoordinator(task))
     return events

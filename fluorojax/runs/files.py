@@ -94,12 +94,13 @@ def reconstruct_file(
     by default in this process (:class:`~fluorojax.runs.places.ThisProcess`).
 
     All scenes are checked before the first is computed. A bad one raises :class:`fluorojax.io.InputError`, unless
-    ``on_error`` is given: then it is called with the error, and the scene is left out and recorded as skipped, and so
-    is a scene whose computation ends in an error. ``on_result`` is called with each result once it is on disk;
-    ``notify`` receives remarks for the user. NUTS keeps the state of a scene beside ``output`` until the scene is
-    written, and beyond where it has not converged: the same command with more draws and ``overwrite`` goes on from
-    there. A state of another run is refused, and with ``overwrite`` discarded. Also raises ``ValueError`` for settings
-    or a model that cannot be used.
+    ``on_error`` is given: then it is called with the error, and the scene is left out and recorded as skipped. A scene
+    whose computation ends in an error has the status diverged; one that kills its processes, on a cluster, is a bad one.
+    ``on_result`` is called with each result once it is on disk; ``notify`` receives remarks for the user.
+
+    NUTS keeps the state of a scene beside ``output`` until the scene is written, and beyond where it has not converged:
+    the same command with more draws and ``overwrite`` goes on from there. A state of another run is refused, and with
+    ``overwrite`` discarded. Also raises ``ValueError`` for settings or a model that cannot be used.
 
     After ``time_limit`` seconds the run ends by itself: the output holds the finished scenes and names the others as
     skipped, and the same call computes those. Nothing is written where no scene is finished.
@@ -229,7 +230,7 @@ class _Run:
             self._unopened = list(self._files.values())
             tally = Tally(progress, name_files=several)
             try:
-                events = place.run(self._shares(tally, on_start), tally, keep_going=self.on_error is not None)
+                events = place.run(self._shares(tally, on_start), tally)
                 for event in events if self.end is None else until(events, self.end):
                     self._take(event)
                 with self._opening:  # a thread that is left behind opens no further file
@@ -417,7 +418,7 @@ class _Run:
         for state in (sampler_state(output, name) for name in file.names if name not in writer.finished):
             state.with_name(state.name + ".writing").unlink(missing_ok=True)
             if state.exists():
-                self.notify(f"the chains so far are kept in {state}; the same command continues them")
+                self.notify(f"the Markov chains so far are kept in {state}; the same command continues them")
 
     @contextmanager
     def _of_file(self, index: int) -> Iterator[None]:
@@ -492,7 +493,7 @@ def assumptions(scene: Scene) -> list[str]:
         values = ", ".join(f"{field} {value:g}" for field, value in assumed.items())
         found.append(f"the file does not give the whole protocol; assumed: {values}")
     for name, low in scene.metadata.get("narrowed", {}).items():
-        found.append(f"the range of {name} begins at {low:g}, so that what it offsets stays positive")
+        found.append(f"the range of {name} begins at {low:g}, so that the quantity that it offsets stays positive")
     frames = scene.metadata.get("selection", {}).get("frames")
     if frames is not None and frames[0] > 0:
         found.append(f"the gain drift counts from frame {frames[0]}, whose open-beam counts are photons_per_pixel")

@@ -23,7 +23,7 @@ from fluorojax.io import InputError, Provenance, package_versions
 from fluorojax.io.atomic import write_text
 from fluorojax.runs.places import Place, Tally, ThisProcess, check_versions, until
 from fluorojax.runs.progress import ProgressDisplay
-from fluorojax.runs.shares import Event, Failed, Finished, Share
+from fluorojax.runs.shares import Event, Finished, Share
 
 _POLL = 0.5  # seconds
 _VARIABLES = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -87,10 +87,11 @@ class JaxProcesses(Place):
         own = np.frombuffer(secrets.token_bytes(8), np.uint8)
         run = bytes(np.asarray(multihost_utils.broadcast_one_to_all(own), np.uint8)).hex()
         self._plan = folder.absolute() / f".fluorojax-{run}.json"
-        return self.index == 0
+        self.leading = self.index == 0
+        return self.leading
 
-    def run(self, shares: Iterable[Share], tally: Tally, *, keep_going: bool) -> Iterator[Event]:
-        """See :class:`~fluorojax.runs.places.Place`; a scene that fails is always an event.
+    def run(self, shares: Iterable[Share], tally: Tally) -> Iterator[Event]:
+        """See :class:`~fluorojax.runs.places.Place`.
 
         Raises ``ValueError`` where another process cannot go on.
         """
@@ -109,7 +110,7 @@ class JaxProcesses(Place):
         by_file = {share.file: share for share in given}
         own = [by_file[file].only(*names) for file, names in plan["shares"][0]]
         read = {process: 0 for process in range(1, self.count)}
-        for event in ThisProcess(self._notify).run(own, tally, keep_going=True):
+        for event in ThisProcess(self._notify).run(own, tally):
             yield event
             yield from self._come(read, tally, by_file)
         while read:
@@ -134,10 +135,9 @@ class JaxProcesses(Place):
                 if different := share.provenance.differences(Provenance(**plan["provenance"][str(share.file)])):
                     raise ValueError(f"{share.source} differs from that of process 0: {'; '.join(different)}")
             progress = Tally(ProgressDisplay())
-            events = ThisProcess(self._notify).run(shares, progress, keep_going=True)
+            events = ThisProcess(self._notify).run(shares, progress)
             for event in events if end is None else until(events, end):
-                kind = "finished" if isinstance(event, Finished) else "failed"
-                self._tell({"kind": kind, **asdict(event)})
+                self._tell(asdict(event))
         except Exception as error:
             self._tell({"error": " ".join(str(error).split()) or type(error).__name__})
             raise
@@ -174,10 +174,9 @@ class JaxProcesses(Place):
                 if "end" in told:
                     del read[process]
                     continue
-                kind = told.pop("kind")
-                event = Finished(**told) if kind == "finished" else Failed(**told)
+                event = Finished(**told)
                 share = shares[event.file].only(event.name)
-                tally.update(share.key, share, 1, f"{event.name}: {told.get('standing') or told['reason']}")
+                tally.update(share.key, share, 1, f"{event.name}: {event.standing}")
                 tally.close(share.key, 1)
                 yield event
 

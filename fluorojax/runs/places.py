@@ -54,6 +54,9 @@ class Tally:
 class Place(ABC):
     """Where scenes are computed; a context manager that connects and disconnects."""
 
+    leading: bool = True
+    """Whether this process checks, hands out and gathers, and tells the user."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -64,11 +67,11 @@ class Place(ABC):
         return None
 
     def leads(self, folder: Path) -> bool:
-        """Whether this process checks, hands out and gathers; called once, with a folder that all processes share.
+        """Find out :attr:`leading`; called once, with a folder that all processes share.
 
-        Where it does not, :meth:`follow` is all that the run does in this process.
+        In a process that does not lead, :meth:`follow` is all that the run does.
         """
-        return True
+        return self.leading
 
     def follow(self, make_share: Callable[[int, tuple[str, ...]], Share], end: float | None) -> None:
         """Compute what the leading process hands out, until it has gathered; ``make_share`` takes file and scenes.
@@ -78,11 +81,10 @@ class Place(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no process that follows")
 
     @abstractmethod
-    def run(self, shares: Iterable[Share], tally: Tally, *, keep_going: bool) -> Iterator[Event]:
+    def run(self, shares: Iterable[Share], tally: Tally) -> Iterator[Event]:
         """Compute the scenes of the shares and give an event for each, as they come.
 
-        A share is taken when there is room for it. With ``keep_going``, an error in a scene is an event and no
-        exception. Raises what ends the whole run, such as that there are no workers.
+        A share is taken when there is room for it. Raises what ends the whole run, such as that there are no workers.
         """
 
 
@@ -100,11 +102,11 @@ class ThisProcess(Place):
     def __init__(self, notify: Callable[[str], None] = lambda line: None):
         self._notify = notify
 
-    def run(self, shares: Iterable[Share], tally: Tally, *, keep_going: bool) -> Iterator[Event]:
+    def run(self, shares: Iterable[Share], tally: Tally) -> Iterator[Event]:
         """See :class:`Place`."""
         for share in shares:
             progress = _OfShare(tally, share)
-            yield from compute(share, keep_going=keep_going, notify=self._notify, progress=progress)
+            yield from compute(share, notify=self._notify, progress=progress)
             tally.close(share.key, len(share.names))
 
 

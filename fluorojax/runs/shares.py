@@ -15,7 +15,6 @@ from pathlib import Path
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.io import (
-    InputError,
     Provenance,
     Scenes,
     Selection,
@@ -82,7 +81,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A scene that could not be computed."""
+    """A scene that could not be computed: every process that tried has died."""
 
     file: int
     name: str
@@ -104,15 +103,13 @@ def sampler_state(output: Path, scene: str) -> Path:
 def compute(
     share: Share,
     *,
-    keep_going: bool = False,
     notify: Callable[[str], None] = lambda line: None,
     progress: Progress | None = None,
-) -> Iterator[Event]:
+) -> Iterator[Finished]:
     """Compute the scenes of a share in this process; each is on disk when its event comes.
 
     Raises what :func:`fluorojax.runs.batches.reconstruct_scenes` raises, and :class:`~fluorojax.io.InputError` where a
-    scene cannot be read or written. With ``keep_going``, an error in the computation of a scene gives its reason as
-    :class:`Failed`; where scenes were computed together, those that are not finished are computed again one by one.
+    scene cannot be read or written.
     """
     from fluorojax.runs.batches import reconstruct_scenes  # slow to import: bad input is reported before
     from fluorojax.runs.notes import standing
@@ -129,23 +126,14 @@ def compute(
         on_foreign_state=discard if share.discard_states else None,
         progress=progress,
     )
-    try:
-        for result in results:
-            publish_scene(share.folder, share.provenance, result, counts_sha256=digests.get(result.name))
-            if result.status is not Status.NOT_CONVERGED:
-                sampler_state(share.output, result.name).unlink(missing_ok=True)
-            missing.pop(result.name, None)
-            yield Finished(share.file, result.name, standing(result))
-        if missing:
-            raise RuntimeError(f"the engine returned no result for {', '.join(sorted(missing))}")
-    except Exception as error:
-        if not keep_going or _ends_the_run(error, share):
-            raise
-        if len(missing) == 1:
-            yield Failed(share.file, next(iter(missing)), _reason(error))
-            return
-    for name in missing:
-        yield from compute(share.only(name), keep_going=True, notify=notify, progress=None)
+    for result in results:
+        publish_scene(share.folder, share.provenance, result, counts_sha256=digests.get(result.name))
+        if result.status is not Status.NOT_CONVERGED:
+            sampler_state(share.output, result.name).unlink(missing_ok=True)
+        missing.pop(result.name, None)
+        yield Finished(share.file, result.name, standing(result))
+    if missing:
+        raise RuntimeError(f"the engine returned no result for {', '.join(sorted(missing))}")
 
 
 def finished_before(share: Share) -> Iterator[Finished]:
@@ -157,18 +145,6 @@ def finished_before(share: Share) -> Iterator[Finished]:
         if not share.provenance.differences(read_provenance(part)):
             (summary,) = read_summaries(part)
             yield Finished(share.file, name, f"{summary.status.name.lower().replace('_', ' ')}, by another worker")
-
-
-def _ends_the_run(error: Exception, share: Share) -> bool:
-    """Whether an error is about the disk or the settings, and would meet every other scene as well."""
-    return isinstance(error, InputError) and error.file != str(share.source)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return ": ".join(part for part in (error.field, error.problem) if part)
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _digested(scenes: Scenes, digests: dict[str, str]) -> Iterator[Scene]:

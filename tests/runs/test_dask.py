@@ -10,12 +10,10 @@ from small_models import MODEL
 from fluorojax.cli import main
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io import (
-    InputError,
     list_reconstructions,
     parts_folder,
     read_provenance,
     read_reconstruction,
-    read_skipped,
     write_challenge,
 )
 from fluorojax.runs.dask import DaskCluster
@@ -144,15 +142,17 @@ def test_a_scene_that_kills_every_worker_is_skipped_and_the_others_go_on(cluster
     assert computed(told).count("sample_02") == 2
 
 
-def test_an_error_names_its_scene_and_ends_the_run_or_is_skipped(cluster, challenge, told, tell, out):
-    tell("fail sample_01")
-    with pytest.raises(InputError, match=r"in\.h5: sample_01: told to fail$"):
+def test_errors_come_back_by_the_name_of_their_scene(cluster, challenge, told, tell, out):
+    tell("fail sample_00")
+    tell("break sample_01")
+    with pytest.raises(RuntimeError, match=r"^sample_01: RuntimeError: told to break$"):
         over(cluster, challenge, out)
     assert not out.exists()
-    outcome = over(cluster, challenge, out, on_error=lambda error: None)
-    assert outcome.skipped == {"sample_01": "told to fail"}
-    assert read_skipped(out) == {"sample_01": "told to fail"}
-    assert max(computed(told).count(name) for name in list_reconstructions(out)) == 1, "finished scenes were kept"
+    (told / "break sample_01").unlink()
+    outcome = over(cluster, challenge, out)
+    assert outcome.diverged == ("sample_00",)
+    assert "told to fail" in read_reconstruction(out, "sample_00").diagnostics["verdict"]
+    assert {name: computed(told).count(name) for name in ("sample_00", "sample_01")} == {"sample_00": 1, "sample_01": 2}
 
 
 def test_scenes_of_one_task_that_fails_are_tried_one_by_one(cluster, challenge, told, tell, out):
