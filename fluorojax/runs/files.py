@@ -95,7 +95,7 @@ def reconstruct_file(
 
     All scenes are checked before the first is computed. A bad one raises :class:`fluorojax.io.InputError`, unless
     ``on_error`` is given: then it is called with the error, and the scene is left out and recorded as skipped. A scene
-    whose computation ends in an error has the status diverged; one that kills its processes, on a cluster, is a bad one.
+    whose computation ends in an error has the status diverged; one that kills its workers counts as a bad one.
     ``on_result`` is called with each result once it is on disk; ``notify`` receives remarks for the user.
 
     NUTS keeps the state of a scene beside ``output`` until the scene is written, and beyond where it has not converged:
