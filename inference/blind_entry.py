@@ -26,6 +26,7 @@ import sys
 import time
 from pathlib import Path
 
+from fluorojax.data.printable import MESSAGE, printable
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io import InputError
 from fluorojax.runs.cache import enable_compilation_cache
@@ -37,7 +38,7 @@ from fluorojax.runs.progress import make_progress
 
 def tell(line: object) -> None:
     """A line on standard error."""
-    print(f"blind_entry: {line}", file=sys.stderr, flush=True)
+    print(f"blind_entry: {printable(str(line), MESSAGE)}", file=sys.stderr, flush=True)
 
 
 def computing_time(limit: float) -> float:
@@ -98,7 +99,8 @@ def main() -> int:
             what += ", but a scene diverged or was skipped"
         if outcome.exit_code and not pair.output.exists():
             what = "no scene was finished"
-        print(f"blind_entry: {len(seen)}/{len(pairs)} {pair.source.name}: {what}", flush=True)
+        name = printable(pair.source.name, MESSAGE)
+        print(f"blind_entry: {len(seen)}/{len(pairs)} {name}: {what}", flush=True)
         for name, reason in outcome.skipped.items():
             tell(f"{pair.source.name}: {name}: {reason}")
         for name in (*outcome.diverged, *outcome.unconverged, *outcome.prior_only):

@@ -1,6 +1,5 @@
 """``fluorojax reconstruct``: posterior summaries of every scene of a challenge file."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -32,6 +31,7 @@ from fluorojax.cli.options import (
     make_notify,
     make_selection,
 )
+from fluorojax.cli.printing import tell
 
 if TYPE_CHECKING:
     from fluorojax.io import InputError
@@ -251,7 +251,7 @@ def _folder(output: str | None, pairs: "Sequence[FilePair]") -> Iterator[None]:
 
 
 def _tell_skipped(error: "InputError") -> None:
-    print(f"fluorojax: skipped: {error}", file=sys.stderr)
+    tell(f"skipped: {error}")
 
 
 def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
@@ -262,10 +262,7 @@ def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
     if outcome.diverged and Path(where).is_file():
         verdicts = {summary.name: summary.diagnostics.get("verdict") for summary in read_summaries(where)}
     for name in outcome.diverged:
-        print(
-            f"fluorojax: {where}: {name}: {verdicts.get(name) or 'diverged'}; its result must not be used",
-            file=sys.stderr,
-        )
+        tell(f"{where}: {name}: {verdicts.get(name) or 'diverged'}; its result must not be used")
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
@@ -274,13 +271,13 @@ def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
     from fluorojax.io import read_summaries
 
     for name in outcome.prior_only:
-        print(f"fluorojax: {where}: {name}: {Status.PRIOR_ONLY.value}", file=sys.stderr)
+        tell(f"{where}: {name}: {Status.PRIOR_ONLY.value}")
     if not outcome.unconverged:
         return
     for summary in read_summaries(where):
         if summary.name in outcome.unconverged:
             verdict = summary.diagnostics.get("verdict", "not converged")
-            print(f"fluorojax: {where}: {summary.name}: {verdict}", file=sys.stderr)
+            tell(f"{where}: {summary.name}: {verdict}")
 
 
 def print_results(output: Path) -> None:
