@@ -41,7 +41,12 @@ def cluster(told):
         patch.setenv(obedient.TOLD, str(told))
         patch.setenv("JAX_PLATFORMS", "cpu")
         obedient.register()
-        settings = {"distributed.scheduler.allowed-failures": 1, "distributed.worker.preload": [obedient.__name__]}
+        settings = {
+            "distributed.scheduler.allowed-failures": 1,
+            "distributed.worker.preload": [obedient.__name__],
+            # a nanny gives up on a worker that takes longer to start, as it may on a busy machine
+            "distributed.comm.timeouts.connect": "300s",
+        }
         import dask
 
         with (
