@@ -140,9 +140,7 @@ class _Samples:
             # removing the mean of n pixels makes independent ones correlate by −1/(n−1)
             correlation = pairs / np.maximum(variance, 1e-30) + 1.0 / side**2
             good &= variance > 0
-            found.append(
-                [part[good] for part in (blocks.mean(axis=(0, 2, 3)), variance, shift, places, correlation)]
-            )
+            found.append([part[good] for part in (blocks.mean(axis=(0, 2, 3)), variance, shift, places, correlation)])
         mean, variance, shift, place, correlation = (np.concatenate(parts) for parts in zip(*found, strict=True))
         across = max(1, round(np.sqrt(_GROUPS * columns / rows))) if rows else 1
         down = max(1, round(_GROUPS / across))
@@ -200,9 +198,7 @@ def _first_line(samples: _Samples, still: np.ndarray, offset: float | None) -> t
     return float(slope), float(-intercept / slope)
 
 
-def _line(
-    samples: _Samples, used: np.ndarray, offset: float | None, line: tuple[float, float]
-) -> tuple[float, float]:
+def _line(samples: _Samples, used: np.ndarray, offset: float | None, line: tuple[float, float]) -> tuple[float, float]:
     mean, variance = samples.mean[used], samples.variance[used]
     weight = 1.0 / np.square(_fitted(mean, *line))
     if offset is not None:
@@ -245,4 +241,3 @@ def _jackknifed(
     scale = (len(found) - 1) / len(found)
     spread = np.sqrt(scale * np.square(found - found.mean(axis=0)).sum(axis=0))
     return float(spread[0]), start, float(spread[1])
-
