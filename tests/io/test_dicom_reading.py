@@ -333,7 +333,7 @@ def test_everything_missing_is_told_with_its_option(tmp_path):
         read(path, Selection())
     for words in ("(0018,1063), or --fps", "(0018,1154), or --protocol pulse_width_ms", "--gain", "--photons"):
         assert words in str(caught.value)
-    with pytest.raises(InputError, match=r"brightest thousandth of the pixels has 8\d"):
+    with pytest.raises(InputError, match=r"brightest thousandth of the pixels has 7\d"):
         read(path, Selection(protocol={"frame_time_ms": 66.0, "pulse_width_ms": 7.0}, counting=KNOWN))
     scene = read(path, selection(frame_time_ms=50.0, pulse_width_ms=5.0))
     assert float(scene.acquisition.frame_time_ms) == 50.0
