@@ -27,6 +27,7 @@ from fluorojax.cli.options import (
     make_notify,
     make_selection,
 )
+from fluorojax.cli.printing import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def convert(
     what: Annotated[
         Images | None,
         typer.Option(
-            "--what", help="Images of a stack; default counts, of a reconstruction file x_hat.", show_default=False
+            "--what", help="Images of a stack. Default: counts, or x_hat of a reconstruction file.", show_default=False
         ),
     ] = None,
     scene: SceneOption = None,
@@ -88,10 +89,10 @@ def convert(
 ) -> int:
     """Write scenes, or the images of one, in another file format.
 
-    The content of IN and the ending of OUT tell the formats. An HDF5 file takes all scenes with their protocol; a NumPy
-    array (.npy) and a TIFF stack take the images of one scene, chosen by --scene where there are several. A TIFF stack
-    keeps the protocol in its image description, an array does not: give it with --photons, --fps and --protocol when
-    the array is read again.
+    The formats follow from the content of IN and the ending of OUT. An HDF5 file holds all scenes with their protocol.
+    A NumPy array (.npy) or a TIFF stack holds the images of one scene; choose it with --scene if there are several. A
+    TIFF stack keeps the protocol in its image description. An array has no protocol: give it with --photons, --fps and
+    --protocol when you use the array.
 
     A DICOM run holds stored values of a detector: --gain and --offset turn them into counts. A reconstruction or
     subtraction file becomes DICOM with OUT.dcm and --source, the run it was made from: the images as a derived image,
@@ -149,7 +150,7 @@ def convert(
     else:
         _scene_to_stack(source, output, chosen, selection, overwrite)
     if not quiet:
-        print(f"wrote {output}")
+        say(f"wrote {output}")
     return 0
 
 

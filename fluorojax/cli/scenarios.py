@@ -17,6 +17,7 @@ from fluorojax.cli.options import (
     VerboseOption,
     check_suffix,
 )
+from fluorojax.cli.printing import print_json
 
 if TYPE_CHECKING:
     from fluorojax.metrics import FileScore
@@ -38,9 +39,9 @@ def scenarios(
 ) -> int:
     """Run Scenarios I, II and III on a file with truth.
 
-    I: fresh Poisson counts of the truth through the nominal imaging chain, reconstructed with it. II: the file's
-    counts, reconstructed with the nominal spec. III: the file's counts, spec parameters inferred. A scene that diverged
-    in one of them enters no mean; exit code 1 then.
+    Scenario I takes new Poisson counts of the truth behind the nominal imaging chain, and reconstructs them with the
+    nominal spec. Scenario II reconstructs the counts of the file with the nominal spec, and scenario III with the
+    calibrated spec. A scene that diverged in one of them enters no mean, and the exit code is then 1.
     """
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import check_output, dumps, write_text
@@ -67,7 +68,7 @@ def scenarios(
     if output is not None:
         write_text(output, dumps(document, indent=2) + "\n", inputs=[input_file], overwrite=overwrite)
     if as_json:
-        print(dumps(document, indent=2))
+        print_json(document)
     elif not quiet:
         _print_scenarios(scores, str(input_file))
     outcomes = {name: Outcome(score.diverged, {}) for name, score in scores.items()}
