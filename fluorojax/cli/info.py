@@ -44,7 +44,7 @@ def info(
 ) -> int:
     """Show the content of a file: scenes, shapes, counts, protocol, spec ranges, truth; or method, results, provenance.
 
-    A file of scenes is a challenge file, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
+    A file of scenes is a challenge file, a DICOM run, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
     """
     from fluorojax.subtraction.files import file_kind
 
