@@ -94,9 +94,9 @@ def reconstruct(
 ) -> int:
     """Reconstruct every scene with its uncertainty and a corrected specification.
 
-    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give --photons, and also
-    --fps and --protocol if the defaults do not fit. The output records the selection of scenes, frames and pixels, and
-    `score` and `report` use the same selection.
+    IN.h5 is a challenge file, a DICOM run, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give
+    --photons, and also --fps and --protocol if the defaults do not fit. The output records the selection of scenes,
+    frames and pixels, and `score` and `report` use the same selection.
 
     Finished scenes are kept in the folder OUT.h5.parts and survive an interrupt, a crash and a full disk. The same
     command continues the run, also with --overwrite, and gathers all scenes into OUT.h5 at the end. The exit code is 1
