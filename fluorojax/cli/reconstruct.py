@@ -12,12 +12,17 @@ import typer
 from fluorojax.cli.backend import SETTINGS, tell_backend
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
+    AllowLossyOption,
     BatchOption,
     CropOption,
     FpsOption,
     FramesOption,
+    GainOption,
+    IntensityOption,
+    LogScaleOption,
     MethodOption,
     ModelOption,
+    OffsetOption,
     OverwriteOption,
     PhotonsOption,
     ProtocolOption,
@@ -28,6 +33,7 @@ from fluorojax.cli.options import (
     TierOption,
     VerboseOption,
     check_suffix,
+    make_counting,
     make_notify,
     make_selection,
 )
@@ -110,6 +116,11 @@ def reconstruct(
             min=0, metavar="SECONDS", help="End by itself after this time with what is finished.", show_default=False
         ),
     ] = None,
+    gain: GainOption = None,
+    offset: OffsetOption = None,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Start the run even if the memory may be too small for it.")
     ] = False,
@@ -120,9 +131,9 @@ def reconstruct(
 ) -> int:
     """Reconstruct every scene with its uncertainty and a corrected specification.
 
-    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give --photons, and also
-    --fps and --protocol if the defaults do not fit. The output records the selection of scenes, frames and pixels, and
-    `score` and `report` use the same selection.
+    IN.h5 is a challenge file, a DICOM run, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give
+    --photons, and also --fps and --protocol if the defaults do not fit. The output records the selection of scenes,
+    frames and pixels, and `score` and `report` use the same selection.
 
     Several inputs, a quoted pattern such as 'study/*.h5', or a --manifest need a folder for their outputs: run1.h5
     becomes FOLDER/run1.h5. Outputs that are complete are left alone, so that the same command goes on after an
@@ -149,7 +160,10 @@ def reconstruct(
     pairs = find_pairs(inputs or [], output, manifest)
     for pair in pairs:
         check_suffix("--output", pair.output, HDF5_SUFFIXES)
-    selection = make_selection(scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier)
+    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
+    selection = make_selection(
+        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
+    )
     options = ReconstructOptions(
         model=model,
         method=method,
