@@ -26,6 +26,7 @@ class LearnedMethod(SceneMethod):
 
     label: ClassVar[str] = "fluorojax learned"
     summary: ClassVar[str] = "Mean and standard deviation from a network trained on simulated scenes, in a second."
+    states_mean: ClassVar[bool] = True
     uses_model: ClassVar[bool] = False
 
     weights: Path

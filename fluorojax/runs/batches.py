@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +16,17 @@ import numpy as np
 
 from fluorojax.calibration.identifiability import describe
 from fluorojax.calibration.posterior import SpecPosterior, calibrate
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, facts_of
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.io.checks import check_scene
 from fluorojax.io.provenance import asset_digests
-from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod, to_device
+from fluorojax.methods.protocol import BatchedMethod, Job, Method, NotServed, SceneMethod, silent, to_device
 from fluorojax.methods.registry import make_method
 from fluorojax.methods.summary import Summary, scalar_facts
 from fluorojax.metrics.agreement import judged
+from fluorojax.metrics.held_out import held_out, thinned
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.devices import chunk_size, solve_chunk
@@ -33,6 +35,8 @@ from fluorojax.runs.progress import Progress, ProgressDisplay
 
 # Of the progress of a scene: what its calibration counts, and what a method reports before the result is summarised.
 _CALIBRATION_SHARE, _METHOD_SHARE = 0.2, 0.99
+# Keeps the draws that thin the counts apart from other draws of the same seed.
+_THINNING = 1
 
 
 def reconstruct_scenes(
@@ -124,20 +128,75 @@ class _Run:
             self.progress.update(
                 self.done + share, f"{scene.name}: {spec_note(scene, jobs[-1].posterior, self.options)}"
             )
-        for job, found in zip(jobs, self._solve(jobs, size), strict=True):
+        for job, found in zip(jobs, self._served(jobs, size), strict=True):
             self.done += 1
             result = judged(replace(found, **facts_of(job.scene)), job.scene)
             self.progress.update(self.done, f"{job.scene.name}: {standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
 
-    def _solve(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
-        if isinstance(self.method, BatchedMethod):
-            for job, summary in zip(jobs, solve_chunk(self.method, jobs, size), strict=True):
-                yield _reconstruction(job, summary)
-        else:
-            assert isinstance(self.method, SceneMethod)
-            for job in jobs:
-                yield self.method.run(job)
+    def _served(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+        """Checked results; a scene that the method refuses, or whose check it fails, goes to its fallback."""
+        other = self.method.fallback if self.options.fallback else None
+        if other is None:
+            yield from self._checked(self.method, jobs, size)
+            return
+        for job in jobs:
+            try:
+                (found,) = self._checked(self.method, [job], 1)
+                told = found.diagnostics.get("held_out", {})
+                if told.get("level") == "bad":
+                    raise NotServed(job.scene.name, self.options.method, [f"held-out quanta speak against it: {told['verdict']}"])
+            except NotServed as refusal:
+                self.progress.update(self.done, f"{job.scene.name}: {other} instead: {'; '.join(refusal.reasons)}")
+                instead = make_method(replace(self.options, method=other))
+                (found,) = self._checked(instead, [job], 1)
+                facts = {"method": other, "instead_of": self.options.method, "reasons": list(refusal.reasons)}
+                found = replace(found, diagnostics={"fallback": facts, **found.diagnostics})
+            yield found
+
+    def _checked(self, method: Method, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+        """Results with what held-out quanta say about them, where the check is wanted."""
+        share = method.held_out if self.options.held_out is None else self.options.held_out
+        if share == 0:
+            yield from _solve(method, jobs, size)
+            return
+        groups = [jobs] if isinstance(method, BatchedMethod) else [[job] for job in jobs]
+        for group in groups:
+            results = list(_solve(method, group, size))
+            yield from self._held_out(method, group, results, size, share)
+
+    def _held_out(
+        self, method: Method, jobs: list[Job], results: list[Reconstruction], size: int, share: float
+    ) -> Iterator[Reconstruction]:
+        parts: list[tuple[Scene, np.ndarray] | str] = []
+        for job, result in zip(jobs, results, strict=True):
+            try:
+                if result.status is Status.DIVERGED or not np.isfinite(result.x_hat).all():
+                    raise ValueError(f"{result.name}: there is no usable result to check")
+                parts.append(thinned(job.scene, share, np.random.default_rng([self.options.seed, _THINNING])))
+            except ValueError as error:
+                parts.append(str(error))
+        kept = [self._kept(job, part[0]) for job, part in zip(jobs, parts, strict=True) if not isinstance(part, str)]
+        found = iter(list(_solve(method, kept, size)) if kept else [])
+        for result, part in zip(results, parts, strict=True):
+            facts: dict[str, Any]
+            if isinstance(part, str):
+                facts = {"level": "unknown", "verdict": f"not checked: {part}"}
+            else:
+                scene, held = part
+                again = next(found)
+                try:
+                    facts = held_out(again, scene, held, result, share, mean=method.states_mean).facts()
+                except ValueError as error:
+                    facts = {"level": "unknown", "verdict": f"not checked: {error}"}
+            yield replace(result, diagnostics={**result.diagnostics, "held_out": facts})
+
+    def _kept(self, job: Job, scene: Scene) -> Job:
+        """The job of the kept quanta: calibrated anew, so that nothing knows the others."""
+        posterior = _spec_posterior(scene, self.options)
+        return replace(
+            job, scene=scene, data=scene_data(scene, posterior.spec), posterior=posterior, state_file=None, report=silent
+        )
 
     def _job(self, model: SceneModel, scene: Scene, assets: dict[str, str]) -> Job:
         posterior = _spec_posterior(scene, self.options)
@@ -165,6 +224,16 @@ class _Run:
             self.progress.update(self.done + share, f"{scene.name}: {note}")
 
         return report
+
+
+def _solve(method: Method, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+    if isinstance(method, BatchedMethod):
+        for job, summary in zip(jobs, solve_chunk(method, jobs, size), strict=True):
+            yield _reconstruction(job, summary)
+    else:
+        assert isinstance(method, SceneMethod)
+        for job in jobs:
+            yield method.run(job)
 
 
 def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:
