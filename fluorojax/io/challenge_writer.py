@@ -14,6 +14,7 @@ from fluorojax.io.challenge import check_counts
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import check_finite, check_stack, single_precision
 from fluorojax.io.json_fields import write_json
+from fluorojax.io.texts import put_text
 from fluorojax.physics.operator import PUBLISHED_OPERATOR
 from fluorojax.physics.registry import stages_as_list
 
@@ -38,7 +39,8 @@ def write_challenge(
     """
     with atomic_output(path, overwrite=overwrite) as temporary:
         with writing(path), h5py.File(temporary, "w") as handle:
-            handle.attrs.update({"variant": "fluoroscopy", "tier": tier, "version": FORMAT_VERSION})
+            for name, text in (("variant", "fluoroscopy"), ("tier", tier), ("version", FORMAT_VERSION)):
+                put_text(handle, name, text)
             if provenance is not None:
                 write_json(handle, "provenance", provenance)
         # The file is closed while the next scene is made, so that errors of making it are not taken for errors of

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from fluorojax.io.errors import InputError
+from fluorojax.io.texts import as_text, fixed_text, put_text
 
 # HDF5 keeps an attribute in its object header, which ends at 64 KiB; longer fields become scalar datasets.
 _ATTRIBUTE_BYTES = 60_000
@@ -53,9 +54,9 @@ def write_json(group: h5py.Group, field: str, value: Any) -> None:
     if field in group:
         del group[field]
     if len(text.encode()) <= _ATTRIBUTE_BYTES:
-        group.attrs[field] = text
+        put_text(group, field, text)
     else:
-        group.create_dataset(field, data=text, dtype=h5py.string_dtype())
+        group.create_dataset(field, data=fixed_text(text))
 
 
 def read_json(group: h5py.Group, field: str, file: str, scene: str | None) -> Any:
@@ -69,13 +70,10 @@ def read_json(group: h5py.Group, field: str, file: str, scene: str | None) -> An
         raise InputError(file, scene, field, f"cannot be read; {error}") from error
     if raw is None:
         return None
-    if isinstance(raw, np.ndarray) and raw.size == 1:
-        raw = raw.reshape(())[()]
-    if isinstance(raw, bytes):
-        try:
-            raw = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(file, scene, field, "is not UTF-8 text; expected JSON") from error
+    try:
+        raw = as_text(raw)
+    except UnicodeDecodeError as error:
+        raise InputError(file, scene, field, "is not UTF-8 text; expected JSON") from error
     if not isinstance(raw, str):
         raise InputError(file, scene, field, f"is {type(raw).__name__}; expected a JSON string")
     try:

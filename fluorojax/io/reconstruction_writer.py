@@ -19,6 +19,7 @@ from fluorojax.io.lock import FileLock
 from fluorojax.io.provenance import Provenance
 from fluorojax.io.reconstruction_reader import COUNTS_SHA256, read_provenance
 from fluorojax.io.shutdown import at_stop, undisturbed
+from fluorojax.io.texts import put_text
 
 COMPLETE = "complete"
 FORMAT_VERSION = "1"
@@ -95,10 +96,13 @@ class ReconstructionWriter:
 
     def _create(self) -> None:
         with h5py.File(self._partial, "w-") as handle:
-            handle.attrs.update({"variant": "fluoroscopy", "version": FORMAT_VERSION})
+            put_text(handle, "variant", "fluoroscopy")
+            put_text(handle, "version", FORMAT_VERSION)
             for name, value in asdict(self.provenance).items():
                 if isinstance(value, dict):
                     write_json(handle, name, value)
+                elif isinstance(value, str):
+                    put_text(handle, name, value)
                 else:
                     handle.attrs[name] = value
 
@@ -134,7 +138,7 @@ class ReconstructionWriter:
                 group = handle.create_group(result.name)
                 _write_result(group, result)
                 if counts_sha256 is not None:
-                    group.attrs[COUNTS_SHA256] = counts_sha256
+                    put_text(group, COUNTS_SHA256, counts_sha256)
                 handle.flush()
                 group.attrs[COMPLETE] = True
             self._finished.add(result.name)
@@ -190,7 +194,7 @@ def _write_result(group: h5py.Group, result: Reconstruction) -> None:
         fields["spec_prior"] = result.prior_ranges
     for name, value in fields.items():
         write_json(group, name, value)
-    group.attrs["status"] = result.status.name.lower()
+    put_text(group, "status", result.status.name.lower())
     group.attrs["seconds"] = float(result.seconds)
     if result.pixel_mm is not None:
         group.attrs["pixel_mm"] = float(result.pixel_mm)

@@ -1,4 +1,4 @@
-"""Training examples: clean sequences through random acquisitions of random chains, drawn anew at every step.
+"""Training examples: clean sequences through random acquisitions of random imaging chains, drawn anew at every step.
 
 Sequences are augmented where that costs nothing: line integrals add, so the moving part of another sequence can be laid
 over a scene; crops, mirror images, transposition, reversal and thinning in time, and contrast multiply the variety.
@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fluorojax.learned.features import BLOCK, SPAN, ChainState
+from fluorojax.learned.features import BLOCK, SPAN, SpecState
 from fluorojax.learned.scenes import WINDOW_MS, CleanSequence, read_shard
 
 # Middle and sd of what a calibration knows before it sees data, and the range of the sd its data alone would give.
@@ -39,8 +39,8 @@ class Batch(eqx.Module):
     """0 for frames of a block that lie behind the run."""
     photons: Float[Array, " B"]
     """Quanta with nothing in the beam."""
-    chain: ChainState
-    """Posteriors of the chains, arrays (B,)."""
+    spec: SpecState
+    """Spec posteriors of the runs, arrays (B,)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Acquired:
     counts: Float[np.ndarray, "T H W"]
     depth: Float[np.ndarray, "T H W"]
     photons: float
-    chain: ChainState
+    spec: SpecState
 
 
 class Library:
@@ -106,7 +106,7 @@ def acquire(
     photons: float,
     frame_time_ms: float,
 ) -> Acquired:
-    """Counts of a sequence through a chain drawn from its ranges, and what a calibration would know of that chain.
+    """Draw a spec, simulate counts of a sequence with it, and draw the spec posterior that a calibration would have.
 
     ``smear`` is the difference that an exposure of WINDOW_MS makes to ``depth``.
     """
@@ -122,10 +122,10 @@ def acquire(
     rate *= np.float32(photons) * ((1 + drift / 100) ** np.arange(len(rate), dtype=np.float32))[:, None, None]
     known = [_posterior(rng, *v) for v in ((window, *_WINDOW), (tau, *_TAU), (drift, *_DRIFT))]
     (window_mean, window_std), (tau_mean, tau_std), (drift_mean, drift_std) = known
-    chain = ChainState(
+    spec = SpecState(
         max(window_mean, 1.0), max(tau_mean, 3.0), drift_mean, window_std, tau_std, drift_std, frame_time_ms, delay
     )
-    return Acquired(rng.poisson(rate).astype(np.float32), depth, photons, chain)
+    return Acquired(rng.poisson(rate).astype(np.float32), depth, photons, spec)
 
 
 def batches(
@@ -151,7 +151,7 @@ def collate(rng: np.random.Generator | None, runs: list[Acquired], blocks: int) 
         depths.append(np.moveaxis(run.depth[np.minimum(index, frames - 1)], 1, -1))
         starts.append(first)
         counts.append(np.pad(run.counts, ((0, SPAN - frames), (0, 0), (0, 0))))
-    chain = jax.tree.map(lambda *v: np.array(v, np.float32), *(run.chain for run in runs))
+    spec = jax.tree.map(lambda *v: np.array(v, np.float32), *(run.spec for run in runs))
     return Batch(
         np.stack(counts),  # pyright: ignore[reportArgumentType]
         np.array([len(run.counts) for run in runs], np.int32),  # pyright: ignore[reportArgumentType]
@@ -159,7 +159,7 @@ def collate(rng: np.random.Generator | None, runs: list[Acquired], blocks: int) 
         np.stack(depths).astype(np.float32),  # pyright: ignore[reportArgumentType]
         np.stack(weights),  # pyright: ignore[reportArgumentType]
         np.array([run.photons for run in runs], np.float32),  # pyright: ignore[reportArgumentType]
-        chain,
+        spec,
     )
 
 

@@ -1,7 +1,7 @@
 """Inputs of the networks: counts in units of their noise, and what is known of the imaging chain.
 
 Everything a network sees is made here, by the same functions in training and in use. With counts ``c_t`` from which
-the lag and the gain of the chain were divided out, and their mean over frames m, the deviations
+the lag and the gain drift are removed, and their mean over frames m, the deviations
 ``d_t = 2√(c_t + 3/8) − 2√(m + 3/8)`` have a standard deviation near one (Anscombe, Biometrika 35:246, 1948). A network
 returns f and log s of a block of frames; the optical depth is ``−log(m/I_0) − f/√m`` with standard deviation ``s/√m``.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 PARAMETERS = ("motion_blur", "lag", "gain_drift")
-"""Unknown parameters of the chain that networks know, in the order of every array of them."""
+"""Parameters of the spec that networks know, in the order of every array of them."""
 BLOCK = 4
 """Frames that a network returns at once."""
 SIDE = 4
@@ -26,14 +26,14 @@ WINDOW = BLOCK + 2 * SIDE
 CHANNELS = WINDOW + 5
 """Channels of an input image."""
 CONDITIONS = 8 + WINDOW
-"""Numbers that describe the chain and the place of a block."""
+"""Numbers that describe the spec and the place of a block."""
 _RADIUS = 6
 
 
-class ChainState(eqx.Module):
-    """Chain of one run as a network sees it: posterior means and standard deviations, all scalars.
+class SpecState(eqx.Module):
+    """Spec of one run as a network sees it: posterior means and standard deviations, all scalars.
 
-    Not offsets but the physical values: ``window_ms`` is the nominal pulse width plus the offset, and so on.
+    The fields hold physical values, not offsets: ``window_ms`` is the nominal pulse width plus the offset, and so on.
     """
 
     window_ms: Float[ArrayLike, ""]
@@ -62,17 +62,17 @@ class Level(NamedTuple):
     """2√(m + 3/8)."""
 
 
-def correct_counts(counts: Float[Array, "T H W"], chain: ChainState) -> Float[Array, "T H W"]:
-    """Counts without gain drift and lag, by the posterior means of the chain.
+def correct_counts(counts: Float[Array, "T H W"], spec: SpecState) -> Float[Array, "T H W"]:
+    """Counts without gain drift and lag, by the posterior means of the spec.
 
     The recursion of :class:`fluorojax.physics.lag.ChargeReleaseLag` is solved for the exposures from a steady start.
     The result can be slightly negative where counts are few. Later frames do not change earlier ones, so a run may be
     padded at its end.
     """
     times = jnp.arange(counts.shape[0], dtype=counts.dtype)
-    exposed = counts * jnp.exp(-times * jnp.log1p(jnp.asarray(chain.drift) / 100.0))[:, None, None]
-    tau = jnp.asarray(chain.tau_ms)
-    kept, held = jnp.exp(-jnp.asarray(chain.frame_time_ms) / tau), jnp.exp(-jnp.asarray(chain.readout_delay_ms) / tau)
+    exposed = counts * jnp.exp(-times * jnp.log1p(jnp.asarray(spec.drift) / 100.0))[:, None, None]
+    tau = jnp.asarray(spec.tau_ms)
+    kept, held = jnp.exp(-jnp.asarray(spec.frame_time_ms) / tau), jnp.exp(-jnp.asarray(spec.readout_delay_ms) / tau)
 
     def frame(trapped: Array, y: Array) -> tuple[Array, Array]:
         s = (y - (1.0 - kept) * trapped) / (1.0 - held)
@@ -97,7 +97,7 @@ def block_inputs(
     level: Level,
     frames: Int[ArrayLike, ""],
     start: Int[ArrayLike, ""],
-    chain: ChainState,
+    spec: SpecState,
 ) -> tuple[Float[Array, "H W channels"], Float[Array, " conditions"]]:
     """Input image and conditions of the block of frames ``start … start + BLOCK − 1``.
 
@@ -107,7 +107,7 @@ def block_inputs(
     - `level`: what :func:`run_level` returns.
     - `frames`: number of valid frames, at least 3; frames outside of them are reflected.
     - `start`: first frame of the block; the block may end after the last frame.
-    - `chain`: the chain.
+    - `spec`: the spec of the run.
     """
     slots = start + jnp.arange(-SIDE, BLOCK + SIDE)
     inside = ((slots >= 0) & (slots < frames)).astype(corrected.dtype)
@@ -122,14 +122,14 @@ def block_inputs(
     images = jnp.concatenate([deviation[mirrored], jnp.stack(sums)])
     images = jnp.concatenate([jnp.moveaxis(images, 0, -1), level.images], axis=-1)
 
-    held = jnp.exp(-jnp.asarray(chain.readout_delay_ms) / chain.tau_ms)
-    held_std = held * chain.readout_delay_ms / chain.tau_ms**2 * chain.tau_std
+    held = jnp.exp(-jnp.asarray(spec.readout_delay_ms) / spec.tau_ms)
+    held_std = held * spec.readout_delay_ms / spec.tau_ms**2 * spec.tau_std
     facts = [
-        2.0 * chain.window_ms / chain.frame_time_ms,
-        4.0 * chain.window_std / chain.frame_time_ms,
+        2.0 * spec.window_ms / spec.frame_time_ms,
+        4.0 * spec.window_std / spec.frame_time_ms,
         8.0 * held,
         20.0 * held_std,
-        jnp.arcsinh(chain.drift_std * frames),
+        jnp.arcsinh(spec.drift_std * frames),
         4.0 / jnp.sqrt(1.0 * frames),
         jnp.log1p(before.sum()) / 2.0,
         jnp.log1p(after.sum()) / 2.0,

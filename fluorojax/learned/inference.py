@@ -1,6 +1,6 @@
 """Posterior mean and standard deviation of a scene from a trained network.
 
-Functions of weights, counts and chain posterior alone. Long runs are cut into overlapping runs of at most
+Functions of weights, counts and spec posterior alone. Long runs are cut into overlapping runs of at most
 :data:`~fluorojax.learned.features.SPAN` frames and large images into overlapping tiles, so that cost is linear in the
 number of pixels and the memory of the network is bounded. Tiles overlap by the reach of the network, so that a pixel
 inside a tile has the value that the whole image would give it.
@@ -20,7 +20,7 @@ from fluorojax.learned.features import (
     PARAMETERS,
     SIDE,
     SPAN,
-    ChainState,
+    SpecState,
     block_inputs,
     correct_counts,
     depth_of,
@@ -50,12 +50,12 @@ class LearnedPosterior:
     mean: Float[np.ndarray, "T H W"]
     """Posterior mean of the normalised attenuation."""
     std: Float[np.ndarray, "T H W"]
-    """Posterior standard deviation, the uncertainty of the chain included."""
+    """Posterior standard deviation, the uncertainty of the spec included."""
     response: Float[np.ndarray, "3 T H W"]
     """Change of the mean for one posterior sd of each parameter of :data:`~fluorojax.learned.features.PARAMETERS`."""
 
     @property
-    def chain_variance(self) -> Float[np.ndarray, "3 T H W"]:
+    def spec_variance(self) -> Float[np.ndarray, "3 T H W"]:
         """Part of the variance that each mismatch parameter is responsible for; together at most the whole."""
         square = self.response**2
         return square * np.minimum(1.0, self.std**2 / np.maximum(square.sum(0), 1e-30))
@@ -63,13 +63,11 @@ class LearnedPosterior:
     @property
     def noise_variance(self) -> Float[np.ndarray, "T H W"]:
         """The rest of the variance: noise and prior."""
-        return np.maximum(self.std**2 - self.chain_variance.sum(0), 0.0)
+        return np.maximum(self.std**2 - self.spec_variance.sum(0), 0.0)
 
 
-def chain_state(
-    protocol: Mapping[str, float], mean: Float[np.ndarray, " 3"], std: Float[np.ndarray, " 3"]
-) -> ChainState:
-    """The chain as networks see it, from the protocol and posterior means and sd of ``PARAMETERS`` (offsets).
+def spec_state(protocol: Mapping[str, float], mean: Float[np.ndarray, " 3"], std: Float[np.ndarray, " 3"]) -> SpecState:
+    """The spec as networks see it, from the protocol and posterior means and sd of ``PARAMETERS`` (offsets).
 
     Windows below 0.5 ms and time constants below 2 ms count as these: networks have seen nothing shorter.
     """
@@ -82,7 +80,7 @@ def chain_state(
         protocol["frame_time_ms"],
         protocol["readout_delay_ms"],
     )
-    return ChainState(*(jnp.float32(v) for v in values))
+    return SpecState(*(jnp.float32(v) for v in values))
 
 
 def posterior(
@@ -120,16 +118,16 @@ def posterior(
         raise ValueError(f"counts have shape {counts.shape}; expected (T, H, W) with at least {MIN_FRAMES} frames")
     if not 1 <= mirrors <= len(_MIRRORS):
         raise ValueError(f"mirrors is {mirrors}; expected 1 to {len(_MIRRORS)}")
-    chain = chain_state(protocol, mean, std)
-    moved = [_moved(chain, name) if response and s > 0 else None for name, s in zip(PARAMETERS, std, strict=True)]
+    spec = spec_state(protocol, mean, std)
+    moved = [_moved(spec, name) if response and s > 0 else None for name, s in zip(PARAMETERS, std, strict=True)]
     runs, tiles = spans(counts.shape[0]), tile_slices(counts.shape[1:], tile, network.reach)
     result = np.zeros((2 + len(PARAMETERS), *counts.shape), np.float32)
     for number, (inner, outer) in enumerate(tiles):
         part = counts[(slice(None), *outer)]
         part = np.pad(part, ((0, 0), *((0, -n % GRAIN) for n in part.shape[1:])), mode="symmetric")
         solve = _Solver(network, part, protocol["photons_per_pixel"], runs)
-        first = solve(chain)
-        answers = [first, *(solve(chain, axes, shift=i % 2 == 0) for i, axes in enumerate(_MIRRORS[1:mirrors]))]
+        first = solve(spec)
+        answers = [first, *(solve(spec, axes, shift=i % 2 == 0) for i, axes in enumerate(_MIRRORS[1:mirrors]))]
         kept = (slice(None), *(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)))
         for row in (0, 1):
             result[(row, slice(None), *inner)] = np.mean([a[row] for a in answers], axis=0)[kept]
@@ -203,7 +201,7 @@ def tile_slices(shape: tuple[int, ...], tile: int, reach: int) -> list[tuple[tup
 
 
 class _Solver:
-    """Depth and sd of one tile for any chain; float32, (T, H, W) each."""
+    """Optical depth and sd of one tile for any spec; float32, (T, H, W) each."""
 
     def __init__(
         self, network: Network, counts: Float[np.ndarray, "T H W"], photons: float, runs: list[tuple[slice, slice]]
@@ -212,10 +210,10 @@ class _Solver:
         self._counts = jnp.asarray(counts)
 
     def __call__(
-        self, chain: ChainState, mirror: tuple[int, ...] = (), *, shift: bool = False
+        self, spec: SpecState, mirror: tuple[int, ...] = (), *, shift: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """For the mirror image along the axes ``mirror``; ``shift`` moves the blocks by half of their length."""
-        corrected = _correct(jnp.flip(self._counts, mirror) if mirror else self._counts, chain)
+        corrected = _correct(jnp.flip(self._counts, mirror) if mirror else self._counts, spec)
         depth, std = (np.empty(corrected.shape, np.float32) for _ in range(2))
         for seen, kept in self._runs:
             run = corrected[seen]
@@ -228,7 +226,7 @@ class _Solver:
             starts = np.minimum(starts, last)
             group = max(1, _PIXELS // run[0].size)
             for some in np.split(starts, range(group, len(starts), group)):
-                got = _blocks(self._network, run, chain, self._photons, jnp.asarray(some, jnp.int32))
+                got = _blocks(self._network, run, spec, self._photons, jnp.asarray(some, jnp.int32))
                 for start, d, s in zip(some.tolist(), *(np.asarray(g) for g in got), strict=True):
                     stop = min(start + BLOCK, frames)
                     depth[seen.start + start : seen.start + stop] = d[: stop - start]
@@ -243,28 +241,28 @@ _correct = jax.jit(correct_counts)
 def _blocks(
     network: Network,
     corrected: Float[Array, "T H W"],
-    chain: ChainState,
+    spec: SpecState,
     photons: Float[Array, ""],
     starts: Array,
 ) -> tuple[Float[Array, "K block H W"], Float[Array, "K block H W"]]:
     """Depth and its sd in the blocks that begin at ``starts``."""
     frames = corrected.shape[0]
     level = run_level(corrected, frames)
-    inputs = [block_inputs(corrected, level, frames, start, chain) for start in starts]
+    inputs = [block_inputs(corrected, level, frames, start, spec) for start in starts]
     mean, log_std = network(*(jnp.stack(part) for part in zip(*inputs, strict=True)))
     depth = jax.vmap(depth_of, (None, 0, None))(level.mean, mean, photons)
     std = jnp.exp(jnp.clip(log_std, *LOG_STD_RANGE)) * jax.lax.rsqrt(level.mean)[..., None]
     return jnp.moveaxis(depth, -1, 1), jnp.moveaxis(std, -1, 1)
 
 
-def _moved(chain: ChainState, name: str) -> ChainState:
-    """The chain with one parameter moved by a part of its posterior sd."""
+def _moved(spec: SpecState, name: str) -> SpecState:
+    """The spec with one parameter moved by a part of its posterior sd."""
     step = jnp.float32(_STEP)
     if name == "motion_blur":
-        return eqx.tree_at(lambda c: c.window_ms, chain, chain.window_ms + step * chain.window_std)
+        return eqx.tree_at(lambda s: s.window_ms, spec, spec.window_ms + step * spec.window_std)
     if name == "lag":
-        return eqx.tree_at(lambda c: c.tau_ms, chain, chain.tau_ms + step * chain.tau_std)
-    return eqx.tree_at(lambda c: c.drift, chain, chain.drift + step * chain.drift_std)
+        return eqx.tree_at(lambda s: s.tau_ms, spec, spec.tau_ms + step * spec.tau_std)
+    return eqx.tree_at(lambda s: s.drift, spec, spec.drift + step * spec.drift_std)
 
 
 @jax.jit

@@ -18,13 +18,13 @@ _LIKELIHOOD = 0.02
 def predict(network: Network, batch: Batch) -> tuple[Float[Array, "B K H W block"], ...]:
     """Optical depth, log s and noise unit 1/√m of the blocks of a batch."""
 
-    def prepare(counts, frames, starts, chain):
-        corrected = correct_counts(counts, chain)
+    def prepare(counts, frames, starts, spec):
+        corrected = correct_counts(counts, spec)
         level = run_level(corrected, frames)
-        images, conditions = jax.vmap(lambda start: block_inputs(corrected, level, frames, start, chain))(starts)
+        images, conditions = jax.vmap(lambda start: block_inputs(corrected, level, frames, start, spec))(starts)
         return images, conditions, level.mean
 
-    images, conditions, level = jax.vmap(prepare)(batch.counts, batch.frames, batch.starts, batch.chain)
+    images, conditions, level = jax.vmap(prepare)(batch.counts, batch.frames, batch.starts, batch.spec)
     groups, blocks = batch.starts.shape
     flat = lambda x: x.reshape((groups * blocks, *x.shape[2:]))  # noqa: E731
     mean, log_std = network(flat(images), flat(conditions))

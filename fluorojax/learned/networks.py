@@ -114,7 +114,7 @@ def shuffle(x: Float[Array, "N H W c4"]) -> Float[Array, "N H2 W2 c"]:
 
 
 class UNet(eqx.Module):
-    """A U-Net of three levels on 2 × 2 unshuffled pixels, without normalisation, conditioned on the chain."""
+    """A U-Net of three levels on 2 × 2 unshuffled pixels, without normalisation, conditioned on the spec."""
 
     context: tuple[Conv, Conv]
     enter: Conv

@@ -78,7 +78,7 @@ class LearnedMethod(SceneMethod):
             report=lambda share: job.report(share, "the network works on the tiles"),
         )
         variance = found.std**2
-        shares = found.chain_variance.mean(axis=(1, 2, 3)) / variance.mean()
+        shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()
         outside = outside_training(scene.y, protocol, mean)
         finite = bool(np.isfinite(found.mean).all() and np.isfinite(found.std).all())
         return Reconstruction(
@@ -91,7 +91,7 @@ class LearnedMethod(SceneMethod):
             status=Status.CONVERGED if finite else Status.DIVERGED,
             seconds=math.nan,
             spec_correlation=np.sign(found.response)
-            * np.sqrt(found.chain_variance / np.maximum(variance, np.finfo(np.float32).tiny)),
+            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny)),
             diagnostics={
                 "model": f"{weights.recipe.get('architecture')} {weights.sha256[:12]}",
                 "weights": {"file": self.weights.name, "sha256": weights.sha256},

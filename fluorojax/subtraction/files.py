@@ -34,6 +34,7 @@ from fluorojax.io import (
 from fluorojax.io.hdf5 import open_hdf5, scene_group
 from fluorojax.io.hdf5_scenes import Hdf5Reader
 from fluorojax.io.json_fields import write_json
+from fluorojax.io.texts import put_text
 from fluorojax.runs.progress import Progress, ProgressDisplay
 from fluorojax.subtraction.dsa import (
     CountRun,
@@ -97,10 +98,10 @@ def subtract_file(
     progress.start(len(names))
     with atomic_output(output, inputs=[source], overwrite=overwrite) as temporary:
         with writing(output), h5py.File(temporary, "w") as handle:
-            handle.attrs.update({"variant": "fluoroscopy", "version": FORMAT_VERSION, "source": kind})
-            handle.attrs.update(
-                {"mode": settings.mode, "input_file": Path(source).name, "input_sha256": file_sha256(source)}
-            )
+            facts = {"variant": "fluoroscopy", "version": FORMAT_VERSION, "source": kind, "mode": settings.mode}
+            facts |= {"input_file": Path(source).name, "input_sha256": file_sha256(source)}
+            for field, text in facts.items():
+                put_text(handle, field, text)
             write_json(handle, "versions", package_versions())
             write_json(handle, "settings", {**vars(settings), "match_level": match})
         for done, name in enumerate(names, start=1):

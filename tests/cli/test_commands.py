@@ -88,7 +88,7 @@ def test_simulate_passes_its_options_on(run, generator, tmp_path):
     assert (options.motion, options.scatter_fraction, options.read_noise) == ("fast", 0.2, 1.5)
     assert (options.slow_tails, options.mismatch) == (True, True)
     with h5py.File(out) as handle:
-        assert handle.attrs["tier"] == "dev"
+        assert handle.attrs["tier"] == b"dev"
         assert json.loads(handle.attrs["provenance"])["seed"] == 9
 
 

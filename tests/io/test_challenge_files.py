@@ -59,7 +59,7 @@ def test_json_placements_are_equivalent(tmp_path, make_scene, placement, encode)
     with h5py.File(tmp_path / "a.h5", "r+") as handle:
         group = handle["sample_00"]
         for field in JSON_FIELDS:
-            text = encode(group.attrs.pop(field))
+            text = encode(group.attrs.pop(field).decode())
             if placement == "attribute":
                 group.attrs[field] = text
             else:

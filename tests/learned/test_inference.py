@@ -1,4 +1,4 @@
-"""Posteriors of scenes: shapes, tiles, runs, mirrors, chain and scatter. The network is random: only structure is
+"""Posteriors of scenes: shapes, tiles, runs, mirrors, spec and scatter. The network is random: only structure is
 tested here, accuracy is a measurement."""
 
 import equinox as eqx
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fluorojax.learned.features import SIDE, SPAN
-from fluorojax.learned.inference import chain_state, outside_training, posterior, spans, tile_slices
+from fluorojax.learned.inference import outside_training, posterior, spans, spec_state, tile_slices
 from fluorojax.learned.networks import UNet
 
 MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
@@ -39,7 +39,7 @@ def test_any_size_and_length(network, shape):
     assert found.response.shape == (3, *shape)
     assert np.isfinite(found.mean).all()
     assert (found.std > 0).all()
-    np.testing.assert_allclose(found.noise_variance + found.chain_variance.sum(0), found.std**2, rtol=1e-4)
+    np.testing.assert_allclose(found.noise_variance + found.spec_variance.sum(0), found.std**2, rtol=1e-4)
 
 
 def test_tiles_agree_with_the_whole_image(network):
@@ -83,7 +83,7 @@ def test_response_is_the_change_of_the_mean(network):
     np.testing.assert_allclose(found.response[1], (moved.mean - found.mean) / 0.5, atol=1e-5)
 
 
-def test_a_known_chain_has_no_response(network):
+def test_a_known_spec_has_no_response(network):
     found = posterior(network, counts_of(3, 16, 16), PROTOCOL, MEAN, np.zeros(3))
     assert not found.response.any()
 
@@ -105,8 +105,8 @@ def test_scatter_is_taken_off_the_denoised_counts(network):
     assert np.median(hazy.std / clear.std) == pytest.approx(2.0, rel=0.05)
 
 
-def test_chain_state_is_physical_and_stays_in_reach():
-    state = chain_state(PROTOCOL, np.array([-20.0, -20.0, 0.0]), STD)
+def test_spec_state_is_physical_and_stays_in_reach():
+    state = spec_state(PROTOCOL, np.array([-20.0, -20.0, 0.0]), STD)
     assert float(state.window_ms) == 0.5
     assert float(state.tau_ms) == 2.0
 

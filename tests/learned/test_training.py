@@ -45,10 +45,10 @@ def test_runs_follow_the_dose_and_stay_consistent(folder):
     assert 120 < max(means) < 700
 
 
-def test_posteriors_of_the_chain_are_consistent_with_its_truth():
+def test_posteriors_of_the_spec_are_consistent_with_its_truth():
     depth = np.full((3, 4, 4), 2.0, np.float32)
     taus = [
-        acquire(np.random.default_rng(i), depth, 0 * depth, photons=1e3, frame_time_ms=33.0).chain for i in range(200)
+        acquire(np.random.default_rng(i), depth, 0 * depth, photons=1e3, frame_time_ms=33.0).spec for i in range(200)
     ]
     # The truth is the second uniform number of the generator.
     truth = [np.random.default_rng(i).uniform([2.5, 6.0], [19.5, 17.0])[1] for i in range(200)]
@@ -66,7 +66,7 @@ def test_batches_have_fixed_shapes(folder):
 
 def test_loss_ignores_frames_behind_the_run(folder):
     run = draw_run(np.random.default_rng(0), Library(folder).sequences, 16)
-    short = type(run)(run.counts[:3], run.depth[:3], run.photons, run.chain)
+    short = type(run)(run.counts[:3], run.depth[:3], run.photons, run.spec)
     batch = collate(None, [short], 1)
     network = build_network("tiny", jax.random.key(0))
     spoilt = eqx.tree_at(lambda b: b.depth, batch, batch.depth.copy())

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from fluorojax.engines.nuts.kept import Watch
+from fluorojax.io.texts import as_text, put_text
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.physics.operator import FluoroscopyOperator
 
@@ -75,10 +76,10 @@ def save_state(path: str | os.PathLike[str], state: PyTree, marks: Mapping[str, 
     temporary = path.with_name(path.name + ".writing")
     try:
         with h5py.File(temporary, "w") as handle:
-            handle.attrs["format"] = _FORMAT
+            put_text(handle, "format", _FORMAT)
             handle.attrs["iteration"] = iteration
             for name, digest in marks.items():
-                handle.attrs[f"sha256 of {name}"] = digest
+                put_text(handle, f"sha256 of {name}", digest)
             for name, leaf in _named(state):
                 handle[name] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         with temporary.open("rb+") as handle:
@@ -112,9 +113,9 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
 
 
 def _read_state(handle: h5py.File, path: Path, like: PyTree, marks: Mapping[str, str]) -> tuple[PyTree, int]:
-    if handle.attrs.get("format") != _FORMAT:
+    if as_text(handle.attrs.get("format")) != _FORMAT:
         raise ForeignStateError(path, "not a NUTS state file of this version", "one")
-    if other := [name for name, digest in marks.items() if handle.attrs.get(f"sha256 of {name}") != digest]:
+    if other := [name for name, digest in marks.items() if as_text(handle.attrs.get(f"sha256 of {name}")) != digest]:
         reason = f"state of a run with other {', '.join(other)}"
         raise ForeignStateError(path, reason, "the same run (--overwrite, or deleting it, starts afresh)")
     leaves = []
