@@ -4,10 +4,10 @@
     python -m benchmarks.held_out_power [--method learned] [--scenes 40] [--frames 12] [--size 64]
         [--photons 1500] [--share 0.1] [--seed 7000]
 
-Simulated scenes, half of them fast. Every scene is reconstructed from all quanta and from the kept ones. The verdict is
-then asked about the result as it is, about results with a known defect (x shifted by a part of its standard deviation,
-standard deviations halved or doubled), and about reconstructions with a wrong gain drift, lag or exposure window. Prints
-Markdown: how often the verdict found a bias, too narrow and too wide intervals.
+Simulated scenes, half of them fast. Every scene is reconstructed from all quanta and from the kept ones. The verdict
+is then asked about the result as it is, about results with a known defect (x shifted by a part of its standard
+deviation, standard deviations halved or doubled), and about reconstructions with a wrong gain drift, lag or exposure
+window. Prints Markdown: how often the verdict found a bias, too narrow and too wide intervals.
 """
 
 import argparse
@@ -83,10 +83,13 @@ def main():
         true = scene.true_spec.as_array()
         for name, error in {"true chain": (0.0, 0.0, 0.0), **WRONG}.items():
             spec = Spec.from_array(true + np.asarray(error))
-            check(name, replace(scene, true_spec=spec), replace(kept, true_spec=spec), held, "true", {"none": lambda r: r})
+            check(
+                name, replace(scene, true_spec=spec), replace(kept, true_spec=spec), held, "true", {"none": lambda r: r}
+            )
 
-    print(f"{arguments.method}, {arguments.scenes} scenes of {arguments.frames}×{arguments.size}², share {arguments.share}\n")
-    print("| defect | bias found | too narrow | too wide | ratio, all (median ± its standard error) | largest abs. z (median) |")
+    size = f"{arguments.frames}×{arguments.size}²"
+    print(f"{arguments.method}, {arguments.scenes} scenes of {size}, share {arguments.share}\n")
+    print("| defect | bias found | too narrow | too wide | ratio (medians) | largest z (median) |")
     print("|---|---|---|---|---|---|")
     for name, tests in found.items():
         ratio, error = (np.median([getattr(t.sizes[0], field) for t in tests]) for field in ("ratio", "std"))

@@ -56,6 +56,23 @@ def reconstruct(
         str | None,
         typer.Option(metavar="WEIGHTS.npz", help="Weights of the network (learned); default the shipped ones."),
     ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            "--held-out",
+            metavar="SHARE",
+            help="Share of the quanta held out to check the result, at the cost of one more reconstruction; 0 for no "
+            "check. Default: 0.1 with learned, else 0.",
+            show_default=False,
+        ),
+    ] = None,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Let map take the scenes that the network does not serve, with a notice (learned).",
+        ),
+    ] = True,
     seed: SeedOption = 0,
     spec: Annotated[
         SpecSource,
@@ -85,6 +102,12 @@ def reconstruct(
     An interrupted run leaves OUT.h5.partial with the finished scenes; the same command continues it, with --overwrite
     too. Exit code 1 when a scene diverged, has not converged or was skipped.
 
+    --held-out 0.1 sets a tenth of the quanta aside, reconstructs from the rest, and tests whether that predicts them: a
+    verdict on bias and on the size of the stated errors from the scene's own counts, shown by `report`.
+
+    With --method learned, scenes unlike those that the network was trained on, and those that fail the check, are
+    reconstructed by map instead; a line says so. With --no-fallback the network takes every scene that it can.
+
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
     --draws and --overwrite to go on from there. A state of other settings is refused, and discarded with --overwrite.
     """
@@ -105,6 +128,8 @@ def reconstruct(
         warmup=warmup,
         draws=draws,
         weights=weights,
+        held_out=held_out,
+        fallback=fallback,
     )
 
     def begin(shapes: Mapping[str, tuple[int, ...]]) -> None:

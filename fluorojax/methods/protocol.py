@@ -86,8 +86,8 @@ class Method(ABC):
     fallback: ClassVar[str | None] = None
     """Name of the method that takes the scenes that this one refuses by :class:`NotServed`."""
     states_mean: ClassVar[bool] = False
-    """Whether ``x_hat`` is the posterior mean of x. The expected counts of a posterior lie above the counts at its mean;
-    at a mode, or at the logarithm of a filtered rate, they do not."""
+    """Whether ``x_hat`` is the posterior mean of x. The expected counts of a posterior lie above the counts at its
+    mean; at a mode, or at the logarithm of a filtered rate, they do not."""
     uses_model: ClassVar[bool] = True
     """Whether the method needs a generative model; others ignore ``--model``."""
 

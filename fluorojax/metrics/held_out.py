@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 from scipy.fft import irfftn, next_fast_len, rfftn
 from scipy.special import ndtri
 
@@ -33,6 +34,7 @@ from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
 from fluorojax.metrics.interval_coverage import moving_pixels
+from fluorojax.physics.operator import FluoroscopyOperator
 from fluorojax.physics.stage import CountStage
 
 SHARE = 0.1
@@ -52,13 +54,11 @@ _VAGUE = 0.5
 _LEVELS, _PARTS = 4, 4
 # Farthest neighbours that count as alike, in frames and pixels; side of the pieces that are worked on, and of those
 # whose scatter gives the standard error.
-_REACH, _PIECE, _PATCH = 8, 128, 8
+_REACH, _PIECE, _PATCH = 12, 128, 8
 _PIECE_FRAMES = 32
 
 
-def thinned(
-    scene: Scene, share: float, rng: np.random.Generator
-) -> tuple[Scene, Float[np.ndarray, "*shape"]]:
+def thinned(scene: Scene, share: float, rng: np.random.Generator) -> tuple[Scene, Float[np.ndarray, "*shape"]]:
     """The scene with each quantum kept with probability 1 − ``share``, its open-beam dose lowered alike; and the rest.
 
     **Raises:** ``ValueError`` in one line for a share outside (0, 1), counts that are not whole numbers (no Poisson
@@ -165,7 +165,9 @@ class HeldOut:
 
     def sentence(self) -> str:
         """What the held-out quanta say, in plain sentences."""
-        quanta = f"{100 * self.share:g} % of the quanta ({self.quanta:,.0f}) were held out, and the rest predicted them."
+        quanta = (
+            f"{100 * self.share:g} % of the quanta ({self.quanta:,.0f}) were held out, and the rest predicted them."
+        )
         parts = []
         if self.biased:
             worst = self.biased[0]
@@ -189,8 +191,8 @@ class HeldOut:
             parts.append("The method states no errors whose size could be checked.")
         elif self.vague:
             parts.append(
-                f"The size of the stated errors cannot be judged from so few quanta (squared error over stated variance "
-                f"{self.sizes[0].ratio:.1f} ± {self.sizes[0].std:.1f})."
+                f"The size of the stated errors cannot be judged from so few quanta (squared error over stated "
+                f"variance {self.sizes[0].ratio:.1f} ± {self.sizes[0].std:.1f})."
             )
         else:
             parts.append(
@@ -253,11 +255,12 @@ def held_out(
     factor = share / (1.0 - share)
     x = jnp.asarray(kept.x_hat, jnp.float32)
     spec = kept.spec
-    rate = np.maximum(np.asarray(scene.operator(x, spec, scene.acquisition)), np.float32(1e-6))
+    rate, information, patterns = (
+        np.asarray(v) for v in _expected(x, spec.as_array(), spec.names, scene.acquisition, scene.operator)
+    )
     spread = kept.noise_std if kept.noise_std is not None else kept.x_std
     tau = None
     if spread is not None:
-        information = np.asarray(scene.operator.pixel_information(x, jnp.asarray(rate), spec, scene.acquisition))
         # Variance of the counts from that of x, over their photon noise.
         tau = np.asarray(spread, np.float32) * np.sqrt(factor * information)
         if mean:
@@ -267,7 +270,7 @@ def held_out(
     moving = np.broadcast_to(moving_pixels(kept.x_hat), shape)
     biases = [
         *_group_biases(held, predicted, moving, tau, share),
-        *_chain_biases(held, predicted, x, spec, scene, tau, share),
+        *_chain_biases(held, predicted, factor * patterns, scene, tau, share),
     ]
     sizes: tuple[IntervalSize, ...] = ()
     if tau is not None and spread is not None:
@@ -313,7 +316,7 @@ def _group_biases(
         for k, m in product(range(_LEVELS), (False, True))
     }
     if predicted.ndim == 3 and len(predicted) >= _PARTS:
-        for k, frames in enumerate(np.array_split(np.arange(len(predicted)), _PARTS)):
+        for frames in np.array_split(np.arange(len(predicted)), _PARTS):
             inside = np.zeros(predicted.shape, bool)
             inside[frames] = True
             groups[f"frames {frames[0]} to {frames[-1]}"] = inside
@@ -329,30 +332,40 @@ def _group_biases(
 def _chain_biases(
     held: np.ndarray,
     predicted: np.ndarray,
-    x: jax.Array,
-    spec: Spec,
+    patterns: np.ndarray,
     scene: Scene,
     tau: np.ndarray | None,
     share: float,
 ) -> list[Bias]:
-    """Along the derivative of the rate by each parameter, at a fixed image."""
-    found = []
-    factor = share / (1.0 - share)
-    values = spec.as_array()
-    for index, parameter in enumerate(scene.operator.parameters):
-        pattern = factor * np.asarray(_derivative(x, values, index, spec.names, scene.acquisition, scene.operator))
-        found.append(
-            _bias(parameter.name, parameter.unit, 1.0, held - predicted, pattern, predicted, tau, share)
-        )
+    """Along the derivative of the counts by each parameter, at a fixed image."""
+    found = [
+        _bias(parameter.name, parameter.unit, 1.0, held - predicted, pattern, predicted, tau, share)
+        for parameter, pattern in zip(scene.operator.parameters, patterns, strict=True)
+    ]
     return [bias for bias in found if bias is not None]
 
 
-def _derivative(x, values, index, names, acquisition, operator) -> jax.Array:
-    def rate(values):
-        return operator(x, Spec.from_array(values, names), acquisition)
+@eqx.filter_jit
+def _expected(
+    x: Float[Array, "*shape"],
+    values: Float[Array, " parameters"],
+    names: tuple[str, ...],
+    acquisition: Acquisition,
+    operator: FluoroscopyOperator,
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"], Float[Array, "parameters *shape"]]:
+    """Expected counts, their information about x, and their derivative by each parameter."""
+
+    def rate(values: Array) -> Array:
+        return jnp.maximum(operator(x, Spec.from_array(values, names), acquisition), 1e-6)
 
     values = jnp.asarray(values, x.dtype)
-    return jax.jvp(rate, (values,), (jnp.zeros_like(values).at[index].set(1.0),))[1]
+    expected = rate(values)
+    information = operator.pixel_information(x, expected, Spec.from_array(values, names), acquisition)
+    return (
+        expected,
+        information,
+        jnp.stack([jax.jvp(rate, (values,), (e,))[1] for e in jnp.eye(len(names), dtype=x.dtype)]),
+    )
 
 
 def interval_sizes(
@@ -399,7 +412,7 @@ def interval_sizes(
 
 
 def error_correlation(changes: list[Float[np.ndarray, "T H W"]]) -> Float[np.ndarray, "t y x"]:
-    """Correlation of the errors at lags up to 8 frames and pixels, from the response of x̂ to further quanta.
+    """Correlation of the errors at lags up to 12 frames and pixels, from the response of x̂ to further quanta.
 
     Noise of even spectrum that goes through the gain G of a Bayesian estimate comes out with the spectrum G², while the
     posterior variance of each frequency is proportional to G itself. The spectrum of the errors is therefore the root
@@ -417,7 +430,9 @@ def error_correlation(changes: list[Float[np.ndarray, "T H W"]]) -> Float[np.nda
             into += _central(irfftn(spectrum, full), reach)
     covariance = total / np.maximum(pairs, 1.0)
     for axis, r in enumerate(reach):
-        taper = 0.5 + 0.5 * np.cos(np.pi * np.arange(-r, r + 1) / (r + 1))
+        # One up to half of the reach, and a cosine beyond.
+        beyond = np.clip(2.0 * np.abs(np.arange(-r, r + 1)) / (r + 1) - 1.0, 0.0, 1.0)
+        taper = 0.5 + 0.5 * np.cos(np.pi * beyond)
         covariance = covariance * taper.reshape([-1 if a == axis else 1 for a in range(3)])
     wide = [next_fast_len(4 * r + 1, real=True) for r in reach]
     spectrum = rfftn(_wrapped(covariance, wide)).real

@@ -145,7 +145,9 @@ class _Run:
                 (found,) = self._checked(self.method, [job], 1)
                 told = found.diagnostics.get("held_out", {})
                 if told.get("level") == "bad":
-                    raise NotServed(job.scene.name, self.options.method, [f"held-out quanta speak against it: {told['verdict']}"])
+                    raise NotServed(
+                        job.scene.name, self.options.method, [f"held-out quanta speak against it: {told['verdict']}"]
+                    )
             except NotServed as refusal:
                 self.progress.update(self.done, f"{job.scene.name}: {other} instead: {'; '.join(refusal.reasons)}")
                 instead = make_method(replace(self.options, method=other))
@@ -195,7 +197,12 @@ class _Run:
         """The job of the kept quanta: calibrated anew, so that nothing knows the others."""
         posterior = _spec_posterior(scene, self.options)
         return replace(
-            job, scene=scene, data=scene_data(scene, posterior.spec), posterior=posterior, state_file=None, report=silent
+            job,
+            scene=scene,
+            data=scene_data(scene, posterior.spec),
+            posterior=posterior,
+            state_file=None,
+            report=silent,
         )
 
     def _job(self, model: SceneModel, scene: Scene, assets: dict[str, str]) -> Job:

@@ -23,6 +23,7 @@ from fluorojax.io import (
 )
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
+from fluorojax.runs.notes import fallback_notice
 from fluorojax.runs.progress import Progress
 
 
@@ -126,6 +127,8 @@ def reconstruct_file(
                 )
                 for result in results:
                     writer.write(result, counts_sha256=digests.get(result.name))
+                    if told := fallback_notice(result):
+                        notify(f"{source}: {told}")
                     if result.status is not Status.NOT_CONVERGED:
                         sampler_state(output, result.name).unlink(missing_ok=True)
                     if on_result is not None:
