@@ -3,9 +3,9 @@
 
     python inference/map_batch.py IN.h5 -o OUT.h5 [--model sequence|PATH.py] [--batch N] [--seed 0] [--keep-going]
 
-Scenes of one shape are computed together, N at a time. An interrupted run leaves OUT.h5.partial with the finished
-scenes; the same command continues it. Exit codes: 0 every scene usable, 1 a scene diverged or was skipped, in this part
-of the run or an earlier one, 2 bad input, 130 interrupted.
+Scenes of one shape are computed together, N at a time. An interrupted run keeps the finished scenes in the folder
+OUT.h5.parts; the same command continues it. Exit codes: 0 every scene usable, 1 a scene diverged or was skipped, in
+this part of the run or an earlier one, 2 bad input, 130 interrupted.
 """
 
 import argparse

@@ -71,7 +71,7 @@ def _global_options(
         bool,
         typer.Option(
             "--no-cache",
-            help="Compile everything anew and keep nothing (in any position); FLUOROJAX_CACHE_DIR=off does the same.",
+            help="Neither read nor keep compiled programs (in any position); FLUOROJAX_CACHE_DIR=off does the same.",
         ),
     ] = False,
 ) -> None:

@@ -45,16 +45,18 @@ def reconstruct(
     model: ModelOption = "sequence",
     method: MethodOption = "map",
     batch: BatchOption = None,
-    samples: Annotated[int, typer.Option(min=1, help="Mirrored pairs of posterior draws (mgvi).")] = 16,
-    chains: Annotated[int, typer.Option(min=1, help="Markov chains (nuts).")] = 4,
-    warmup: Annotated[int, typer.Option(min=20, help="Iterations of each chain before its draws (nuts).")] = 150,
-    draws: Annotated[int, typer.Option(min=4, help="Draws of each chain (nuts).")] = 200,
+    samples: Annotated[int, typer.Option(min=1, help="Number of mirrored pairs of posterior draws (mgvi).")] = 16,
+    chains: Annotated[int, typer.Option(min=1, help="Number of Markov chains (nuts).")] = 4,
+    warmup: Annotated[int, typer.Option(min=20, help="Warm-up iterations of each Markov chain (nuts).")] = 150,
+    draws: Annotated[int, typer.Option(min=4, help="Posterior draws of each Markov chain (nuts).")] = 200,
     allow_unconverged: Annotated[
-        bool, typer.Option("--allow-unconverged", help="Exit code 0 although chains have not mixed (nuts).")
+        bool, typer.Option("--allow-unconverged", help="Exit code 0 even if Markov chains have not mixed (nuts).")
     ] = False,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="WEIGHTS.npz", help="Weights of the network (learned); default the shipped ones."),
+        typer.Option(
+            metavar="WEIGHTS.npz", help="File with the weights of the network (learned). Default: the shipped weights."
+        ),
     ] = None,
     held_out: Annotated[
         float | None,
@@ -76,7 +78,10 @@ def reconstruct(
     seed: SeedOption = 0,
     spec: Annotated[
         SpecSource,
-        typer.Option(help="Spec parameters: calibrated, inferred with the scene (mgvi, nuts), zero, or from the file."),
+        typer.Option(
+            help="Parameters of the imaging chain: calibrated from the counts before the reconstruction; joint, "
+            "inferred with the scene (mgvi, nuts); nominal, all offsets zero; or true, from the file."
+        ),
     ] = SpecSource.CALIBRATED,
     scene: SceneOption = None,
     frames: FramesOption = None,
@@ -86,7 +91,7 @@ def reconstruct(
     protocol: ProtocolOption = None,
     tier: TierOption = None,
     ignore_memory: Annotated[
-        bool, typer.Option("--ignore-memory", help="Start although the memory there may not hold the run.")
+        bool, typer.Option("--ignore-memory", help="Start the run even if the memory may be too small for it.")
     ] = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Skip bad scenes instead of stopping.")] = False,
     overwrite: OverwriteOption = False,
@@ -95,21 +100,23 @@ def reconstruct(
 ) -> int:
     """Reconstruct every scene with its uncertainty and a corrected specification.
 
-    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack; an array has no protocol, so that --photons is
-    needed, and --fps and --protocol where the defaults do not fit. The selection of scenes, frames and pixels is
-    recorded in the output, and `score` and `report` follow it.
+    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give --photons, and also
+    --fps and --protocol if the defaults do not fit. The output records the selection of scenes, frames and pixels, and
+    `score` and `report` use the same selection.
 
-    An interrupted run leaves OUT.h5.partial with the finished scenes; the same command continues it, with --overwrite
-    too. Exit code 1 when a scene diverged, has not converged or was skipped.
+    Finished scenes are kept in the folder OUT.h5.parts and survive an interrupt, a crash and a full disk. The same
+    command continues the run, also with --overwrite, and gathers all scenes into OUT.h5 at the end. The exit code is 1
+    if a scene diverged, has not converged or was skipped.
 
-    --held-out 0.1 sets a tenth of the quanta aside, reconstructs from the rest, and tests whether that predicts them: a
-    verdict on bias and on the size of the stated errors from the scene's own counts, shown by `report`.
+    --held-out 0.1 sets a tenth of the quanta aside, reconstructs from the rest, and tests whether the result predicts
+    the quanta that were set aside. The verdict on bias and on the size of the stated errors needs no truth; `report`
+    shows it.
 
-    With --method learned, scenes unlike those that the network was trained on, and those that fail the check, are
-    reconstructed by map instead; a line says so. With --no-fallback the network takes every scene that it can.
+    With --method learned, map reconstructs the scenes that are unlike the scenes of the training, and those that fail
+    this test; a notice names them. With --no-fallback the network takes every scene that it can.
 
-    Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
-    --draws and --overwrite to go on from there. A state of other settings is refused, and discarded with --overwrite.
+    Markov chains keep their state in OUT.h5.SCENE.state until they have converged. Repeat the command with more --draws
+    and --overwrite to continue from that state. A state of other settings is refused, or discarded with --overwrite.
     """
     from fluorojax.data.reconstruction import ReconstructOptions
     from fluorojax.runs.files import reconstruct_file
@@ -173,7 +180,7 @@ def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
-    """A line on standard error for every scene whose chains have not mixed or whose result is its prior alone."""
+    """A line on standard error for every scene whose Markov chains have not mixed or whose result is only its prior."""
     from fluorojax.data.reconstruction import Status
     from fluorojax.io import read_summaries
 

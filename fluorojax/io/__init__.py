@@ -6,6 +6,7 @@ from fluorojax.io.challenge_writer import write_challenge
 from fluorojax.io.errors import InputError
 from fluorojax.io.json_fields import dumps, strict
 from fluorojax.io.matching import open_reconstructed, recorded_selection
+from fluorojax.io.parts import gather, parts_folder, publish_scene, read_parts
 from fluorojax.io.provenance import Provenance, counts_digest, file_sha256, package_versions
 from fluorojax.io.reconstruction_reader import (
     ResultSummary,
@@ -17,7 +18,7 @@ from fluorojax.io.reconstruction_reader import (
     read_skipped,
     read_summaries,
 )
-from fluorojax.io.reconstruction_writer import ReconstructionWriter, partial_path
+from fluorojax.io.reconstruction_writer import ReconstructionWriter
 from fluorojax.io.scenes import Scenes, open_scenes
 from fluorojax.io.selection import Selection
 from fluorojax.io.stack_writer import write_stack
@@ -34,6 +35,7 @@ __all__ = [
     "counts_digest",
     "dumps",
     "file_sha256",
+    "gather",
     "iter_reconstructions",
     "iter_scenes",
     "list_reconstructions",
@@ -41,8 +43,10 @@ __all__ = [
     "open_reconstructed",
     "open_scenes",
     "package_versions",
-    "partial_path",
+    "parts_folder",
+    "publish_scene",
     "read_count_digests",
+    "read_parts",
     "read_provenance",
     "read_reconstruction",
     "read_scene",

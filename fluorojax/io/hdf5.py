@@ -54,10 +54,11 @@ def scene_names(handle: h5py.File) -> list[str]:
         raise InputError(handle.filename, None, None, f"damaged HDF5 file; {error}") from error
     if not names:
         raise InputError(handle.filename, None, None, f"holds no scenes; expected groups named {SCENE_PREFIX}00, …")
-    return sorted(names, key=_natural)
+    return sorted(names, key=natural_order)
 
 
-def _natural(name: str) -> list[tuple[bool, int, str]]:
+def natural_order(name: str) -> list[tuple[bool, int, str]]:
+    """Sort key under which ``sample_9`` comes before ``sample_10``."""
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 

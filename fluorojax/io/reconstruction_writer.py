@@ -1,81 +1,103 @@
-"""Writing reconstruction files: atomic as a whole, resumable scene by scene."""
+"""Writing reconstruction files: scene by scene into parts that survive everything, then into one file."""
 
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import h5py
-import numpy as np
 
-from fluorojax.data.reconstruction import QUANTILES, Reconstruction
-from fluorojax.io.atomic import check_output, publish, refuse_input, writing
+from fluorojax.data.reconstruction import Reconstruction
+from fluorojax.io.atomic import check_output, refuse_input, writing
+from fluorojax.io.disk import publish, sync_folder
 from fluorojax.io.errors import InputError
-from fluorojax.io.hdf5 import open_hdf5
-from fluorojax.io.json_fields import write_json
+from fluorojax.io.hdf5 import open_hdf5, scene_group
+from fluorojax.io.json_fields import read_object
 from fluorojax.io.lock import FileLock
+from fluorojax.io.parts import (
+    CHECKSUMS,
+    COMPLETE,
+    CONTINUED,
+    discard_parts,
+    discard_unfinished,
+    gather,
+    make_folder,
+    part_name,
+    parts_folder,
+    publish_scene,
+    read_parts,
+    remove_empty,
+)
 from fluorojax.io.provenance import Provenance
-from fluorojax.io.reconstruction_reader import COUNTS_SHA256, read_provenance
+from fluorojax.io.reconstruction_reader import (
+    list_reconstructions,
+    read_count_digests,
+    read_provenance,
+    read_reconstruction,
+)
 from fluorojax.io.shutdown import at_stop, undisturbed
-from fluorojax.io.texts import put_text
-
-COMPLETE = "complete"
-FORMAT_VERSION = "1"
-
-
-def partial_path(path: str | PathLike[str]) -> Path:
-    """Where a reconstruction file is built before it takes its name: ``OUT.partial`` next to ``OUT``."""
-    path = Path(path)
-    return path.with_name(path.name + ".partial")
 
 
 class ReconstructionWriter:
-    """Context manager that builds ``path`` scene by scene in ``path.partial`` and renames it at the end.
+    """Context manager that keeps each scene of ``path`` in a file of its own and gathers them at the end.
 
-    A partial file with finished scenes of the same run (:meth:`Provenance.differences` is empty) is continued:
-    :attr:`finished` names the scenes it holds. A clean exit publishes the file; leaving through an exception (an
-    interrupt included) keeps the partial file if it holds finished scenes and removes it otherwise.
+    The files of the finished scenes stand in :attr:`folder` (``path.parts``). A folder with finished scenes of the same
+    run (:meth:`Provenance.differences` is empty) is continued: :attr:`finished` names them. A clean exit makes ``path``
+    of them and removes the folder; leaving through an exception (an interrupt included) keeps the folder if it holds
+    finished scenes and removes it otherwise. A run that was killed after ``path`` had its name and before the folder
+    was gone is taken as finished.
 
-    The file is open only while a scene is written, so a process that is killed in between leaves it sound. A lock
-    (``path.partial.lock``) keeps other processes off the partial file for as long as the writer is entered.
+    A lock (``path.parts.lock``) keeps other processes from running the whole for as long as the writer is entered;
+    other processes may publish scenes of the run (:func:`fluorojax.io.publish_scene`), which :meth:`add` takes in.
+    ``on_damaged`` is called with the file of a finished scene that is not as it was written, and with what is wrong:
+    the scene is not finished then.
 
     Raises :class:`InputError` on entry where the output cannot be written, another process is writing it, it already
-    exists, or there is a partial file of another run. ``overwrite`` replaces an existing output and discards the
-    partial file of another run; one of the same run is continued all the same, so that a command that carries it can be
-    repeated after an interruption.
+    exists, or there are finished scenes of another run. ``overwrite`` replaces an existing output and discards the
+    finished scenes of another run, and what earlier versions left in ``path.partial``; finished scenes of the same run
+    are continued all the same, so that a command that carries it can be repeated after an interruption.
     """
 
     def __init__(
-        self, path: str | PathLike[str], provenance: Provenance, *, source: str | PathLike[str], overwrite: bool = False
+        self,
+        path: str | PathLike[str],
+        provenance: Provenance,
+        *,
+        source: str | PathLike[str],
+        overwrite: bool = False,
+        on_damaged: Callable[[Path, str], None] | None = None,
     ):
         self.path = Path(path)
         self.provenance = provenance
         self._source = source
         self._overwrite = overwrite
-        self._partial = partial_path(path)
-        self._lock = FileLock(self._partial.with_name(self._partial.name + ".lock"))
-        self._finished: set[str] = set()
+        self._on_damaged = on_damaged
+        self._folder = parts_folder(path)
+        self._earlier = self.path.with_name(self.path.name + ".partial")
+        self._lock = FileLock(self._folder.with_name(self._folder.name + ".lock"))
+        self._parts: dict[str, Path] = {}
+        self._gathered: list[str] = []
+        self._skipped: dict[str, str] = {}
         self._registered = ExitStack()
 
     @property
     def finished(self) -> frozenset[str]:
-        """Names of the scenes that stand complete in the file."""
-        return frozenset(self._finished)
+        """Names of the scenes that are safe on disk."""
+        return frozenset([*self._parts, *self._gathered])
 
     @property
-    def partial(self) -> Path:
+    def folder(self) -> Path:
         """Where scenes stand until all are finished."""
-        return self._partial
+        return self._folder
 
     def __enter__(self) -> "ReconstructionWriter":
-        check_output(self.path, inputs=[self._source], overwrite=self._overwrite)
-        refuse_input(self.path, self._partial, [self._source])
-        with writing(self.path):
-            self._lock.acquire(self._partial)
+        check_output(self.path, inputs=[self._source], overwrite=self._overwrite or self._folder.is_dir())
+        refuse_input(self.path, self._earlier, [self._source])
+        with writing(self.path, advice=CONTINUED):
+            self._lock.acquire(self._folder)
         try:
-            with writing(self.path):
+            with writing(self.path, advice=CONTINUED):
                 self._open()
         except BaseException:
             self._lock.release()
@@ -84,69 +106,84 @@ class ReconstructionWriter:
         return self
 
     def _open(self) -> None:
-        if self._partial.exists():
-            try:
-                self._resume()
-            except InputError:
-                if not self._overwrite:
-                    raise
-                self._partial.unlink()
-        if not self._partial.exists():
-            self._create()
-
-    def _create(self) -> None:
-        with h5py.File(self._partial, "w-") as handle:
-            put_text(handle, "variant", "fluoroscopy")
-            put_text(handle, "version", FORMAT_VERSION)
-            for name, value in asdict(self.provenance).items():
-                if isinstance(value, dict):
-                    write_json(handle, name, value)
-                elif isinstance(value, str):
-                    put_text(handle, name, value)
-                else:
-                    handle.attrs[name] = value
-
-    def _resume(self) -> None:
+        if self._folder.exists() and not self._folder.is_dir():
+            problem = "stands where the folder of the finished scenes is to be; move it or choose another output"
+            raise InputError(self._folder, None, None, problem)
+        discard_unfinished(self._folder)
+        parts: dict[str, Path] = {}
         try:
-            found = read_provenance(self._partial)
-            with open_hdf5(self._partial) as handle:
-                finished = {str(name) for name in handle if handle[name].attrs.get(COMPLETE, False)}
-        except (InputError, OSError, RuntimeError) as error:
-            raise InputError(
-                self._partial, None, None, f"cannot be continued ({error}); add --overwrite to start afresh"
-            ) from error
-        if differences := self.provenance.differences(found):
-            raise InputError(
-                self._partial,
-                None,
-                None,
-                f"was left by a run with other settings (now, then): {'; '.join(differences)}; repeat that command to "
-                "continue it or add --overwrite to start afresh",
-            )
-        self._finished = finished
+            parts = read_parts(self._folder, self.provenance, on_damaged=self._on_damaged)
+        except InputError:
+            if not self._overwrite:
+                raise
+            discard_parts(self._folder)
+        if self._is_gathered(parts):
+            self._gathered = list_reconstructions(self.path)
+            discard_parts(self._folder)
+            return
+        check_output(self.path, inputs=[self._source], overwrite=self._overwrite)
+        made = not self._folder.is_dir()
+        try:
+            make_folder(self._folder)
+            self._parts = parts
+            if self._earlier.is_file():
+                self._take_up()
+        except BaseException:
+            if made:
+                remove_empty(self._folder)
+            raise
+
+    def _is_gathered(self, parts: dict[str, Path]) -> bool:
+        """Whether the output is there, and the parts are what a killed run could not remove any more."""
+        if not self.path.exists() or not self._folder.is_dir() or (self._overwrite and not parts):
+            return False
+        try:
+            if self.provenance.differences(read_provenance(self.path)):
+                return False
+            return all(_sums(part, name) == _sums(self.path, name) != {} for name, part in parts.items())
+        except InputError:  # an output that cannot be read is not the one
+            return False
+
+    def _take_up(self) -> None:
+        """Move the finished scenes of ``path.partial``, the one file that earlier versions wrote into."""
+        try:
+            if differences := self.provenance.differences(read_provenance(self._earlier)):
+                raise InputError(
+                    self._earlier,
+                    None,
+                    None,
+                    f"was left by a run with other settings (now, then): {'; '.join(differences)}; repeat that "
+                    "command to continue it or add --overwrite to start afresh",
+                )
+            for name, counts_sha256 in _finished_before(self._earlier).items():
+                result = read_reconstruction(self._earlier, name)
+                self.write(result, counts_sha256=counts_sha256)
+        except InputError as error:
+            if Path(error.file) != self._earlier:  # a part that could not be written
+                raise
+            if not self._overwrite:
+                if "--overwrite" in error.problem:
+                    raise
+                problem = f"cannot be continued ({error.problem}); add --overwrite to start afresh"
+                raise InputError(self._earlier, error.scene, error.field, problem) from error
+        self._earlier.unlink()
+        sync_folder(self._earlier.parent)
 
     def write(self, result: Reconstruction, *, counts_sha256: str | None = None) -> None:
-        """Append one finished scene; it counts as finished only once all of it is on disk.
+        """Keep one finished scene; it counts as finished once all of it is on disk.
 
         ``counts_sha256`` identifies the counts that were reconstructed (:func:`fluorojax.io.counts_digest`), so that
         they are recognised later in whatever file.
         """
-        with undisturbed():
-            with writing(self._partial, result.name), h5py.File(self._partial, "r+") as handle:
-                if result.name in handle:  # left unfinished by an earlier run
-                    del handle[result.name]
-                group = handle.create_group(result.name)
-                _write_result(group, result)
-                if counts_sha256 is not None:
-                    put_text(group, COUNTS_SHA256, counts_sha256)
-                handle.flush()
-                group.attrs[COMPLETE] = True
-            self._finished.add(result.name)
+        self.add(result.name, publish_scene(self._folder, self.provenance, result, counts_sha256=counts_sha256))
+
+    def add(self, name: str, part: Path | None = None) -> None:
+        """Count a scene as finished that another process has published into :attr:`folder`."""
+        self._parts[name] = self._folder / part_name(name) if part is None else part
 
     def note_skipped(self, skipped: dict[str, str]) -> None:
         """Record the scenes left out and why, as the root attribute ``skipped``."""
-        with undisturbed(), writing(self._partial), h5py.File(self._partial, "r+") as handle:
-            write_json(handle, "skipped", skipped)
+        self._skipped = dict(skipped)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -155,46 +192,47 @@ class ReconstructionWriter:
         self._leave(complete=error is None)
 
     def _leave(self, complete: bool = False) -> None:
-        """Publish a complete file, keep one with finished scenes, remove an empty one; give the lock back."""
+        """Gather a complete run, keep one with finished scenes, remove an empty one; give the lock back."""
         try:
-            with writing(self.path):
-                if not self._finished:
-                    self._partial.unlink(missing_ok=True)
-                elif complete:
-                    publish(self._partial, self.path)
+            if complete and self._parts:
+                self._gather()
+            with suppress(OSError):  # what is left beside a complete output, the next run of the command removes
+                if complete:
+                    discard_parts(self._folder)
+            remove_empty(self._folder)
         finally:
             self._lock.release()
 
+    def _gather(self) -> None:
+        """Make the output in the folder of the parts, where an interrupted run leaves nothing for ever."""
+        check_output(self.path, inputs=[self._source], overwrite=self._overwrite)
+        temporary = self._folder / "output.tmp"
 
-def _write_result(group: h5py.Group, result: Reconstruction) -> None:
-    arrays = {"x_hat": result.x_hat, "x_std": result.x_std, "spec_correlation": result.spec_correlation}
-    for name, values in arrays.items():
-        if values is not None:
-            data = np.asarray(values, dtype=np.float32)
-            group.create_dataset(name, data=data, compression="gzip", compression_opts=4, shuffle=True)
-    if result.x_quantiles is not None:
-        data = np.asarray(result.x_quantiles, dtype=np.float32)
-        stored = group.create_dataset("x_quantiles", data=data, compression="gzip", compression_opts=4, shuffle=True)
-        stored.attrs["probabilities"] = QUANTILES
-    for folder, arrays in (("draws", result.draws), ("sample_stats", result.sample_stats)):
-        for name, values in arrays.items():
-            # HDF5 has no Booleans; numbers read the same everywhere.
-            data = np.asarray(values, np.uint8) if np.asarray(values).dtype == bool else values
-            group.require_group(folder).create_dataset(name, data=data)
-    fields: dict[str, Any] = {
-        "parameters": [asdict(parameter) for parameter in result.parameters],
-        "corrected_spec": result.spec.as_dict(),
-        "corrected_spec_std": result.spec_std.as_dict(),
-        "corrected_spec_interval": result.spec_interval,
-        "diagnostics": result.diagnostics,
-    }
-    if result.nominal:
-        fields["acquisition"] = result.nominal
-    if result.prior_ranges:
-        fields["spec_prior"] = result.prior_ranges
-    for name, value in fields.items():
-        write_json(group, name, value)
-    put_text(group, "status", result.status.name.lower())
-    group.attrs["seconds"] = float(result.seconds)
-    if result.pixel_mm is not None:
-        group.attrs["pixel_mm"] = float(result.pixel_mm)
+        def discard() -> None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+        try:
+            with at_stop(discard), writing(self.path, advice=CONTINUED):
+                gather(self._parts, temporary, self.provenance, skipped=self._skipped)
+                with undisturbed():
+                    publish(temporary, self.path)
+        finally:
+            discard()
+
+
+def _sums(path: Path, name: str) -> dict[str, str]:
+    with open_hdf5(path) as handle:
+        return read_object(scene_group(handle, name), CHECKSUMS, str(path), name) or {}
+
+
+def _finished_before(path: Path) -> dict[str, str | None]:
+    """The scenes that stand complete in a file of earlier versions, with the digests of their counts."""
+    try:
+        with open_hdf5(path) as handle:
+            names = [str(name) for name in handle if isinstance(handle[name], h5py.Group)]
+            finished = [name for name in names if handle[name].attrs.get(COMPLETE, False)]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise InputError(path, None, None, str(error)) from error
+    digests = read_count_digests(path) if finished else {}
+    return {name: digests.get(name) for name in finished}

@@ -1,4 +1,4 @@
-"""Clean training sequences from seeds, and the shard files that keep them.
+"""Clean training sequences from seeds, and the shard files that store them.
 
 A sequence holds optical depth, which adds over layers: two sequences can be superposed at training time. Next to the
 depth at the frame times it holds the depth that an exposure of :data:`WINDOW_MS` would see, from instants between the

@@ -1,7 +1,8 @@
 """Weight files: arrays and their recipe in one ``.npz`` without pickles, and the checks on the way back.
 
 The recipe is JSON: the architecture, the version of the features, seed, scenes, steps, versions of the packages and
-what validation found. The SHA-256 of the arrays stands in the recipe; that of the file identifies it to a user.
+the figures of the validation. The recipe contains the SHA-256 of the arrays; the SHA-256 of the file identifies it to a
+user.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ class Weights:
 
     network: CalibratedNetwork
     recipe: dict[str, Any]
-    """What the weights were made from; ``architecture`` names the network."""
+    """How the weights were made; ``architecture`` names the network."""
     sha256: str = field(default="")
     """SHA-256 of the file, hexadecimal; empty before it was written."""
 

@@ -95,7 +95,8 @@ def _overall(verdicts: Sequence[Verdict]) -> Verdict:
         return Verdict("Overall", "unknown", f"This report cannot judge the result: {unchecked}.")
     if unchecked:
         return Verdict("Overall", "good", f"Nothing that was checked speaks against this result; {unchecked}.")
-    return Verdict("Overall", "good", "This result can be used: every check below was passed.")
+    which = "every check that was made" if "unknown" in levels else "every check below"
+    return Verdict("Overall", "good", f"This result can be used: {which} was passed.")
 
 
 def _stated_errors(coverage: Verdict, size: Verdict | None, fit: Verdict) -> Verdict:
@@ -130,7 +131,8 @@ def convergence_verdict(result: Reconstruction) -> Verdict:
             level, text = "unknown", "The file does not say how the computation ended."
             reason = "the file does not say how the computation ended"
         case Status.CONVERGED:
-            level, text = "good", sentence or f"The solver reached its tolerance{count}."
+            done = "" if isinstance(said, str) else f"The solver reached its tolerance{count}."
+            level, text = "good", f"{sentence} {done}".strip()
         case Status.ITERATION_LIMIT:
             text = (
                 f"The solver stopped at its iteration limit{count}, before it reached its tolerance. The values might "

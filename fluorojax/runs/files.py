@@ -1,5 +1,6 @@
 """Reconstruction of a whole challenge file: checked beforehand, resumable, and complete or not written at all."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from fluorojax.io import (
     check_output,
     counts_digest,
     open_scenes,
+    parts_folder,
     read_skipped,
     read_summaries,
 )
+from fluorojax.io.parts import part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.notes import fallback_notice
@@ -57,9 +60,13 @@ def read_outcome(path: str | PathLike[str]) -> Outcome:
 
 
 def sampler_state(output: str | PathLike[str], scene: str) -> Path:
-    """Where a sampling run of a scene keeps its state, to be continued: ``OUT.SCENE.state`` next to ``OUT``."""
+    """Where a sampling run of a scene keeps its state, to be continued: ``OUT.SCENE.state`` next to ``OUT``.
+
+    A name of a scene that is long, or of characters that not every file system takes, is cut and told by its digest.
+    """
     output = Path(output)
-    return output.with_name(f"{output.name}.{scene}.state")
+    name = scene if re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", scene) else part_name(scene).removesuffix(".h5")
+    return output.with_name(f"{output.name}.{name}.state")
 
 
 def reconstruct_file(
@@ -88,7 +95,7 @@ def reconstruct_file(
     command with more draws and ``overwrite`` goes on from there. A state of another run is refused, and with
     ``overwrite`` discarded. Also raises ``ValueError`` for settings or a model that cannot be used.
     """
-    check_output(output, inputs=[source], overwrite=overwrite)
+    check_output(output, inputs=[source], overwrite=overwrite or parts_folder(output).is_dir())
     scenes = open_scenes(source, selection=selection)
     names, skipped, remarks = _check_scenes(scenes, options, on_error)
     provenance = Provenance.of_run(source, options, selection)
@@ -96,10 +103,16 @@ def reconstruct_file(
     def discard(state: Path, what: str) -> None:
         notify(f"discarding {state}: {what}")
 
+    files = {part_name(name): name for name in names}
+
+    def tell_damaged(part: Path, problem: str) -> None:
+        name = files.get(part.name, part.name)
+        notify(f"{name}: computing again, because the finished scene in {part} is damaged: {problem}")
+
     from fluorojax.runs.batches import reconstruct_scenes  # slow to import: bad input is reported before
 
     with (
-        ReconstructionWriter(output, provenance, source=source, overwrite=overwrite) as writer,
+        ReconstructionWriter(output, provenance, source=source, overwrite=overwrite, on_damaged=tell_damaged) as writer,
         ExitStack() as stack,
     ):
         pending = [name for name in names if name not in writer.finished]
@@ -109,7 +122,7 @@ def reconstruct_file(
         for remark in remarks:
             notify(remark)
         if writer.finished:
-            notify(f"continuing {writer.partial}: {len(writer.finished)} of {len(names)} scenes are finished")
+            notify(f"continuing {writer.folder}: {len(writer.finished)} of {len(names)} scenes are finished")
 
         def tell_kept() -> None:
             _tell_kept(writer, output, names, notify)
@@ -155,12 +168,12 @@ def _tell_kept(
 ) -> None:
     """What an interrupted run leaves for the next one, and nothing half written beside it."""
     if writer.finished:
-        finished = f"{len(writer.finished)} of {len(names)} finished scenes are kept in {writer.partial}"
+        finished = f"{len(writer.finished)} of {len(names)} finished scenes are kept in {writer.folder}"
         notify(f"{finished}; the same command continues the run")
     for state in (sampler_state(output, name) for name in names if name not in writer.finished):
         state.with_name(state.name + ".writing").unlink(missing_ok=True)
         if state.exists():
-            notify(f"the chains so far are kept in {state}; the same command continues them")
+            notify(f"the Markov chains so far are kept in {state}; the same command continues them")
 
 
 def _check_scenes(
@@ -195,7 +208,7 @@ def assumptions(scene: Scene) -> list[str]:
         values = ", ".join(f"{field} {value:g}" for field, value in assumed.items())
         found.append(f"the file does not give the whole protocol; assumed: {values}")
     for name, low in scene.metadata.get("narrowed", {}).items():
-        found.append(f"the range of {name} begins at {low:g}, so that what it offsets stays positive")
+        found.append(f"the range of {name} begins at {low:g}, so that the quantity that it offsets stays positive")
     frames = scene.metadata.get("selection", {}).get("frames")
     if frames is not None and frames[0] > 0:
         found.append(f"the gain drift counts from frame {frames[0]}, whose open-beam counts are photons_per_pixel")

@@ -1,4 +1,4 @@
-"""Subtracting a whole file: a challenge file or a reconstruction in, one group of contrast per scene out.
+"""Subtraction of a whole file: the input is a challenge file or a reconstruction, the output has a group per scene.
 
 Layout::
 
@@ -64,8 +64,8 @@ class SubtractSettings:
     """Frames a road map takes as opacified; None finds them."""
     register: bool = True
     match_level: bool | None = None
-    """Take out an offset of brightness per frame; None does so for counts, whose gain may drift, and not for
-    reconstructions, in which that is corrected."""
+    """Whether to remove a brightness offset from each frame. None does so for counts, whose gain may drift, and not for
+    reconstructions, in which the drift is corrected."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

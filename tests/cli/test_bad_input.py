@@ -183,7 +183,7 @@ def assert_refused(run, path, out, *named, command=()):
     for part in named:
         assert part in stderr
     assert not out.exists()
-    assert not out.with_name(out.name + ".partial").exists()
+    assert not out.with_name(out.name + ".parts").exists()
 
 
 @pytest.mark.parametrize("case", SCENE_DEFECTS)

@@ -23,7 +23,7 @@ def test_every_scene_lands_under_its_name(run, engine, challenge, out):
     code, stdout, stderr = run("reconstruct", challenge, "-o", out, "--seed", 5, "--batch", 2)
     assert code == 0, stderr
     assert list_reconstructions(out) == ["sample_00", "sample_01", "sample_02"]
-    assert not out.with_name("out.h5.partial").exists()
+    assert not out.with_name("out.h5.parts").exists()
     with h5py.File(challenge) as handle:
         for name in list_reconstructions(out):
             raw = -np.log(np.maximum(handle[name]["y"][()].astype(np.float32), 0.5) / 200) / 2
@@ -48,7 +48,7 @@ def test_an_interrupted_run_is_continued(run, engine, challenge, out, failure, c
     engine.failing = {"sample_02": failure}
     assert run("reconstruct", challenge, "-o", out)[0] == code
     assert not out.exists()
-    assert out.with_name("out.h5.partial").exists()
+    assert out.with_name("out.h5.parts").exists()
 
     engine.failing = {}
     code, _, stderr = run("reconstruct", challenge, "-o", out)
@@ -64,7 +64,7 @@ def test_an_interrupted_run_tells_where_its_chains_are(run, engine, challenge, o
     engine.failing = {"sample_01": KeyboardInterrupt()}
     code, _, stderr = run("reconstruct", challenge, "-o", out, "--method", "nuts")
     assert code == 130
-    assert f"the chains so far are kept in {state}; the same command continues them" in stderr
+    assert f"the Markov chains so far are kept in {state}; the same command continues them" in stderr
     assert "sample_00.state" not in stderr
     assert state.exists()
 

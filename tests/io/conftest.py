@@ -29,7 +29,7 @@ def make_scene():
 @pytest.fixture
 def make_result():
     def make(name="sample_00", shape=(3, 12, 12), **changes):
-        rng = np.random.default_rng(int(name[-2:]))
+        rng = np.random.default_rng(list(name.encode()))
         fields = {
             "name": name,
             "x_hat": rng.uniform(size=shape).astype(np.float32),

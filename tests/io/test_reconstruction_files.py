@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,13 +22,16 @@ from fluorojax.io import (
     dumps,
     file_sha256,
     list_reconstructions,
-    partial_path,
+    parts_folder,
+    publish_scene,
+    read_parts,
     read_provenance,
     read_reconstruction,
     read_summaries,
     write_challenge,
 )
 from fluorojax.io.lock import FileLock
+from fluorojax.io.parts import damaged_fields, part_name
 from fluorojax.models.loading import list_models
 
 
@@ -150,16 +156,16 @@ def test_a_submission_needs_only_estimates(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_crash_leaves_no_output_and_a_partial_file_to_resume(tmp_path, source, provenance, make_result, error):
+def test_a_crash_leaves_no_output_and_finished_scenes_to_resume(tmp_path, source, provenance, make_result, error):
     out = tmp_path / "out.h5"
     crash_after(out, provenance, source, [make_result("sample_00")], error)
     assert not out.exists()
-    assert partial_path(out).exists()
+    assert parts_folder(out).exists()
     with ReconstructionWriter(out, provenance, source=source) as writer:
         assert writer.finished == {"sample_00"}
         writer.write(make_result("sample_01"))
     assert list_reconstructions(out) == ["sample_00", "sample_01"]
-    assert not partial_path(out).exists()
+    assert not parts_folder(out).exists()
 
 
 KILLED = """
@@ -178,7 +184,7 @@ with ReconstructionWriter(out, Provenance.of_run(source, ReconstructOptions(batc
 """
 
 
-def test_a_killed_process_leaves_a_partial_file_to_resume(tmp_path, source, provenance, make_result):
+def test_a_killed_process_leaves_finished_scenes_to_resume(tmp_path, source, provenance, make_result):
     out = tmp_path / "out.h5"
     process = subprocess.run([sys.executable, "-c", KILLED, str(source), str(out)], check=False)
     assert process.returncode == 9
@@ -194,16 +200,157 @@ def test_a_crash_before_the_first_scene_leaves_nothing(tmp_path, source, provena
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_scene_cut_short_is_written_again(tmp_path, source, provenance, make_result):
-    out = tmp_path / "out.h5"
+def flip(path, place):
+    """Change one byte; ``place`` is its position as a share of the file."""
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.9, 1.0, "cut", "empty"])
+def test_a_damaged_scene_is_told_and_written_again(tmp_path, source, provenance, make_result, place):
+    out, told = tmp_path / "out.h5", []
     crash_after(out, provenance, source, [make_result("sample_00"), make_result("sample_01")])
-    with h5py.File(partial_path(out), "r+") as handle:
-        del handle["sample_01"].attrs["complete"]
-        del handle["sample_01/x_std"]
-    with ReconstructionWriter(out, provenance, source=source) as writer:
+    part = parts_folder(out) / part_name("sample_01")
+    if isinstance(place, float):
+        flip(part, place)
+    else:
+        part.write_bytes(part.read_bytes()[:3000] if place == "cut" else b"")
+    with ReconstructionWriter(out, provenance, source=source, on_damaged=lambda *what: told.append(what)) as writer:
         assert writer.finished == {"sample_00"}
         writer.write(make_result("sample_01"))
+    assert [path for path, _ in told] == [part]
     assert read_reconstruction(out, "sample_01").x_std is not None
+
+
+def test_a_part_is_a_reconstruction_file(tmp_path, provenance, make_result):
+    part = publish_scene(tmp_path, provenance, make_result())
+    assert list_reconstructions(part) == ["sample_00"]
+    assert read_provenance(part) == provenance
+    assert read_parts(tmp_path, provenance) == {"sample_00": part}
+
+
+@pytest.mark.parametrize("field", ["x_hat", "draws/lag", "attributes"])
+def test_the_checksums_of_the_output_name_what_is_damaged(tmp_path, source, provenance, make_result, field):
+    out = tmp_path / "out.h5"
+    write_all(out, provenance, source, [make_result(draws={"lag": np.zeros((2, 5))})])
+    with h5py.File(out, "r+") as handle:
+        group = handle["sample_00"]
+        assert damaged_fields(group, (str(out), "sample_00")) == []
+        if field == "attributes":
+            group.attrs["seconds"] = 2.0
+        else:
+            group[field][0, 0] += 1
+        assert damaged_fields(group, (str(out), "sample_00")) == [field]
+
+
+NAMES = ["sample_" + "x" * 300, "sample_\x1b[31m", "sample_ä b*?", "sample_.."]
+
+
+def test_names_of_any_length_and_characters_have_files(tmp_path, source, provenance, make_result):
+    out = tmp_path / "out.h5"
+    crash_after(out, provenance, source, [make_result(name) for name in NAMES])
+    files = [path.name for path in parts_folder(out).iterdir()]
+    assert len(files) == len(NAMES)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) for name in files)
+    with ReconstructionWriter(out, provenance, source=source) as writer:
+        assert writer.finished == set(NAMES)
+    assert list_reconstructions(out) == sorted(NAMES)
+
+
+def test_scenes_of_other_processes_are_taken_in(tmp_path, source, provenance, make_result):
+    out = tmp_path / "out.h5"
+    with ReconstructionWriter(out, provenance, source=source) as writer:
+        publish_scene(writer.folder, provenance, make_result("sample_07"))
+        writer.add("sample_07")
+        assert writer.finished == {"sample_07"}
+    assert list_reconstructions(out) == ["sample_07"]
+
+
+@pytest.mark.parametrize("left", ["both", "one", "none"])
+def test_a_run_that_was_killed_before_its_parts_were_gone_is_finished(tmp_path, source, provenance, make_result, left):
+    out = tmp_path / "out.h5"
+    crash_after(out, provenance, source, [make_result("sample_00"), make_result("sample_01")])
+    parts = {path: path.read_bytes() for path in parts_folder(out).iterdir()}
+    write_all(out, provenance, source, [])
+    before = out.read_bytes()
+    parts_folder(out).mkdir()
+    for path, content in list(parts.items())[: {"both": 2, "one": 1, "none": 0}[left]]:
+        path.write_bytes(content)
+    with ReconstructionWriter(out, provenance, source=source) as writer:
+        assert writer.finished == {"sample_00", "sample_01"}
+    assert out.read_bytes() == before
+    assert not parts_folder(out).exists()
+
+
+def test_parts_of_another_result_do_not_make_an_output_finished(tmp_path, source, provenance, make_result):
+    out = tmp_path / "out.h5"
+    write_all(out, provenance, source, [make_result("sample_00")])
+    crash_after(out, provenance, source, [make_result("sample_00", seconds=9.0)], overwrite=True)
+    with pytest.raises(InputError, match="already exists"):
+        write_all(out, provenance, source, [])
+    assert len(list(parts_folder(out).iterdir())) == 1
+
+
+def leave_earlier(out, provenance, source, results):
+    """What version 0.1 leaves: one file with the finished scenes, and one that was not finished."""
+    write_all(out, provenance, source, results)
+    earlier = out.rename(out.with_name(out.name + ".partial"))
+    with h5py.File(earlier, "r+") as handle:
+        for group in handle.values():
+            del group.attrs["checksums"]
+        handle.copy("sample_00", "sample_77")
+        del handle["sample_77"].attrs["complete"], handle["sample_77/x_hat"]
+    return earlier
+
+
+def test_the_partial_file_of_an_earlier_version_is_continued(tmp_path, source, provenance, make_result):
+    out = tmp_path / "out.h5"
+    result = make_result("sample_00", draws={"lag": np.ones((2, 5))})
+    earlier = leave_earlier(out, provenance, source, [result])
+    with ReconstructionWriter(out, provenance, source=source) as writer:
+        assert writer.finished == {"sample_00"}
+        assert not earlier.exists()
+        writer.write(make_result("sample_01"))
+    found = read_reconstruction(out, "sample_00")
+    np.testing.assert_array_equal(found.draws["lag"], result.draws["lag"])
+    assert list_reconstructions(out) == ["sample_00", "sample_01"]
+
+
+@pytest.mark.parametrize("defect", ["settings", "cut"])
+def test_a_partial_file_that_cannot_be_continued_is_refused_or_replaced(
+    tmp_path, source, provenance, make_result, defect
+):
+    out = tmp_path / "out.h5"
+    earlier = leave_earlier(out, provenance, source, [make_result()])
+    if defect == "cut":
+        earlier.write_bytes(earlier.read_bytes()[:3000])
+    else:
+        provenance = replace(provenance, seed=8)
+    before = earlier.read_bytes()
+    with pytest.raises(InputError, match=r"out\.h5\.partial: .*--overwrite"):
+        write_all(out, provenance, source, [])
+    assert earlier.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "out.h5.partial"]
+    write_all(out, provenance, source, [make_result("sample_03")], overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "out.h5"]
+    assert list_reconstructions(out) == ["sample_03"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to a device"])
+def test_only_regular_files_are_replaced(tmp_path, source, provenance, make_result, kind):
+    out = tmp_path / "out.h5"
+    if kind == "pipe":
+        os.mkfifo(out)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(out))
+    else:
+        out.symlink_to("/dev/null")
+    before = out.lstat()
+    with pytest.raises(InputError, match="is a device, pipe or socket"):
+        write_all(out, provenance, source, [make_result()], overwrite=True)
+    assert os.path.samestat(before, out.lstat())
 
 
 @pytest.mark.parametrize(
@@ -219,13 +366,13 @@ def test_a_scene_cut_short_is_written_again(tmp_path, source, provenance, make_r
 def test_other_settings_do_not_continue(tmp_path, source, provenance, make_result, change, named):
     out = tmp_path / "out.h5"
     crash_after(out, provenance, source, [make_result()])
-    before = partial_path(out).read_bytes()
+    before = {path: path.read_bytes() for path in parts_folder(out).iterdir()}
     other = Provenance.of_run(source, replace(ReconstructOptions(batch=2, seed=7), **change))
     with pytest.raises(InputError) as caught:
         write_all(out, other, source, [])
     assert named in str(caught.value)
     assert "--overwrite" in str(caught.value)
-    assert partial_path(out).read_bytes() == before
+    assert {path: path.read_bytes() for path in parts_folder(out).iterdir()} == before
     write_all(out, other, source, [make_result("sample_03")], overwrite=True)
     assert list_reconstructions(out) == ["sample_03"]
 
@@ -289,15 +436,6 @@ def test_batch_size_may_change_on_resumption(tmp_path, source, provenance, make_
     assert list_reconstructions(out) == ["sample_00", "sample_01"]
 
 
-def test_a_damaged_partial_file_is_named(tmp_path, source, provenance, make_result):
-    out = tmp_path / "out.h5"
-    partial_path(out).write_bytes(b"\x89HDF\r\n\x1a\nrest is missing")
-    with pytest.raises(InputError, match=r"cannot be continued.*--overwrite"):
-        write_all(out, provenance, source, [])
-    write_all(out, provenance, source, [make_result()], overwrite=True)
-    assert list_reconstructions(out) == ["sample_00"]
-
-
 def test_an_interrupted_overwrite_is_continued(tmp_path, source, provenance, make_result):
     out = tmp_path / "out.h5"
     write_all(out, provenance, source, [make_result("sample_09")])
@@ -314,23 +452,33 @@ def test_a_second_run_leaves_the_file_of_the_first_alone(tmp_path, source, prove
     with ReconstructionWriter(out, provenance, source=source) as first:
         with pytest.raises(InputError, match="being written by another process"):
             write_all(out, provenance, source, [], overwrite=overwrite)
-        assert first.partial.exists()
+        assert first.folder.is_dir()
         first.write(make_result())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "out.h5"]
 
 
 def test_a_lock_that_a_killed_process_left_blocks_nobody(tmp_path, source, provenance, make_result):
-    lock = tmp_path / "out.h5.partial.lock"
+    lock = tmp_path / "out.h5.parts.lock"
     lock.touch()
     write_all(tmp_path / "out.h5", provenance, source, [make_result()])
     assert not lock.exists()
 
 
-def test_a_directory_in_the_way_of_the_partial_file_is_named(tmp_path, source, provenance):
-    partial_path(tmp_path / "out.h5").mkdir()
+def test_a_file_in_the_way_of_the_finished_scenes_is_named(tmp_path, source, provenance):
+    parts_folder(tmp_path / "out.h5").write_text("something else")
     for overwrite in (False, True):
-        with pytest.raises(InputError, match=r"out\.h5"):
+        with pytest.raises(InputError, match=r"out\.h5\.parts: stands where the folder"):
             write_all(tmp_path / "out.h5", provenance, source, [], overwrite=overwrite)
+    assert parts_folder(tmp_path / "out.h5").read_text() == "something else"
+
+
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path, source, provenance, make_result):
+    mine = parts_folder(tmp_path / "out.h5") / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("notes")
+    write_all(tmp_path / "out.h5", provenance, source, [make_result()], overwrite=True)
+    assert mine.read_text() == "notes"
+    assert [path.name for path in mine.parent.iterdir()] == ["notes.txt"]
 
 
 def test_an_existing_output_is_kept_until_the_new_one_is_whole(tmp_path, source, provenance, make_result):

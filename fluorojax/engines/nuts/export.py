@@ -1,4 +1,4 @@
-"""The way of a run's draws to ArviZ: an xarray tree, and the same as a netCDF file."""
+"""Export of the draws of a run to ArviZ, as an xarray tree or a netCDF file."""
 
 import os
 from typing import TYPE_CHECKING

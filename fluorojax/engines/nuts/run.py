@@ -1,4 +1,4 @@
-"""A NUTS run from its begin to its result: settling, warm-up and draws, in blocks that can be continued."""
+"""A NUTS run from its start to its result: settling, warm-up and draws, in blocks that can be continued."""
 
 import os
 from collections.abc import Callable, Mapping
