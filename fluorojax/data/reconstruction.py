@@ -151,7 +151,7 @@ class ReconstructOptions:
     """Weights of the network (learned): name of shipped ones, or path of a ``.npz`` file; None for the default."""
 
     held_out: float | None = None
-    """Share of the quanta that is held out to check the result (:mod:`fluorojax.metrics.held_out`), at the cost of one
+    """Share of the quanta that is held out to check the result (:func:`fluorojax.metrics.held_out`), at the cost of one
     more reconstruction; 0 for no check, None for what the method does by itself (0.1 for learned, else no check)."""
     fallback: bool = True
     """Whether scenes that the method does not serve go to its fallback (learned: to map), with a notice."""

@@ -378,7 +378,7 @@ def interval_sizes(
     """Ratio of squared error and stated variance over all, moving and static pixels.
 
     The least-squares slope of ``z_i z_j − δ_ij`` on ``ρ_ij τ_i τ_j`` over all pairs of neighbours, with ρ the
-    correlation of the errors (:func:`error_correlation`). Its standard error is that of a jackknife over patches, or
+    correlation of the errors (``error_correlation``). Its standard error is that of a jackknife over patches, or
     that of white residuals where it is larger.
 
     **Arguments:** standardised differences ``z``; stated standard deviations ``tau`` of the rate in units of the photon
