@@ -82,9 +82,8 @@ def responses(image, unit, size):
 
 
 def study(method, count, arguments):
-    """Rows of the table for one method."""
+    """Rows of the table for one method, dose by dose."""
     options = ReconstructOptions(method=method, spec="true", held_out=0.0, fallback=False)
-    rows = []
     for photons in DOSES:
         rng = np.random.default_rng([arguments.seed, int(photons)])
         absent = [
@@ -126,11 +125,10 @@ def study(method, count, arguments):
             (a, a_error), (best, _) = auc(here, none), auc(*ideal)
             slope, error = np.mean(recovered), np.std(recovered, ddof=1) / np.sqrt(count)
             depth = np.mean([c for contrasts, _ in info for c in contrasts])
-            rows.append(
+            yield (
                 f"| {mean:.0f} | {name} | {level:g} | {depth:.2f} | {best:.2f} | {method} | {a:.2f} ± {a_error:.2f} | "
                 f"{slope:.2f} ± {error:.2f} | {false} of {count} |"
             )
-    return rows
 
 
 def main():

@@ -132,8 +132,8 @@ def reconstruct(
     - `seed`, `batch`: seed of all randomness; scenes computed together.
     - `progress`: whether to show progress on standard error.
     - `held_out`: share of the quanta that is held out to check the result, at the cost of one more reconstruction
-      (:func:`fluorojax.metrics.held_out`); the verdict stands in ``result.diagnostics["held_out"]``. By default 0.1 with
-      ``learned``, and no check otherwise.
+      (:func:`fluorojax.metrics.held_out`); the verdict stands in ``result.diagnostics["held_out"]``. By default 0.1
+      with ``learned``, and no check otherwise.
     - `fallback`: whether ``map`` takes the scenes that ``learned`` does not serve, with a warning.
     - `settings`: further fields of :class:`fluorojax.data.reconstruction.ReconstructOptions`, e.g. ``{"samples": 8}``.
     - `scene`: for counts, what :func:`scene_from_counts` takes: ``fps``, ``pulse_ms``, ``photons``, ``tier``, …

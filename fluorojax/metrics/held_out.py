@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.fft import irfftn, next_fast_len, rfftn
+from scipy.fft import next_fast_len
 from scipy.special import ndtri
 
 from fluorojax.data.acquisition import Acquisition
@@ -56,6 +56,7 @@ _LEVELS, _PARTS = 4, 4
 # whose scatter gives the standard error.
 _REACH, _PIECE, _PATCH = 12, 128, 8
 _PIECE_FRAMES = 32
+_ALL = (0, 1, 2)
 
 
 def thinned(scene: Scene, share: float, rng: np.random.Generator) -> tuple[Scene, Float[np.ndarray, "*shape"]]:
@@ -421,25 +422,30 @@ def error_correlation(changes: list[Float[np.ndarray, "T H W"]]) -> Float[np.nda
     chosen = changes[:: max(1, len(changes) // 8)]
     sizes = [max(part.shape[axis] for part in chosen) for axis in range(3)]
     reach = [min(_REACH, n - 1) for n in sizes]
-    full = [next_fast_len(n + r, real=True) for n, r in zip(sizes, reach, strict=True)]
+    full = [_fast(n + r) for n, r in zip(sizes, reach, strict=True)]
     total = np.zeros([2 * r + 1 for r in reach])
     pairs = np.zeros_like(total)
     for part in chosen:
         for values, into in ((part - part.mean(), total), (np.ones_like(part), pairs)):
-            spectrum = np.abs(rfftn(values.astype(np.float64), full)) ** 2
-            into += _central(irfftn(spectrum, full), reach)
+            spectrum = np.abs(np.fft.rfftn(values.astype(np.float64), full, _ALL)) ** 2
+            into += _central(np.fft.irfftn(spectrum, full, _ALL), reach)
     covariance = total / np.maximum(pairs, 1.0)
     for axis, r in enumerate(reach):
         # One up to half of the reach, and a cosine beyond.
         beyond = np.clip(2.0 * np.abs(np.arange(-r, r + 1)) / (r + 1) - 1.0, 0.0, 1.0)
         taper = 0.5 + 0.5 * np.cos(np.pi * beyond)
         covariance = covariance * taper.reshape([-1 if a == axis else 1 for a in range(3)])
-    wide = [next_fast_len(4 * r + 1, real=True) for r in reach]
-    spectrum = rfftn(_wrapped(covariance, wide)).real
+    wide = [_fast(4 * r + 1) for r in reach]
+    spectrum = np.fft.rfftn(_wrapped(covariance, wide)).real
     root = np.sqrt(np.maximum(spectrum, 0.0))
-    rho = _central(irfftn(root, wide), reach)
+    rho = _central(np.fft.irfftn(root, wide, _ALL), reach)
     middle = rho[tuple(r for r in reach)]
     return rho / middle if middle > 0 else np.where(np.arange(rho.size).reshape(rho.shape) == rho.size // 2, 1.0, 0.0)
+
+
+def _fast(length: int) -> int:
+    """The next length whose Fourier transform is fast."""
+    return int(next_fast_len(length, True))  # pyright: ignore[reportArgumentType]
 
 
 def _central(values: np.ndarray, reach: list[int]) -> np.ndarray:
@@ -456,12 +462,12 @@ def _wrapped(values: np.ndarray, shape: list[int]) -> np.ndarray:
 
 def _products(z: np.ndarray, tau: np.ndarray, predicted: np.ndarray, rho: np.ndarray) -> list[np.ndarray]:
     """Per pixel: its part of the numerator less that of ratio one, of the denominator, and of the white variance."""
-    full = [next_fast_len(n + s // 2, real=True) for n, s in zip(z.shape, rho.shape, strict=True)]
+    full = [_fast(n + s // 2) for n, s in zip(z.shape, rho.shape, strict=True)]
     here = tuple(slice(0, n) for n in z.shape)
-    kernel, square = (rfftn(_wrapped(k, full)).real for k in (rho, rho**2))
+    kernel, square = (np.fft.rfftn(_wrapped(k, full)).real for k in (rho, rho**2))
 
     def smooth(values: np.ndarray, transfer: np.ndarray) -> np.ndarray:
-        return irfftn(rfftn(values, full) * transfer, full)[here]
+        return np.fft.irfftn(np.fft.rfftn(values, full, _ALL) * transfer, full, _ALL)[here]
 
     signal, variance = (tau * z).astype(np.float64), (tau**2).astype(np.float64)
     bottom = variance * smooth(variance, square)

@@ -37,7 +37,7 @@ def gridded(scene):
     rows, columns = np.mgrid[:64, :64]
     depth = 1.0 * ((rows % 8 < 1) | (columns % 8 < 1))
     counts = np.random.default_rng(0).poisson(60.0 * np.exp(-depth), (5, 64, 64))
-    return replace(scene, name="grid", y=counts.astype(np.float32), x_true=None, metadata={})
+    return replace(scene, name="sample_grid", y=counts.astype(np.float32), x_true=None, metadata={})
 
 
 def test_the_check_serves_any_method_and_changes_no_result(scene):
@@ -90,8 +90,8 @@ def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeyp
     scenes = [
         scene,
         gridded(scene),
-        replace(scene, name="short", y=scene.y[:2], x_true=None),
-        replace(scene, name="bright", y=400.0 + scene.y),
+        replace(scene, name="sample_short", y=scene.y[:2], x_true=None),
+        replace(scene, name="sample_bright", y=400.0 + scene.y),
     ]
     write_challenge(tmp_path / "in.h5", scenes, tier="public")
     lines = []
@@ -101,11 +101,11 @@ def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeyp
     found = {result.name: result.diagnostics.get("fallback") for result in read_summaries(tmp_path / "out.h5")}
     assert found.pop(scene.name) is None
     assert {name: facts["method"] for name, facts in found.items()} == dict.fromkeys(found, "recursive")
-    assert "unlike any anatomy" in found["grid"]["reasons"][0]
-    assert "mean counts per pixel" in found["bright"]["reasons"][0]
+    assert "unlike any anatomy" in found["sample_grid"]["reasons"][0]
+    assert "mean counts per pixel" in found["sample_bright"]["reasons"][0]
     told = [line for line in lines if "in place of 'learned'" in line]
     assert len(told) == 3
-    assert any("short: reconstructed by the method 'recursive'" in line for line in told)
+    assert any("sample_short: reconstructed by the method 'recursive'" in line for line in told)
 
 
 def test_a_failed_check_goes_to_the_fallback(scene, monkeypatch):
@@ -121,7 +121,7 @@ def test_the_network_can_be_insisted_on(scene):
     assert "unlike any anatomy" in result.diagnostics["verdict"]
     assert fallback_notice(result) is None
     with pytest.raises(NotServed, match=r"sample_00: the method 'learned' does not serve this scene: it has 2 frames"):
-        one(replace(scene, y=scene.y[:2]), method="learned", fallback=False)
+        one(replace(scene, y=scene.y[:2], x_true=None), method="learned", fallback=False)
 
 
 def test_counts_of_two_frames_are_served_by_map_with_a_warning(scene):
