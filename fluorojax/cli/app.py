@@ -118,6 +118,13 @@ def _explain(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, InputError):
         return 2, str(error)
+    if isinstance(error, OSError):
+        # What is written goes through fluorojax.io; this is of the rest, such as a folder or the standard output.
+        from fluorojax.io.disk import disk_problem
+
+        where = error.filename or "the output"
+        if problem := disk_problem(error, str(where)):
+            return 2, f"{where}: cannot be written: {problem}"
     if isinstance(error, ValueError):
         return 2, _one_line(str(error))
     # usage errors of the option parser, whose classes differ between versions of typer

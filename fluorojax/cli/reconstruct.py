@@ -175,8 +175,16 @@ def _tell_skipped(error: "InputError") -> None:
 
 def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
     """A line on standard error for every scene that diverged; ``where`` names the file or the run."""
+    from fluorojax.io import read_summaries
+
+    verdicts = {}
+    if outcome.diverged and Path(where).is_file():
+        verdicts = {summary.name: summary.diagnostics.get("verdict") for summary in read_summaries(where)}
     for name in outcome.diverged:
-        print(f"fluorojax: {where}: {name}: diverged; its result must not be used", file=sys.stderr)
+        print(
+            f"fluorojax: {where}: {name}: {verdicts.get(name) or 'diverged'}; its result must not be used",
+            file=sys.stderr,
+        )
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:

@@ -5,7 +5,7 @@ response to one posterior sd of each spec parameter is the share of the imaging 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -51,6 +51,10 @@ class LearnedMethod(SceneMethod):
         method = cls(Path(name) if name.endswith(".npz") else shipped_file(name), careful=options.fallback)
         method._load()  # bad weights are told before any scene is read
         return method
+
+    def insisting(self) -> "LearnedMethod":
+        """The network for every scene that it can take, also outside of its training."""
+        return replace(self, careful=False)
 
     def assets(self) -> tuple[Path, ...]:
         """The file of the weights."""

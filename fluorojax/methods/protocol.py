@@ -96,6 +96,10 @@ class Method(ABC):
     def from_options(cls, options: ReconstructOptions) -> "Method":
         """The method with its settings. Raises ``ValueError`` naming an option that it cannot use."""
 
+    def insisting(self) -> "Method":
+        """The method without refusals of scenes that it can take; by default itself."""
+        return self
+
     def assets(self) -> tuple[Path, ...]:
         """Files that the result depends on beside model and input, such as network weights."""
         return ()
