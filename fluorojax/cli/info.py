@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluorojax.cli.options import FpsOption, PhotonsOption, ProtocolOption, SceneOption, TierOption, make_selection
+from fluorojax.cli.printing import print_json, say
 
 if TYPE_CHECKING:
     from fluorojax.data.scene import Scene
@@ -27,7 +28,6 @@ def info(
 
     A file of scenes is a challenge file, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
     """
-    from fluorojax.io import dumps
     from fluorojax.subtraction.files import file_kind
 
     selection = make_selection(scene, fps=fps, photons=photons, protocol=protocol, tier=tier)
@@ -35,7 +35,11 @@ def info(
         document, lines = _of_reconstruction(file, scene)
     else:
         document, lines = _of_scenes(file, selection)
-    print(dumps(document, indent=2) if as_json else "\n".join(lines))
+    if as_json:
+        print_json(document)
+    else:
+        for line in lines:
+            say(line)
     return 0
 
 

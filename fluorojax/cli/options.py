@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluorojax.cli.printing import tell
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.methods.registry import method_names
 
@@ -26,7 +26,9 @@ class SpecSource(StrEnum):
 
 InputArgument = Annotated[Path, typer.Argument(metavar="IN.h5", help="File of scenes.", show_default=False)]
 ResultArgument = Annotated[Path, typer.Argument(metavar="OUT.h5", help="Reconstruction file.", show_default=False)]
-ModelOption = Annotated[str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file.")]
+ModelOption = Annotated[
+    str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file, whose code is run.")
+]
 MethodOption = Annotated[
     str,
     typer.Option(
@@ -145,6 +147,6 @@ def make_notify(quiet: bool) -> Callable[[str], None]:
 
     def notify(line: str) -> None:
         if not quiet:
-            print(f"fluorojax: {line}", file=sys.stderr)
+            tell(line)
 
     return notify
