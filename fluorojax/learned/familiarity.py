@@ -5,8 +5,8 @@ pixels. Grids, text, resolution targets and the like have it the other way round
 middle one of all blocks of the image, so that a device, an edge or a label in a corner does not count. The variance of
 Poisson counts is known and taken off, so that the test works on the counts themselves, at any dose.
 
-The limits were set on 120 runs of the scenes on which standard deviations are calibrated, and of 120 validation runs
-none exceeded them; see ``benchmarks/RESULTS.md``.
+The limits were set on 120 runs of the scenes on which standard deviations are calibrated, of which one exceeds them. Of
+120 validation runs none does; see ``benchmarks/RESULTS.md``.
 """
 
 import numpy as np
