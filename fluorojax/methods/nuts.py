@@ -43,6 +43,7 @@ class NutsMethod(SceneMethod):
 
     label: ClassVar[str] = "fluorojax nuts"
     summary: ClassVar[str] = "Exact posterior draws by Hamiltonian Monte Carlo, in hours per scene."
+    states_mean: ClassVar[bool] = True
     cost: ClassVar[Cost] = "hours"
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "joint", "nominal", "true")
 

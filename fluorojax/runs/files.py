@@ -354,6 +354,8 @@ class _Run:
                 self._skip(file, event)
             else:
                 file.writer.add(event.name)
+                if event.notice is not None:
+                    self.notify(f"{file.pair.source}: {event.notice}")
                 if self.on_result is not None:
                     self.on_result(read_reconstruction(file.writer.folder / part_name(event.name), event.name))
         file.left.discard(event.name)
