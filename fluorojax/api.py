@@ -1,4 +1,4 @@
-"""What people type: ``import fluorojax`` offers these functions.
+"""The functions that ``import fluorojax`` offers.
 
 A stack of counts needs no file::
 
@@ -125,6 +125,8 @@ def reconstruct(
     seed: int = 0,
     batch: int | None = None,
     progress: bool = False,
+    held_out: float | None = None,
+    fallback: bool = True,
     settings: dict[str, Any] | None = None,
     **scene: Any,
 ) -> "Reconstruction | list[Reconstruction]":
@@ -140,6 +142,10 @@ def reconstruct(
     - `spec`: where the spec parameters come from: ``calibrated``, ``joint``, ``nominal`` or ``true``.
     - `seed`, `batch`: seed of all randomness; scenes computed together.
     - `progress`: whether to show progress on standard error.
+    - `held_out`: share of the quanta that is held out to check the result, at the cost of one more reconstruction
+      (:func:`fluorojax.metrics.held_out`); the verdict stands in ``result.diagnostics["held_out"]``. By default 0.1
+      with ``learned``, and no check otherwise.
+    - `fallback`: whether ``map`` takes the scenes that ``learned`` does not serve, with a warning.
     - `settings`: further fields of :class:`fluorojax.data.reconstruction.ReconstructOptions`, e.g. ``{"samples": 8}``.
     - `scene`: for counts, what :func:`scene_from_counts` takes: ``fps``, ``pulse_ms``, ``photons``, ``tier``, …
 
@@ -149,10 +155,18 @@ def reconstruct(
     **Raises** :class:`~fluorojax.io.InputError` for a source that cannot be used, and ``ValueError`` for an option.
     """
     from fluorojax.runs.batches import reconstruct_scenes
+    from fluorojax.runs.notes import fallback_notice
     from fluorojax.runs.progress import ProgressDisplay, make_progress
 
     options = ReconstructOptions(
-        method=method, model=str(model), spec=spec, seed=seed, batch=batch, **_settings(settings)
+        method=method,
+        model=str(model),
+        spec=spec,
+        seed=seed,
+        batch=batch,
+        held_out=held_out,
+        fallback=fallback,
+        **_settings(settings),
     )
     scenes, single = _scenes_of(source, scene)
     names = [one.name for one in scenes]
@@ -160,6 +174,9 @@ def reconstruct(
         raise InputError("", min(twice), None, "is the name of more than one scene; expected distinct names")
     with make_progress("reconstruct") if progress else ProgressDisplay() as display:
         results = list(reconstruct_scenes(scenes, options, progress=display))
+    for result in results:
+        if told := fallback_notice(result):
+            warnings.warn(told, stacklevel=2)
     results.sort(key=lambda result: names.index(result.name))
     return results[0] if single else results
 

@@ -1,8 +1,9 @@
 """Files of scenes in (:func:`open_scenes`), reconstruction files out; nothing is pickled."""
 
-from fluorojax.io.atomic import atomic_output, check_output, write_text, writing
+from fluorojax.io.atomic import atomic_output, atomic_stream, check_output, write_text, writing
 from fluorojax.io.challenge import iter_scenes, list_scenes, read_scene
 from fluorojax.io.challenge_writer import write_challenge
+from fluorojax.io.counting import Counting
 from fluorojax.io.errors import InputError
 from fluorojax.io.json_fields import dumps, strict
 from fluorojax.io.matching import open_reconstructed, recorded_selection
@@ -24,6 +25,7 @@ from fluorojax.io.selection import Selection
 from fluorojax.io.stack_writer import write_stack
 
 __all__ = [
+    "Counting",
     "InputError",
     "Provenance",
     "ReconstructionWriter",
@@ -31,6 +33,7 @@ __all__ = [
     "Scenes",
     "Selection",
     "atomic_output",
+    "atomic_stream",
     "check_output",
     "counts_digest",
     "dumps",

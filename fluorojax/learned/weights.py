@@ -7,7 +7,6 @@ user.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -20,11 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from fluorojax.io.atomic import atomic_stream
 from fluorojax.learned.networks import Network, build_network
 from fluorojax.learned.spread import CalibratedNetwork
 
 VERSION = 1
 """Version of features and file layout; weights of another version are refused."""
+_KEPT = "what was written last is kept, and the same command continues from it once the disk can be written"
 DEFAULT = "unet"
 """Shipped weights that ``--method learned`` uses."""
 
@@ -80,15 +81,13 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
-    """Write arrays and JSON facts to an ``.npz``, atomically; returns the SHA-256 of the file."""
+    """Write arrays and JSON facts to an ``.npz``, atomically; returns the SHA-256 of the file.
+
+    **Raises:** :class:`fluorojax.io.InputError` where the file cannot be written; the one that was there is kept.
+    """
     text = json.dumps({**facts, "arrays_sha256": digest(arrays)}, sort_keys=True).encode()
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as stream:
-            np.savez(stream, recipe=np.frombuffer(text, np.uint8), **arrays)  # pyright: ignore[reportArgumentType]
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_stream(file, overwrite=True, advice=_KEPT) as stream:
+        np.savez(stream, recipe=np.frombuffer(text, np.uint8), **arrays)  # pyright: ignore[reportArgumentType]
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

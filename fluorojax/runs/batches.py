@@ -4,26 +4,32 @@ One pipeline serves every method: the spec posterior of a scene, then its method
 run in chunks where the method is batched (:mod:`fluorojax.runs.devices`), and one after the other where it is not.
 """
 
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from fluorojax.calibration.identifiability import describe
 from fluorojax.calibration.posterior import SpecPosterior, calibrate
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, facts_of
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.io.checks import check_scene
+from fluorojax.io.errors import RunError
 from fluorojax.io.provenance import asset_digests
-from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod, to_device
+from fluorojax.methods.protocol import BatchedMethod, Job, Method, NotServed, SceneMethod, silent, to_device
 from fluorojax.methods.registry import make_method
 from fluorojax.methods.summary import Summary, scalar_facts
 from fluorojax.metrics.agreement import judged
+from fluorojax.metrics.held_out import held_out, thinned
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.devices import chunk_size, solve_chunk
@@ -32,6 +38,8 @@ from fluorojax.runs.progress import Progress, ProgressDisplay
 
 # Of the progress of a scene: what its calibration counts, and what a method reports before the result is summarised.
 _CALIBRATION_SHARE, _METHOD_SHARE = 0.2, 0.99
+# Keeps the draws that thin the counts apart from other draws of the same seed.
+_THINNING = 1
 
 
 def reconstruct_scenes(
@@ -50,7 +58,8 @@ def reconstruct_scenes(
     another run in that file is refused, unless ``on_foreign_state`` is given: then it is called with the path and a
     description of the state, and the state is deleted. A two-dimensional scene under the default model is served by
     ``single_frame``. ``progress`` is told how far each scene is and how well it agrees with its counts. A scene whose
-    counts hold no information about it ends as ``Status.PRIOR_ONLY``.
+    counts hold no information about it ends as ``Status.PRIOR_ONLY``, and one whose computation ends in an error of
+    arithmetic or of the method as ``Status.DIVERGED``, with the error in its diagnostics; the others go on.
 
     Raises :class:`~fluorojax.io.InputError` for a scene that cannot be used (``fluorojax.io.checks.check_scene``), and
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
@@ -114,28 +123,99 @@ class _Run:
         self, model: SceneModel, chunk: list[Scene], size: int, assets: dict[str, str]
     ) -> Iterator[Reconstruction]:
         begin = time.perf_counter()
-        jobs = []
+        jobs: list[Job] = []
+        failed: list[Reconstruction] = []
         batched = isinstance(self.method, BatchedMethod)
         for i, scene in enumerate(chunk, 1):
-            jobs.append(self._job(model, scene, assets))
+            job = _guarded(scene, partial(self._job, model, scene, assets))
+            if isinstance(job, Reconstruction):
+                failed.append(job)
+                continue
+            jobs.append(job)
             share = _CALIBRATION_SHARE * i if batched else 0.0
-            self.progress.update(
-                self.done + share, f"{scene.name}: {spec_note(scene, jobs[-1].posterior, self.options)}"
-            )
-        for job, found in zip(jobs, self._solve(jobs, size), strict=True):
+            self.progress.update(self.done + share, f"{scene.name}: {spec_note(scene, job.posterior, self.options)}")
+        for result in chain(failed, self._served(jobs, size)):
             self.done += 1
-            result = judged(replace(found, **facts_of(job.scene)), job.scene)
-            self.progress.update(self.done, f"{job.scene.name}: {standing(result)}")
+            self.progress.update(self.done, f"{result.name}: {standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
 
-    def _solve(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
-        if isinstance(self.method, BatchedMethod):
-            for job, summary in zip(jobs, solve_chunk(self.method, jobs, size), strict=True):
-                yield _reconstruction(job, summary)
-        else:
-            assert isinstance(self.method, SceneMethod)
-            for job in jobs:
-                yield self.method.run(job)
+    def _served(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+        """Checked results; a scene that the method refuses, or whose check it fails, goes to its fallback."""
+        other = self.method.fallback if self.options.fallback else None
+        if other is None:
+            yield from self._checked(self.method, jobs, size)
+            return
+        for job in jobs:
+            try:
+                (found,) = self._checked(self.method, [job], 1, refusals=True)
+                told = found.diagnostics.get("held_out", {})
+                if told.get("level") == "bad":
+                    raise NotServed(
+                        job.scene.name, self.options.method, [f"held-out quanta speak against it: {told['verdict']}"]
+                    )
+            except NotServed as refusal:
+                self.progress.update(self.done, f"{job.scene.name}: {other} instead: {'; '.join(refusal.reasons)}")
+                instead = make_method(replace(self.options, method=other))
+                (found,) = self._checked(instead, [job], 1)
+                facts = {"method": other, "instead_of": self.options.method, "reasons": list(refusal.reasons)}
+                found = replace(found, diagnostics={"fallback": facts, **found.diagnostics})
+            yield found
+
+    def _checked(
+        self, method: Method, jobs: list[Job], size: int, *, refusals: bool = False
+    ) -> Iterator[Reconstruction]:
+        """Results with what held-out quanta say about them, where the check is wanted.
+
+        With ``refusals`` a method may raise :class:`~fluorojax.methods.protocol.NotServed`; else the scene diverged.
+        """
+        share = method.held_out if self.options.held_out is None else self.options.held_out
+        if share == 0:
+            yield from _solve(method, jobs, size, refusals=refusals)
+            return
+        groups = [jobs] if isinstance(method, BatchedMethod) else [[job] for job in jobs]
+        for group in groups:
+            results = list(_solve(method, group, size, refusals=refusals))
+            yield from self._held_out(method, group, results, size, share)
+
+    def _held_out(
+        self, method: Method, jobs: list[Job], results: list[Reconstruction], size: int, share: float
+    ) -> Iterator[Reconstruction]:
+        parts: list[tuple[Job, np.ndarray] | str] = []
+        for job, result in zip(jobs, results, strict=True):
+            try:
+                if result.status is Status.DIVERGED or not np.isfinite(result.x_hat).all():
+                    raise ValueError(f"{result.name}: there is no usable result to check")
+                scene, held = thinned(job.scene, share, np.random.default_rng([self.options.seed, _THINNING]))
+                parts.append((self._kept(job, scene), held))
+            except ValueError as error:
+                parts.append(str(error))
+        found = iter(list(_solve(method.insisting(), [part[0] for part in parts if not isinstance(part, str)], size)))
+        for result, part in zip(results, parts, strict=True):
+            facts: dict[str, Any]
+            if isinstance(part, str):
+                facts = {"level": "unknown", "verdict": f"not checked: {part}"}
+            else:
+                kept, held = part
+                again = next(found)
+                try:
+                    if again.status is Status.DIVERGED:
+                        raise ValueError(f"{again.name}: the reconstruction from the kept quanta diverged")
+                    facts = held_out(again, kept.scene, held, result, share, mean=method.states_mean).facts()
+                except ValueError as error:
+                    facts = {"level": "unknown", "verdict": f"not checked: {error}"}
+            yield replace(result, diagnostics={**result.diagnostics, "held_out": facts})
+
+    def _kept(self, job: Job, scene: Scene) -> Job:
+        """The job of the kept quanta: calibrated anew, so that nothing knows the others."""
+        posterior = _spec_posterior(scene, self.options)
+        return replace(
+            job,
+            scene=scene,
+            data=scene_data(scene, posterior.spec),
+            posterior=posterior,
+            state_file=None,
+            report=silent,
+        )
 
     def _job(self, model: SceneModel, scene: Scene, assets: dict[str, str]) -> Job:
         posterior = _spec_posterior(scene, self.options)
@@ -163,6 +243,90 @@ class _Run:
             self.progress.update(self.done + share, f"{scene.name}: {note}")
 
         return report
+
+
+def _solve(method: Method, jobs: list[Job], size: int, *, refusals: bool = False) -> Iterator[Reconstruction]:
+    """The results of the jobs in their order; ``refusals`` lets a method refuse a scene, else the scene diverged."""
+    if isinstance(method, BatchedMethod):
+        yield from _solve_together(method, jobs, size)
+        return
+    assert isinstance(method, SceneMethod)
+    for job in jobs:
+        try:
+            yield _guarded(job.scene, lambda job=job: _finished(job, method.run(job)))
+        except NotServed as refusal:
+            if refusals:
+                raise
+            yield _diverged(job.scene, refusal)
+
+
+def _solve_together(method: BatchedMethod, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+    """Where the scenes of a chunk cannot be solved together, each is solved alone, to find the one it is due to."""
+    if not jobs:
+        return
+    try:
+        summaries = solve_chunk(method, jobs, size)
+    except Exception as error:
+        if not _is_of_a_scene(error):
+            raise
+        if len(jobs) == 1:
+            yield _diverged(jobs[0].scene, error)
+            return
+        for job in jobs:
+            yield from _solve_together(method, [job], size)
+        return
+    for job, summary in zip(jobs, summaries, strict=True):
+        yield _guarded(job.scene, lambda job=job, found=summary: _finished(job, _reconstruction(job, found)))
+
+
+def _finished(job: Job, found: Reconstruction) -> Reconstruction:
+    return judged(replace(found, **facts_of(job.scene)), job.scene)
+
+
+Result = TypeVar("Result")
+
+
+def _guarded(scene: Scene, work: Callable[[], Result]) -> Result | Reconstruction:
+    """What ``work`` returns, or the scene as diverged where its computation ends in an error."""
+    try:
+        return work()
+    except Exception as error:
+        if not _is_of_a_scene(error):
+            raise
+        return _diverged(scene, error)
+
+
+def _is_of_a_scene(error: Exception) -> bool:
+    """Whether an error says that a scene cannot be solved, and nothing about the others.
+
+    A failure of arithmetic does. Refusals of a method are dealt with apart. Lack of memory, a setting that no scene can
+    be computed with, a disk that cannot be written and mistakes in a program end the run instead.
+    """
+    if isinstance(error, RunError | NotServed):
+        return False
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return "RESOURCE_EXHAUSTED" not in str(error)
+    return isinstance(error, ValueError | ArithmeticError)  # LinAlgError is a ValueError
+
+
+def _diverged(scene: Scene, error: Exception) -> Reconstruction:
+    """The result of a scene whose computation ended in an error: zeros that must not be used, and the reason."""
+    parameters = scene.operator.parameters
+    unknown = {parameter.name: math.nan for parameter in parameters}
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return Reconstruction(
+        name=scene.name,
+        x_hat=np.zeros(scene.y.shape, np.float32),
+        x_std=np.zeros(scene.y.shape, np.float32),
+        spec=Spec.nominal(parameters),
+        spec_std=Spec.from_dict(unknown),
+        spec_interval={name: (math.nan, math.nan) for name in unknown},
+        status=Status.DIVERGED,
+        seconds=math.nan,
+        diagnostics={"verdict": f"diverged: the computation ended with an error ({reason})"},
+        **facts_of(scene),
+    )
 
 
 def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:

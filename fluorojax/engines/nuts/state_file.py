@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from fluorojax.engines.nuts.kept import Watch
+from fluorojax.io.atomic import writing
+from fluorojax.io.disk import hdf5_output, publish
+from fluorojax.io.errors import InputError, RunError
+from fluorojax.io.hdf5 import open_hdf5
+from fluorojax.io.shutdown import undisturbed
 from fluorojax.io.texts import as_text, put_text
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.physics.operator import FluoroscopyOperator
 
 _FORMAT = "fluorojax NUTS state 1"
+_KEPT = "the last state is kept, and the same command continues from it once the disk can be written"
 # Names of fields in files, which older files have, where the field has another name now.
 _NAMES_IN_FILES = {".statistics": ".stream"}
 
@@ -62,7 +69,7 @@ def fingerprint(
     }
 
 
-class ForeignStateError(ValueError):
+class ForeignStateError(RunError):
     """A state file that is none, or of another run; ``reason`` says which, without the name of the file."""
 
     def __init__(self, path: Path, reason: str, expected: str):
@@ -71,22 +78,30 @@ class ForeignStateError(ValueError):
 
 
 def save_state(path: str | os.PathLike[str], state: PyTree, marks: Mapping[str, str], iteration: int) -> None:
-    """Write a pytree of arrays to an HDF5 file that appears whole or not at all; raises ``OSError``."""
+    """Write a pytree of arrays to an HDF5 file that appears whole or not at all, and survives a power cut.
+
+    Raises :class:`fluorojax.io.InputError` where it cannot be written; the state that was there is kept.
+    """
     path = Path(path)
     temporary = path.with_name(path.name + ".writing")
-    try:
-        with h5py.File(temporary, "w") as handle:
-            put_text(handle, "format", _FORMAT)
-            handle.attrs["iteration"] = iteration
-            for name, digest in marks.items():
-                put_text(handle, f"sha256 of {name}", digest)
-            for name, leaf in _named(state):
-                handle[name] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with undisturbed(), writing(path, advice=_KEPT):
+        try:
+            temporary.unlink(missing_ok=True)  # of a process that was killed
+            _write_state(temporary, state, marks, iteration)
+            publish(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _write_state(path: Path, state: PyTree, marks: Mapping[str, str], iteration: int) -> None:
+    with hdf5_output(path) as handle:
+        put_text(handle, "format", _FORMAT)
+        handle.attrs["iteration"] = iteration
+        for name, digest in marks.items():
+            put_text(handle, f"sha256 of {name}", digest)
+        for name, leaf in _named(state):
+            handle[name] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, str]) -> tuple[PyTree, int]:
@@ -97,17 +112,17 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
     """
     path = Path(path)
     try:
-        with h5py.File(path, "r") as handle:
+        with open_hdf5(path) as handle:
             return _read_state(handle, path, like, marks)
-    except OSError as error:
-        # With an error number the system refused the file; without one it is HDF5 that finds no sense in it.
-        what = " ".join(str(error).split())
-        if error.errno is not None:
-            raise ValueError(f"resume is {path}: cannot be read ({what}); expected a readable state file") from error
+    except InputError as error:
+        # With an error number the system refused the file; without one it is the content that makes no sense.
+        what = ": ".join(part for part in (error.field, error.problem) if part)
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            raise RunError(f"resume is {path}: cannot be read ({what}); expected a readable state file") from error
         raise ForeignStateError(path, f"cannot be read as HDF5 ({what})", "a NUTS state file") from error
     except ForeignStateError:
         raise
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py raises where a file is damaged
+    except (KeyError, TypeError, ValueError) as error:  # what h5py raises where a file is damaged
         what = " ".join(str(error).split())
         raise ForeignStateError(path, f"is damaged ({what})", "a NUTS state file") from error
 
