@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluorojax.cli.options import FpsOption, PhotonsOption, ProtocolOption, SceneOption, TierOption, make_selection
+from fluorojax.cli.options import (
+    AllowLossyOption,
+    FpsOption,
+    GainOption,
+    IntensityOption,
+    LogScaleOption,
+    OffsetOption,
+    PhotonsOption,
+    ProtocolOption,
+    SceneOption,
+    TierOption,
+    make_counting,
+    make_selection,
+)
 from fluorojax.cli.printing import print_json, say
 
 if TYPE_CHECKING:
@@ -22,15 +35,21 @@ def info(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    gain: GainOption = None,
+    offset: OffsetOption = None,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> int:
     """Show the content of a file: scenes, shapes, counts, protocol, spec ranges, truth; or method, results, provenance.
 
-    A file of scenes is a challenge file, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
+    A file of scenes is a challenge file, a DICOM run, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
     """
     from fluorojax.subtraction.files import file_kind
 
-    selection = make_selection(scene, fps=fps, photons=photons, protocol=protocol, tier=tier)
+    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
+    selection = make_selection(scene, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting)
     if file_kind(file) == "reconstruction":
         document, lines = _of_reconstruction(file, scene)
     else:

@@ -10,13 +10,18 @@ import typer
 from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
+    AllowLossyOption,
     BatchOption,
     CropOption,
     FpsOption,
     FramesOption,
+    GainOption,
     InputArgument,
+    IntensityOption,
+    LogScaleOption,
     MethodOption,
     ModelOption,
+    OffsetOption,
     OverwriteOption,
     PhotonsOption,
     ProtocolOption,
@@ -27,6 +32,7 @@ from fluorojax.cli.options import (
     TierOption,
     VerboseOption,
     check_suffix,
+    make_counting,
     make_notify,
     make_selection,
 )
@@ -73,6 +79,11 @@ def reconstruct(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    gain: GainOption = None,
+    offset: OffsetOption = None,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Start the run even if the memory may be too small for it.")
     ] = False,
@@ -83,9 +94,9 @@ def reconstruct(
 ) -> int:
     """Reconstruct every scene with its uncertainty and a corrected specification.
 
-    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give --photons, and also
-    --fps and --protocol if the defaults do not fit. The output records the selection of scenes, frames and pixels, and
-    `score` and `report` use the same selection.
+    IN.h5 is a challenge file, a DICOM run, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give
+    --photons, and also --fps and --protocol if the defaults do not fit. The output records the selection of scenes,
+    frames and pixels, and `score` and `report` use the same selection.
 
     Finished scenes are kept in the folder OUT.h5.parts and survive an interrupt, a crash and a full disk. The same
     command continues the run, also with --overwrite, and gathers all scenes into OUT.h5 at the end. The exit code is 1
@@ -99,7 +110,10 @@ def reconstruct(
     from fluorojax.runs.progress import make_progress
 
     check_suffix("--output", output, HDF5_SUFFIXES)
-    selection = make_selection(scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier)
+    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
+    selection = make_selection(
+        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
+    )
     options = ReconstructOptions(
         model=model,
         method=method,
