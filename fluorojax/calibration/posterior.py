@@ -16,6 +16,7 @@ from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import GAIN_DRIFT, LAG, MOTION_BLUR, PUBLISHED, Parameter, Spec
 from fluorojax.data.wording import LEAST_CONTRACTION, plain, undetermined, with_error
+from fluorojax.physics.dose import FrameDose
 from fluorojax.physics.lag import ChargeReleaseLag
 from fluorojax.physics.scatter import Scatter
 
@@ -171,6 +172,9 @@ def calibrate(scene: Scene) -> SpecPosterior:
     marginals = {parameter.name: Marginal.flat(*bounds[parameter.name]) for parameter in parameters}
     if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES and min(scene.y.shape[1:]) >= STRIDE:
         counts = scene.y.astype(np.float32)
+        dose = scene.operator.stage(FrameDose)
+        if dose is not None:  # brings the frames to one dose; their noise is then not quite that of the reduced models
+            counts = counts / np.asarray(dose.relative, np.float32)[:, None, None]
         drift = GAIN_DRIFT.nominal
         if GAIN_DRIFT in parameters:
             found = drift_log_posterior(

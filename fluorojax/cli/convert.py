@@ -8,9 +8,14 @@ import typer
 
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
+    AllowLossyOption,
     CropOption,
     FpsOption,
     FramesOption,
+    GainOption,
+    IntensityOption,
+    LogScaleOption,
+    OffsetOption,
     OverwriteOption,
     PhotonsOption,
     ProtocolOption,
@@ -18,6 +23,7 @@ from fluorojax.cli.options import (
     SceneOption,
     TierOption,
     check_suffix,
+    make_counting,
     make_notify,
     make_selection,
 )
@@ -59,6 +65,11 @@ def convert(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    gain: GainOption = None,
+    offset: OffsetOption = None,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -75,7 +86,10 @@ def convert(
 
     check_suffix("OUT", output, (*HDF5_SUFFIXES, *STACK_SUFFIXES))
     check_output(output, inputs=[source], overwrite=overwrite)
-    selection = make_selection(scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier)
+    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
+    selection = make_selection(
+        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
+    )
     notify = make_notify(quiet)
     is_result = file_kind(source) == "reconstruction"
     chosen = what or (Images.X_HAT if is_result else Images.COUNTS)

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluorojax.cli.options import FpsOption, PhotonsOption, ProtocolOption, SceneOption, TierOption, make_selection
+from fluorojax.cli.options import (
+    AllowLossyOption,
+    FpsOption,
+    GainOption,
+    IntensityOption,
+    LogScaleOption,
+    OffsetOption,
+    PhotonsOption,
+    ProtocolOption,
+    SceneOption,
+    TierOption,
+    make_counting,
+    make_selection,
+)
 
 if TYPE_CHECKING:
     from fluorojax.data.scene import Scene
@@ -21,6 +34,11 @@ def info(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    gain: GainOption = None,
+    offset: OffsetOption = None,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> int:
     """Show what a file holds: scenes, shapes, counts, protocol, spec ranges, truth; or method, results, provenance.
@@ -30,7 +48,8 @@ def info(
     from fluorojax.io import dumps
     from fluorojax.subtraction.files import file_kind
 
-    selection = make_selection(scene, fps=fps, photons=photons, protocol=protocol, tier=tier)
+    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
+    selection = make_selection(scene, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting)
     if file_kind(file) == "reconstruction":
         document, lines = _of_reconstruction(file, scene)
     else:

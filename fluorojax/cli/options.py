@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from fluorojax.data.choices import MAX_SEED
 from fluorojax.methods.registry import method_names
 
 if TYPE_CHECKING:
+    from fluorojax.io.counting import Counting
     from fluorojax.io.selection import Selection
 
 
@@ -77,6 +79,36 @@ TierOption = Annotated[
     str | None,
     typer.Option("--tier", help="Spec ranges of a file without any: public, dev or hidden.", show_default=False),
 ]
+GainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gain",
+        metavar="NUMBER|estimate",
+        help="Stored values per quantum of a file that holds no counts (DICOM); `estimate` fits them to still pixels.",
+        show_default=False,
+    ),
+]
+OffsetOption = Annotated[
+    float | None,
+    typer.Option("--offset", help="Stored value at no quanta, with --gain; default 0.", show_default=False),
+]
+IntensityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--intensity", metavar="lin|log", help="Scale of DICOM pixels whose file does not say it.", show_default=False
+    ),
+]
+LogScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--log-scale",
+        help="Stored values per unit of the natural logarithm, for LOG pixels of DICOM without a lookup table.",
+        show_default=False,
+    ),
+]
+AllowLossyOption = Annotated[
+    bool, typer.Option("--allow-lossy", help="Take DICOM images that were compressed with loss.")
+]
 AllowOtherTruthOption = Annotated[
     bool,
     typer.Option("--allow-other-truth", help="Take a file all the same that is not the one that was reconstructed."),
@@ -95,8 +127,10 @@ def make_selection(
     photons: float | None = None,
     protocol: list[str] | None = None,
     tier: str | None = None,
+    counting: "Counting | None" = None,
 ) -> "Selection":
     """The selection that the options of a command describe; raises ``ValueError`` naming the option."""
+    from fluorojax.io.counting import Counting
     from fluorojax.io.selection import Selection, parse_range, parse_window
 
     values = dict(_protocol_value(entry) for entry in protocol or ())
@@ -112,7 +146,21 @@ def make_selection(
         crop=None if crop is None else parse_window("--crop", crop),
         protocol=values,
         tier=tier,
+        counting=Counting() if counting is None else counting,
     )
+
+
+def make_counting(
+    gain: str | None, offset: float | None, intensity: str | None, log_scale: float | None, allow_lossy: bool
+) -> "Counting":
+    """How stored values become counts, by the options of a command; raises ``ValueError`` naming the option."""
+    from fluorojax.io.counting import Counting
+
+    number: float | str | None = gain
+    if gain is not None:
+        with suppress(ValueError):
+            number = float(gain)
+    return Counting(number, offset, intensity, log_scale, allow_lossy)  # pyright: ignore[reportArgumentType]
 
 
 def _protocol_value(entry: str) -> tuple[str, float]:

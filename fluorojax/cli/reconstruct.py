@@ -11,13 +11,18 @@ import typer
 from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
+    AllowLossyOption,
     BatchOption,
     CropOption,
     FpsOption,
     FramesOption,
+    GainOption,
     InputArgument,
+    IntensityOption,
+    LogScaleOption,
     MethodOption,
     ModelOption,
+    OffsetOption,
     OverwriteOption,
     PhotonsOption,
     ProtocolOption,
@@ -28,6 +33,7 @@ from fluorojax.cli.options import (
     TierOption,
     VerboseOption,
     check_suffix,
+    make_counting,
     make_notify,
     make_selection,
 )
@@ -68,6 +74,11 @@ def reconstruct(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    gain: GainOption = None,
+    offset: OffsetOption = None,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Start although the memory there may not hold the run.")
     ] = False,
@@ -94,7 +105,10 @@ def reconstruct(
     from fluorojax.runs.progress import make_progress
 
     check_suffix("--output", output, HDF5_SUFFIXES)
-    selection = make_selection(scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier)
+    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
+    selection = make_selection(
+        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
+    )
     options = ReconstructOptions(
         model=model,
         method=method,

@@ -3,6 +3,7 @@
 from fluorojax.io.atomic import atomic_output, check_output, write_text, writing
 from fluorojax.io.challenge import iter_scenes, list_scenes, read_scene
 from fluorojax.io.challenge_writer import write_challenge
+from fluorojax.io.counting import Counting
 from fluorojax.io.errors import InputError
 from fluorojax.io.json_fields import dumps, strict
 from fluorojax.io.matching import open_reconstructed, recorded_selection
@@ -24,6 +25,7 @@ from fluorojax.io.selection import Selection
 from fluorojax.io.stack_writer import write_stack
 
 __all__ = [
+    "Counting",
     "InputError",
     "Provenance",
     "ReconstructionWriter",

@@ -6,6 +6,7 @@ import h5py
 
 from fluorojax.data.scene import Scene
 from fluorojax.io.challenge import list_scenes, read_scene
+from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import open_hdf5, scene_group
 from fluorojax.io.reader import SceneReader, first_bytes
 from fluorojax.io.selection import Selection
@@ -28,7 +29,10 @@ class Hdf5Reader(SceneReader):
         return list_scenes(self.path)
 
     def read(self, name: str, selection: Selection) -> Scene:
-        """See :class:`SceneReader`."""
+        """See :class:`SceneReader`; a challenge file holds counts, so that a gain or an offset is refused."""
+        if selection.counting.gain is not None or selection.counting.offset is not None:
+            problem = "holds counts of quanta already; expected no gain and no offset (--gain, --offset)"
+            raise InputError(self.path, name, "y", problem)
         return read_scene(self.path, name, protocol=selection.protocol)
 
     def shape(self, name: str) -> tuple[int, ...] | None:

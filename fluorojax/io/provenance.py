@@ -106,9 +106,14 @@ def asset_digests(method: "Method") -> dict[str, str]:
 
 
 def file_sha256(path: str | PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """SHA-256 of a file's bytes, hexadecimal; of a folder, that of the names and digests of the files in it."""
+    path = Path(path)
     try:
-        with Path(path).open("rb") as handle:
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.is_file())
+            names = "".join(f"{file.name}\0{file_sha256(file)}\n" for file in files)
+            return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+        with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise InputError(path, None, None, f"cannot be read: {error.strerror}") from error

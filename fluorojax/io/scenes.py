@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from fluorojax.data.scene import Scene
+from fluorojax.io.dicom import DicomReader
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5_scenes import Hdf5Reader
 from fluorojax.io.npy import NpyReader
@@ -17,7 +18,7 @@ from fluorojax.io.reader import SceneReader
 from fluorojax.io.selection import NO_SELECTION, Selection
 from fluorojax.io.tiff import TiffReader
 
-FORMATS: tuple[type[SceneReader], ...] = (Hdf5Reader, NpyReader, TiffReader)
+FORMATS: tuple[type[SceneReader], ...] = (DicomReader, Hdf5Reader, NpyReader, TiffReader)
 """Readers of all known formats, in the order in which they are asked whether a file is theirs."""
 
 
@@ -94,10 +95,13 @@ def open_scenes(
     selection: Selection = NO_SELECTION,
     on_error: Callable[[InputError], None] | None = None,
 ) -> Scenes:
-    """Open a file of scenes: a challenge file (HDF5), a NumPy array (.npy) or a TIFF stack, told by its content.
+    """Open a file of scenes, told by its content: a challenge file (HDF5), DICOM, a NumPy array (.npy) or a TIFF stack.
+
+    A folder is opened where it holds DICOM files.
 
     **Arguments:** ``names`` selects scenes (default all); ``selection`` also frames, a window of the detector, and
-    protocol values, which an .npy array needs because it holds none. ``on_error`` is called with the error of a scene
+    protocol values, which an .npy array needs because it holds none, and how the
+    stored values of a detector become counts. ``on_error`` is called with the error of a scene
     that is not fit for use, which is then left out of the iteration; without it, the error is raised.
 
     Raises :class:`InputError` for a file that cannot be opened, is of no known format, or lacks a scene of ``names``.
@@ -106,9 +110,13 @@ def open_scenes(
     if names is not None:
         selection = replace(selection, scenes=tuple(names))
     if not path.exists():
-        raise InputError(path, None, None, "no such file; expected a file of scenes (HDF5, .npy or TIFF)")
+        raise InputError(path, None, None, "no such file; expected a file of scenes (HDF5, DICOM, .npy or TIFF)")
+    if path.is_dir():
+        if DicomReader.recognises(path):
+            return Scenes(DicomReader(path), selection, on_error)
+        raise InputError(path, None, None, "is a folder without DICOM files; expected a file of scenes")
     if not path.is_file():
-        raise InputError(path, None, None, "not a regular file; expected a file of scenes (HDF5, .npy or TIFF)")
+        raise InputError(path, None, None, "not a regular file; expected a file of scenes (HDF5, DICOM, .npy or TIFF)")
     for reader in FORMATS:
         if reader.recognises(path):
             return Scenes(reader(path), selection, on_error)

@@ -10,6 +10,7 @@ from jaxtyping import Num
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import TIERS
+from fluorojax.io.counting import AS_THEY_ARE, Counting
 from fluorojax.io.errors import InputError
 
 Window = tuple[tuple[int, int], tuple[int, int]]
@@ -32,6 +33,8 @@ class Selection:
     protocol: Mapping[str, float] = field(default_factory=dict)
     """Values by the field names of :class:`~fluorojax.data.acquisition.Acquisition`; they stand in place of what the
     file says."""
+    counting: Counting = AS_THEY_ARE
+    """How stored values become counts, for files that hold no counts."""
     tier: str | None = None
     """Spec ranges of a file that has none, by the name of a tier; None for those of the public tier."""
 
@@ -50,6 +53,7 @@ class Selection:
             "frames": None if self.frames is None else list(self.frames),
             "crop": None if self.crop is None else [list(bounds) for bounds in self.crop],
             "protocol": dict(self.protocol) or None,
+            "counting": self.counting.as_settings() or None,
             "tier": self.tier,
         }
         return {name: value for name, value in found.items() if value is not None}
@@ -65,6 +69,7 @@ class Selection:
                 frames=None if frames is None else _pair(frames),
                 crop=None if rows is None or columns is None else (_pair(rows), _pair(columns)),
                 protocol={str(name): float(value) for name, value in (settings.get("protocol") or {}).items()},
+                counting=Counting.from_settings(settings.get("counting") or {}),
                 tier=settings.get("tier"),
             )
         except (TypeError, AttributeError) as error:
@@ -82,7 +87,13 @@ class Selection:
         where = (file, scene.name)
         truth = None if scene.x_true is None else self.cut(scene.x_true, where)
         metadata = {**scene.metadata, "selection": self.as_settings()}
-        return replace(scene, y=self.cut(scene.y, where), x_true=truth, metadata=metadata)
+        y, operator = self.cut(scene.y, where), scene.operator
+        if self.frames is not None:
+            first, last = self.frames
+            operator = operator.of_frames(first, last)
+            if mask := scene.metadata.get("mask_frames"):
+                metadata["mask_frames"] = [frame - first for frame in mask if first <= frame < last]
+        return replace(scene, y=y, x_true=truth, metadata=metadata, operator=operator)
 
     def cut(self, images: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> Num[np.ndarray, "*selected"]:
         """The selected frames and pixels of images of shape (T, H, W) or (H, W); ``where`` is (file, scene).

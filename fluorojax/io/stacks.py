@@ -10,6 +10,7 @@ from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Parameter, SpecRanges
 from fluorojax.io.challenge import check_counts
+from fluorojax.io.counting import to_counts
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import check_stack, single_precision
 from fluorojax.io.selection import Selection
@@ -21,9 +22,18 @@ _LEAST_SHARE = 0.1  # of a nominal window or time constant, which the narrowed r
 
 
 def scene_of_stack(
-    file: str, counts: Num[np.ndarray, "*shape"], selection: Selection, *, known: Mapping[str, Any] | None = None
+    file: str,
+    values: Num[np.ndarray, "*shape"],
+    selection: Selection,
+    *,
+    name: str = STACK_SCENE,
+    known: Mapping[str, Any] | None = None,
+    saturation: float | None = None,
 ) -> Scene:
     """The scene of a stack of counts, of shape (T, H, W) or (H, W); a stack of one frame is taken as (H, W).
+
+    Where ``selection.counting`` gives a gain, the stack holds stored values of a detector and is turned into counts;
+    ``saturation`` is the stored value at which that detector clips.
 
     Protocol values come from ``selection``, else from ``known`` (what stands in the file itself), else from the
     defaults of :class:`~fluorojax.data.acquisition.Acquisition`, which are then listed in ``metadata["assumed"]``. The
@@ -31,12 +41,13 @@ def scene_of_stack(
     ``metadata["narrowed"]`` tells the raised lower bounds. Raises :class:`InputError` where the counts are not finite
     and ≥ 0, where ``photons_per_pixel`` is not told, and for an unphysical protocol.
     """
-    where = (file, STACK_SCENE)
-    if counts.dtype.kind not in "uif":
-        raise InputError(*where, "y", f"has dtype {counts.dtype}; expected real numbers")
-    if counts.ndim == 3 and len(counts) == 1:
-        counts = counts[0]
-    check_stack(counts.shape, "y", where)
+    where = (file, name)
+    if values.dtype.kind not in "uif":
+        raise InputError(*where, "y", f"has dtype {values.dtype}; expected real numbers")
+    if values.ndim == 3 and len(values) == 1:
+        values = values[0]
+    check_stack(values.shape, "y", where)
+    counts, counted = to_counts(values, selection.counting, where, saturation=saturation)
     check_counts(counts, where)
     given = {**{name: float(value) for name, value in (known or {}).items()}, **selection.protocol}
     at = (*where, "acquisition")
@@ -51,12 +62,12 @@ def scene_of_stack(
         acquisition.check(ranges, operator.parameters)
     except ValueError as error:
         raise InputError(*at, str(error)) from error
-    metadata: dict[str, Any] = {"scene": file, "noise_model": "poisson"}
+    metadata: dict[str, Any] = {"scene": file, "noise_model": "poisson", **counted}
     if assumed := {name: value for name, value in acquisition.as_dict().items() if name not in given}:
         metadata["assumed"] = assumed
     if narrowed:
         metadata["narrowed"] = narrowed
-    return Scene(STACK_SCENE, single_precision(counts), acquisition, ranges, metadata, operator=operator)
+    return Scene(name, single_precision(counts), acquisition, ranges, metadata, operator=operator)
 
 
 def narrowed_ranges(

@@ -18,6 +18,7 @@ from fluorojax.data.spec import PUBLISHED
 from fluorojax.learned.inference import MIN_FRAMES, outside_training, posterior
 from fluorojax.learned.weights import DEFAULT, Weights, load_weights, shipped_file
 from fluorojax.methods.protocol import Job, SceneMethod
+from fluorojax.physics.dose import FrameDose
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class LearnedMethod(SceneMethod):
             names = ", ".join(parameter.name for parameter in known.parameters)
             raise ValueError(
                 f"{scene.name}: the imaging chain has {names}; the method 'learned' knows the published ones"
+            )
+        if scene.operator.stage(FrameDose) is not None:
+            raise ValueError(
+                f"{scene.name}: the dose changes from frame to frame; the method 'learned' was trained on runs of one "
+                "dose, and the method 'map' serves others"
             )
         weights, protocol = self._load(), scene.acquisition.as_dict()
         mean, std = known.array("mean"), known.array("std")

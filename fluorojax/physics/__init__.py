@@ -2,6 +2,7 @@
 
 from fluorojax.physics.attenuation import BeerLambert as BeerLambert
 from fluorojax.physics.dark import DarkRate as DarkRate
+from fluorojax.physics.dose import FrameDose as FrameDose
 from fluorojax.physics.exposure import ExposureWindow as ExposureWindow
 from fluorojax.physics.gain import GainDrift as GainDrift
 from fluorojax.physics.lag import ChargeReleaseLag as ChargeReleaseLag

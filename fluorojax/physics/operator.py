@@ -70,6 +70,10 @@ class FluoroscopyOperator(eqx.Module):
             raise ValueError(f"no stage is named {name!r}; expected one of {', '.join(s.name for s in self.stages)}")
         return FluoroscopyOperator(kept, self.attenuation)
 
+    def of_frames(self, first: int, last: int) -> "FluoroscopyOperator":
+        """The operator for the frames ``first`` … ``last − 1`` of a run."""
+        return FluoroscopyOperator(tuple(stage.of_frames(first, last) for stage in self.stages), self.attenuation)
+
     def stage(self, kind: type[_Kind]) -> _Kind | None:
         """The first stage of a class, or None."""
         return next((stage for stage in self.stages if isinstance(stage, kind)), None)

@@ -1,11 +1,12 @@
 """The stages that files may name, and an operator as plain values."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
 from fluorojax.physics.dark import DarkRate
+from fluorojax.physics.dose import FrameDose
 from fluorojax.physics.exposure import ExposureWindow
 from fluorojax.physics.gain import GainDrift
 from fluorojax.physics.lag import ChargeReleaseLag
@@ -15,7 +16,8 @@ from fluorojax.physics.scatter import Scatter
 from fluorojax.physics.stage import Stage
 
 _STAGES: dict[str, type[Stage]] = {
-    kind.name: kind for kind in (ExposureWindow, ChargeReleaseLag, GainDrift, Scatter, VeilingGlare, DarkRate)
+    kind.name: kind
+    for kind in (ExposureWindow, ChargeReleaseLag, GainDrift, Scatter, VeilingGlare, DarkRate, FrameDose)
 }
 
 PRESETS: dict[str, FluoroscopyOperator] = {
@@ -40,8 +42,8 @@ def register_stage(kind: type[Stage]) -> type[Stage]:
 def stages_as_list(operator: FluoroscopyOperator) -> list[dict[str, Any]]:
     """The stages of an operator as JSON values: ``{"name": …}`` and the fields of each.
 
-    Raises ``ValueError`` naming the stage where a field is neither text nor a single number, or where the operator has
-    a projector, which no file can hold.
+    Raises ``ValueError`` naming the stage where a field is neither text nor numbers, or where the operator has a
+    projector, which no file can hold.
     """
     if operator.attenuation.projector is not None:
         raise ValueError("the operator has a projector of its own, which a file cannot hold; expected none")
@@ -56,6 +58,8 @@ def _settings(stage: Stage) -> dict[str, Any]:
             settings[field.name] = value
         elif np.ndim(value) == 0 and np.issubdtype(np.result_type(value), np.number):
             settings[field.name] = float(value)
+        elif isinstance(value, tuple) and all(isinstance(item, int | float) for item in value):
+            settings[field.name] = [float(item) for item in value]
         else:
             raise ValueError(
                 f"stage {stage.name}: {field.name} is {type(value).__name__}, which a file cannot hold; "
@@ -83,8 +87,12 @@ def _stage(entry: dict[str, Any]) -> Stage:
     expected = [field.name for field in fields(kind)]
     if unknown := [key for key in entry if key not in expected]:
         raise ValueError(f"stage {name}: unknown setting {unknown[0][:60]!r}; expected {', '.join(expected) or 'none'}")
+    several = {field.name for field in fields(kind) if get_origin(field.type) is tuple}
     for key, value in entry.items():
-        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not np.isfinite(value)):
+        if key in several:
+            if not isinstance(value, list) or not all(isinstance(item, int | float) for item in value):
+                raise ValueError(f"stage {name}: {key} is {type(value).__name__}; expected a list of numbers")
+        elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not np.isfinite(value)):
             raise ValueError(f"stage {name}: {key} is {type(value).__name__}; expected a finite number or text")
     try:
         return kind(**entry)

@@ -30,6 +30,10 @@ class Stage(eqx.Module):
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     """The unknown parameters of the stage; a stage reads their values by ``spec.value(parameter)``."""
 
+    def of_frames(self, first: int, last: int) -> "Stage":
+        """The stage for the frames ``first`` … ``last − 1`` of a run; itself unless it holds a value for each frame."""
+        return self
+
 
 class TemporalStage(Stage):
     """A stage that acts along time alone, the same in every pixel: a (T, T) matrix."""

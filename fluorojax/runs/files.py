@@ -206,6 +206,7 @@ def assumptions(scene: Scene) -> list[str]:
         found.append(f"the file does not give the whole protocol; assumed: {values}")
     for name, low in scene.metadata.get("narrowed", {}).items():
         found.append(f"the range of {name} begins at {low:g}, so that what it offsets stays positive")
+    found += [str(remark) for remark in scene.metadata.get("remarks", ())]
     frames = scene.metadata.get("selection", {}).get("frames")
     if frames is not None and frames[0] > 0:
         found.append(f"the gain drift counts from frame {frames[0]}, whose open-beam counts are photons_per_pixel")
