@@ -17,6 +17,7 @@ from fluorojax.cli.benchmark import benchmark
 from fluorojax.cli.calibrate_check import calibrate_check
 from fluorojax.cli.convert import convert
 from fluorojax.cli.demo import demo
+from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
 from fluorojax.cli.reconstruct import reconstruct
@@ -44,6 +45,7 @@ for _command in (
     convert,
     scenarios,
     subtract,
+    dose,
     benchmark,
     calibrate_check,
     train,

@@ -7,3 +7,7 @@ that is linear in the dose), :mod:`~fluorojax.dicom.timing`, :mod:`~fluorojax.di
 :mod:`~fluorojax.dicom.derived` and :mod:`~fluorojax.dicom.summary`, with :mod:`~fluorojax.dicom.deidentify` on request.
 The extra ``dicom`` installs what they need.
 """
+
+# The readers of fluorojax.io use this package, and its modules the errors of fluorojax.io: whichever is imported first,
+# fluorojax.io has to begin.
+import fluorojax.io as _io  # noqa: F401
