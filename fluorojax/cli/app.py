@@ -20,6 +20,7 @@ from fluorojax.cli.demo import demo
 from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
+from fluorojax.cli.plan_dose import plan_dose
 from fluorojax.cli.reconstruct import reconstruct
 from fluorojax.cli.renamed import with_new_names
 from fluorojax.cli.report import report
@@ -46,6 +47,7 @@ for _command in (
     scenarios,
     subtract,
     dose,
+    plan_dose,
     benchmark,
     calibrate_check,
     train,

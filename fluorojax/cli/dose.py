@@ -101,9 +101,7 @@ def _assumptions(distance: float | None, uncertainty: float | None) -> "SkinAssu
         raise ValueError(f"--skin-uncertainty is {uncertainty:g}; expected 0 to 30 cm")
     if uncertainty is None:
         uncertainty = 10.0 if distance is None else 2.0
-    return SkinAssumptions(
-        skin_mm=None if distance is None else 10 * distance, skin_uncertainty_mm=10 * uncertainty
-    )
+    return SkinAssumptions(skin_mm=None if distance is None else 10 * distance, skin_uncertainty_mm=10 * uncertainty)
 
 
 def _print_sums(record: "DoseRecord") -> None:
@@ -197,4 +195,3 @@ def _skin_lines(skin: "SkinDose | None") -> Iterator[str]:
             f"{kerma:.3g} Gy, of {len(skin.directions)} directions."
         )
     yield from (f"  {sentence}" for sentence in skin.assumptions)
-

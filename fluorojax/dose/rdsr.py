@@ -216,9 +216,7 @@ class _Reader:
             )
         return _MODES.get(code, UNKNOWN)
 
-    def _number(
-        self, item: "Dataset", kind: Kind, what: str, *, signed: bool, needs_unit: bool = True
-    ) -> float | None:
+    def _number(self, item: "Dataset", kind: Kind, what: str, *, signed: bool, needs_unit: bool = True) -> float | None:
         """The number of a content item in the unit of its kind; None where the report says that it is not known."""
         measured = items_of(item, "MeasuredValueSequence")
         if not measured:

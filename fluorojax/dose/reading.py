@@ -81,7 +81,9 @@ def _header(path: Path) -> "Dataset":
             _ = element.value
     if "ContentSequence" not in report:
         found = brief(report.get("SOPClassUID", ""), 60)
-        problem = f"(0040,A730) is missing in a structured report ({found}): it is empty or truncated; expected its content"
+        problem = (
+            f"(0040,A730) is missing in a structured report ({found}): it is empty or truncated; expected its content"
+        )
         raise InputError(path, None, "ContentSequence", problem)
     return report
 

@@ -75,7 +75,9 @@ class SkinAssumptions:
         if self.skin_mm is not None and not 100 <= self.skin_mm <= 2000:
             raise ValueError(f"the distance from source to skin is {self.skin_mm:g} mm; expected 100 to 2000 mm")
         if not 0 <= self.skin_uncertainty_mm <= 300:
-            problem = f"the uncertainty of the distance to the skin is {self.skin_uncertainty_mm:g} mm; expected 0 to 300 mm"
+            problem = (
+                f"the uncertainty of the distance to the skin is {self.skin_uncertainty_mm:g} mm; expected 0 to 300 mm"
+            )
             raise ValueError(problem)
 
 
@@ -129,7 +131,10 @@ def skin_dose(record: DoseRecord | Iterable[DoseEvent], assumptions: SkinAssumpt
         if event.primary_deg is not None:
             angles = (_rounded(event.primary_deg), _rounded(event.secondary_deg or 0.0))
             directions[angles] = directions.get(angles, 0.0) + kerma
-    missing = max((decisive or 0.0) - math.fsum(event.kerma_gy or 0.0 for event in known), 0.0)
+    summed = math.fsum(event.kerma_gy or 0.0 for event in known)
+    missing = max((decisive or 0.0) - summed, 0.0)
+    if missing <= 1e-6 * summed:  # rounding of the sum
+        missing = 0.0
     if missing > 0:
         nowhere = DoseEvent(key="", source="")
         down, middle, up = _joined(_factors(nowhere, assumed))
