@@ -129,7 +129,8 @@ def _print_sums(record: "DoseRecord") -> None:
             notes.append(f"{count} events do not state the {UNITS[name][0]}; the sum is that of the others.")
     if len(record.studies) > 1:
         notes.append(
-            f"The files are of {len(record.studies)} studies. The notice levels are for one procedure; the sums are over "
+            f"The files are of {len(record.studies)} studies. The notice levels are for one procedure; the "
+            f"sums are over "
             "all of them."
         )
     columns = ["dose", "reference air kerma / Gy", "kerma-area product / Gy·cm²", "fluoroscopy / s", "acquisition / s"]
@@ -165,7 +166,10 @@ def _agreement(record: "DoseRecord") -> Iterator[str]:
         comparisons = compare_totals(file)
         different = [comparison for comparison in comparisons if not comparison.agrees]
         if comparisons and not different:
-            yield f"{file.path}: the sums over the events agree with all {len(comparisons)} totals that the report states."
+            yield (
+                f"{file.path}: the sums over the events agree with all {len(comparisons)} totals that the "
+                f"report states."
+            )
         for comparison in different:
             yield f"{file.path}: {comparison}"
 
@@ -180,12 +184,14 @@ def _skin_lines(skin: "SkinDose | None") -> Iterator[str]:
     yield ""
     if skin is None:
         yield (
-            "The skin dose cannot be estimated: no file states an air kerma or an entrance dose. A dose report of the study "
+            "The skin dose cannot be estimated: no file states an air kerma or an entrance dose. A dose "
+            "report of the study "
             "has it."
         )
         return
     yield (
-        f"Peak skin dose, estimated: {skin.value:.3g} Gy if all beams met the same skin, {skin.low:.3g} … {skin.high:.3g} "
+        f"Peak skin dose, estimated: {skin.value:.3g} Gy if all beams met the same skin, {skin.low:.3g} … "
+        f"{skin.high:.3g} "
         f"Gy with the uncertainty of the assumptions; no more than {skin.bound:.3g} Gy."
     )
     if skin.directions:

@@ -158,7 +158,8 @@ def _plan_lines(plan: "DosePlan") -> Iterator[str]:
     low, high = plan.factor_range
     rows, columns = plan.region.rows, plan.region.columns
     yield (
-        f"{plan.scene}, rows {rows[0]}:{rows[1]}, columns {columns[0]}:{columns[1]}: standard deviation {plan.sd:.3g} now "
+        f"{plan.scene}, rows {rows[0]}:{rows[1]}, columns {columns[0]}:{columns[1]}: standard deviation "
+        f"{plan.sd:.3g} now "
         f"({plan.noise_sd:.3g} from photon noise and prior, {plan.chain_sd:.3g} from the unknown imaging chain), "
         f"{plan.target:.3g} wanted"
     )
@@ -172,7 +173,8 @@ def _plan_lines(plan: "DosePlan") -> Iterator[str]:
     rate = plan.planned_frames_per_second
     if rate is not None:
         yield (
-            f"  or, where the region stands still from frame to frame: {rate:.3g} frames per second at the present dose "
+            f"  or, where the region stands still from frame to frame: {rate:.3g} frames per second at the "
+            f"present dose "
             f"per frame, in place of {plan.frames_per_second:.3g}"
         )
     elif plan.frames_per_second is not None:

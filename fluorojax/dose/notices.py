@@ -50,9 +50,15 @@ class Notice:
         level = LEVELS[self.quantity]
         unit = level.unit
         if self.possible:
-            text = f"The {level.quantity} may have reached {self.reached:g} {unit}: its upper end is {self.value:.3g} {unit}"
+            text = (
+                f"The {level.quantity} may have reached {self.reached:g} {unit}: its upper end is "
+                f"{self.value:.3g} {unit}"
+            )
         else:
-            text = f"The {level.quantity} is {self.value:.3g} {unit} and has reached the notice level of {self.reached:g} {unit}"
+            text = (
+                f"The {level.quantity} is {self.value:.3g} {unit} and has reached the notice level of "
+                f"{self.reached:g} {unit}"
+            )
         text += f" (first notice at {level.first:g} {unit}, then every {level.step:g} {unit})."
         if self.substantial:
             verb = "may be" if self.possible else "is"

@@ -1,11 +1,11 @@
 """From a reconstruction to the dose per frame, or the frame rate, that a wanted standard deviation takes.
 
 The variance of x in a region has two parts: photon noise and prior, which depends on the dose, and the unknown imaging
-chain, which is taken as it is. At fixed spec the posterior precision is ``D·F + P``, with F the information of the counts
-at the present dose, P that of the prior and D the factor of the dose. The variance ``v(D)`` therefore falls more slowly
-than 1/D: where the prior decides, more dose changes little. Over a few doublings it follows ``v(D) = v(1)·D^−α`` with an
-exponent α between 0 (prior alone) and 1 (counts alone) that depends on method and scene; :data:`EXPONENTS` holds measured
-ones, and :func:`check_plan` measures it for the scene at hand.
+chain, which is taken as it is. At fixed spec the posterior precision is ``D·F + P``, with F the information of the
+counts at the present dose, P that of the prior and D the factor of the dose. The variance ``v(D)`` therefore falls
+more slowly than 1/D: where the prior decides, more dose changes little. Over a few doublings it follows ``v(D) =
+v(1)·D^−α`` with an exponent α between 0 (prior alone) and 1 (counts alone) that depends on method and scene;
+:data:`EXPONENTS` holds measured ones, and :func:`check_plan` measures it for the scene at hand.
 """
 
 import math
@@ -125,8 +125,8 @@ def plan_dose(
     **Arguments:** ``result`` with ``x_std`` and the correlations of the spec with x; ``target`` in the unit of x;
     ``method`` that made the result; ``exponent`` low, value and high of α in place of the measured ones.
 
-    **Raises** :class:`UnreachableError` where the unknown imaging chain alone is above the target, and ``ValueError`` for
-    a result without the two parts of its variance, one that diverged or shows the prior only, and bad arguments.
+    **Raises** :class:`UnreachableError` where the unknown imaging chain alone is above the target, and ``ValueError``
+    for a result without the two parts of its variance, one that diverged or shows the prior only, and bad arguments.
     """
     if not (math.isfinite(target) and target > 0):
         raise ValueError(f"the wanted standard deviation is {target:g}; expected a positive number")
@@ -192,8 +192,8 @@ class PlanCheck:
     sd_planned: float
     """Standard deviation at the planned dose."""
     reached: float
-    """Standard deviation of the file times ``sd_planned / sd_present``: what the plan reaches. A simulation from x_hat is
-    smoother than the scene, and the ratio takes out what that does to both."""
+    """Standard deviation of the file times ``sd_planned / sd_present``: what the plan reaches. A simulation from x_hat
+    is smoother than the scene, and the ratio takes out what that does to both."""
     error: float | None
     """Root mean square of the true error in the region at the planned dose, against the x_hat that was simulated; None
     for thinned counts, whose truth is not known."""

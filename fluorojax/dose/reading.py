@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fluorojax.dicom.extra import needing
 from fluorojax.dicom.files import brief, damage, recognised
-from fluorojax.dose.headers import KEYWORDS, read_image
-from fluorojax.dose.rdsr import is_report, read_report
+from fluorojax.dose._headers import KEYWORDS, read_image
+from fluorojax.dose._rdsr import is_report, read_report
 from fluorojax.dose.record import DoseFile, DoseRecord, distinct_events
 from fluorojax.io.errors import InputError
 

@@ -63,7 +63,8 @@ class SkinAssumptions:
         1.02,
         1.04,
         1.07,
-        "ratio of mass energy-absorption coefficients of skin and air, the f-factor (Benmakhlouf et al. 2011; Jones and "
+        "ratio of mass energy-absorption coefficients of skin and air, the f-factor (Benmakhlouf et al. "
+        "2011; Jones and "
         "Pasciak 2011)",
     )
     skin_mm: float | None = None
@@ -219,19 +220,24 @@ def _rounded(angle: float) -> int:
 
 
 def _sentences(events: list[DoseEvent], assumed: SkinAssumptions, missing: float) -> Iterable[str]:
-    yield "All beams are taken to meet the same skin; the lower end takes only those of one direction and table position."
+    yield (
+        "All beams are taken to meet the same skin; the lower end takes only those of one direction and table position."
+    )
     if assumed.skin_mm is None:
         yield (
-            f"The skin is taken to lie at the reference point, ± {assumed.skin_uncertainty_mm / 10:g} cm; the upper bound "
+            f"The skin is taken to lie at the reference point, ± {assumed.skin_uncertainty_mm / 10:g} cm; "
+            f"the upper bound "
             f"takes it {CLOSEST_SKIN_MM / 10:g} cm from the source, the least that is allowed (21 CFR 1020.32(g))."
         )
     else:
         yield (
-            f"The skin lies {assumed.skin_mm / 10:g} ± {assumed.skin_uncertainty_mm / 10:g} cm from the source, as given."
+            f"The skin lies {assumed.skin_mm / 10:g} ± {assumed.skin_uncertainty_mm / 10:g} cm from the "
+            f"source, as given."
         )
     if any(e.kerma_gy is not None and e.source_reference_mm is None and e.source_isocentre_mm is None for e in events):
         yield (
-            f"Where no file states it, the source is taken to be {SOURCE_TO_ISOCENTRE_MM / 10:g} cm from the isocentre, "
+            f"Where no file states it, the source is taken to be {SOURCE_TO_ISOCENTRE_MM / 10:g} cm from "
+            f"the isocentre, "
             f"and the reference point {REFERENCE_TO_ISOCENTRE_MM / 10:g} cm before it (IEC 60601-2-43)."
         )
     if any(event.primary_deg is None for event in events):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fluorojax.dicom.checks import CLASSES, frame_groups
 from fluorojax.dicom.files import brief, damage, items_of, real, reals, tag_of, texts, whole
-from fluorojax.dose.rdsr import device_of
+from fluorojax.dose._rdsr import device_of
 from fluorojax.dose.record import ACQUISITION, FLUOROSCOPY, UNKNOWN, DoseEvent, DoseFile
 from fluorojax.io.errors import InputError
 
@@ -22,7 +22,8 @@ _DGY = 0.1
 _MGY = 1e-3
 KEYWORDS = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID PatientID Modality Manufacturer ManufacturerModelName "
-    "IrradiationEventUID ImageAndFluoroscopyAreaDoseProduct AcquiredImageAreaDoseProduct EntranceDose EntranceDoseInmGy "
+    "IrradiationEventUID ImageAndFluoroscopyAreaDoseProduct AcquiredImageAreaDoseProduct EntranceDose "
+    "EntranceDoseInmGy "
     "RadiationSetting FluoroscopyFlag NumberOfFrames FrameTime FrameTimeVector CineRate AcquisitionDateTime "
     "AcquisitionDate AcquisitionTime KVP PositionerPrimaryAngle PositionerSecondaryAngle DistanceSourceToIsocenter "
     "ImageType SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
@@ -33,7 +34,8 @@ KEYWORDS = (
 def read_image(path: Path, header: "Dataset") -> DoseFile:
     """The dose that an XA or XRF image states.
 
-    **Raises** :class:`~fluorojax.io.InputError` for another kind of file and for values that are negative or no numbers.
+    **Raises** :class:`~fluorojax.io.InputError` for another kind of file and for values that are negative or no
+    numbers.
     """
     with damage(path):
         kind = str(header.get("SOPClassUID", ""))
@@ -64,12 +66,13 @@ def _file(path: Path, header: "Dataset") -> DoseFile:
     remarks = []
     if product is None and entrance is None:
         remarks.append(
-            f"the image states neither a kerma-area product ({tag_of('ImageAndFluoroscopyAreaDoseProduct')}) nor an "
-            f"entrance dose ({tag_of('EntranceDoseInmGy')}); a dose report of the study has them"
+            f"the image states neither a kerma-area product {tag_of('ImageAndFluoroscopyAreaDoseProduct')} nor an "
+            f"entrance dose {tag_of('EntranceDoseInmGy')}; a dose report of the study has them"
         )
     elif "AcquiredImageAreaDoseProduct" not in header and product is not None:
         remarks.append(
-            "the kerma-area product of the image includes fluoroscopy that was not stored before it, as DICOM defines it"
+            "the kerma-area product of the image includes fluoroscopy that was not stored before it, as "
+            "DICOM defines it"
         )
     if len(keys) > 1:
         remarks.append(f"the image belongs to {len(keys)} irradiation events and counts as the first of them")

@@ -211,7 +211,8 @@ class _Reader:
         code = str(codes[0].get("CodeValue", "")) if codes else ""
         if code not in _MODES:
             self.remarks.append(
-                f"{where} is of the type {brief(_coded_meaning(item) or code)}, neither fluoroscopy nor an acquisition: "
+                f"{where} is of the type {brief(_coded_meaning(item) or code)}, neither fluoroscopy nor an "
+                f"acquisition: "
                 "it counts in the sums over all events only"
             )
         return _MODES.get(code, UNKNOWN)
