@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fluorojax.dicom.extra import needing
 from fluorojax.dicom.files import brief, damage, recognised
+from fluorojax.dose._complete import check_complete
 from fluorojax.dose._headers import KEYWORDS, read_image
 from fluorojax.dose._rdsr import is_report, read_report
 from fluorojax.dose.record import DoseFile, DoseRecord, distinct_events
@@ -67,23 +68,29 @@ def read_file(path: str | PathLike[str]) -> DoseFile:
 def _header(path: Path) -> "Dataset":
     with needing(path):
         from pydicom import dcmread
-    with damage(path):
-        kind = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Modality"])
+        from pydicom.uid import DeflatedExplicitVRLittleEndian
+    with path.open("rb") as handle, damage(path):
+        kind = dcmread(handle, stop_before_pixels=True, specific_tags=["SOPClassUID", "Modality"])
+        syntax = str(kind.file_meta.get("TransferSyntaxUID", ""))
+        if not syntax or syntax == DeflatedExplicitVRLittleEndian:
+            problem = "says that the whole file is deflated" if syntax else "(0002,0010) is missing"
+            raise InputError(path, None, "TransferSyntaxUID", f"{problem}; expected the syntax of a plain file")
+        handle.seek(0)
         if str(kind.get("Modality", "")).strip().upper() != "SR":
-            return dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+            header = dcmread(handle, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+            if len(handle.read(8)) < 8:
+                raise InputError(path, None, None, "ends before its pixels: it is truncated; expected a whole image")
+            return header
         size = path.stat().st_size
         if size > LARGEST:
             problem = f"is a structured report of {size} bytes; expected at most {LARGEST}"
             raise InputError(path, None, None, problem)
-        report = dcmread(path, stop_before_pixels=True)
-        # An element that claims more bytes than the file has is cut short without a word.
-        for element in report.iterall():
-            _ = element.value
+        check_complete(handle.read(), syntax)
+        handle.seek(0)
+        report = dcmread(handle, stop_before_pixels=True)
     if "ContentSequence" not in report:
         found = brief(report.get("SOPClassUID", ""), 60)
-        problem = (
-            f"(0040,A730) is missing in a structured report ({found}): it is empty or truncated; expected its content"
-        )
+        problem = f"(0040,A730) is missing in a structured report ({found}): it is empty or truncated; expected events"
         raise InputError(path, None, "ContentSequence", problem)
     return report
 

@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 from dose_files import container, content, event, number, save_image, save_report, totals
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from fluorojax.dose.reading import read_dose
 from fluorojax.dose.record import compare_totals
@@ -234,12 +236,22 @@ def test_what_is_no_dicom_is_refused(tmp_path):
         read_dose([])
 
 
-def test_a_truncated_report_never_gives_a_smaller_dose(report, tmp_path):
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_truncated_report_never_gives_a_smaller_dose(report, tmp_path, undefined, syntax):
     """Wherever the file is cut, it is refused, or all that counts was read."""
-    whole = report.read_bytes()
     path = tmp_path / "cut.dcm"
+    dataset = dcmread(report)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    for element in dataset.iterall():
+        element.is_undefined_length = undefined and element.VR == "SQ"
+        for item in element.value if element.VR == "SQ" else ():
+            item.is_undefined_length_sequence_item = undefined
+    dataset.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    whole = path.read_bytes()
+    assert read_dose([path]).totals.kerma_gy == pytest.approx(0.6)
     refused = 0
-    for length in range(132, len(whole), 61):
+    for length in range(132, len(whole), 101):
         path.write_bytes(whole[:length])
         try:
             record = read_dose([path])
@@ -248,6 +260,15 @@ def test_a_truncated_report_never_gives_a_smaller_dose(report, tmp_path):
         else:
             assert record.totals.kerma_gy == pytest.approx(0.6), length
     assert refused > 10
+
+
+def test_a_truncated_image_is_refused(tmp_path):
+    path = save_image(tmp_path / "i.dcm", ImageAndFluoroscopyAreaDoseProduct="12.5")
+    whole = path.read_bytes()
+    for length in range(200, len(whole) - 24 - 12, 37):  # up to the head of the pixels
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            read_dose([path])
 
 
 def test_a_report_with_a_text_where_a_number_should_stand(tmp_path):
