@@ -108,8 +108,8 @@ def _print_sums(record: "DoseRecord") -> None:
     from fluorojax.cli.tables import print_table
     from fluorojax.dose.record import MODES, UNITS, sum_events
 
-    rows = []
-    if len(record.files) > 1:
+    rows, several = [], len(record.files)
+    if several > 1:
         for file in record.files:
             rows.append(_row(f"{file.path} ({file.kind})", sum_events(file.events), len(file.events)))
     for mode in MODES:
@@ -118,7 +118,6 @@ def _print_sums(record: "DoseRecord") -> None:
             name = f"all, {mode}" if mode != "unknown" else "all, of unknown type"
             rows.append(_row(name, sum_events(chosen), len(chosen)))
     rows.append(_row("all", record.totals, len(record.events)))
-    several = len(record.files)
     title = record.files[0].path if several == 1 else f"{several} files"
     device = ", ".join(dict.fromkeys(file.device for file in record.files if file.device))
     notes = []

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fluorojax.dicom.files import brief, damage, items_of
 from fluorojax.dose.quantities import ANGLE, AREA_PRODUCT, KERMA, LENGTH, NUMBER, RATE, TIME, Kind, factor_of
@@ -139,7 +139,7 @@ class _Reader:
 
     def _totals(self, item: "Dataset", index: int) -> Totals:
         where = f"accumulated dose {index + 1}"
-        values: dict[str, float] = {}
+        values: dict[str, Any] = {}
         for child in items_of(item, "ContentSequence"):
             code = concept(child)
             if code in _TOTALS:
@@ -254,7 +254,8 @@ def _over_planes(totals: list[Totals]) -> Totals:
         values = [value for total in totals if (value := getattr(total, name)) is not None]
         return math.fsum(values) if values else None
 
-    return Totals(**{name: added(name) for name in UNITS})
+    sums: dict[str, Any] = {name: added(name) for name in UNITS}
+    return Totals(**sums)
 
 
 def concept(item: "Dataset") -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 FLUOROSCOPY, ACQUISITION, UNKNOWN = "fluoroscopy", "acquisition", "unknown"
 MODES = (FLUOROSCOPY, ACQUISITION, UNKNOWN)
@@ -123,7 +124,7 @@ class DoseRecord:
         stated = [file.stated for file in self.files if file.stated is not None]
         if not stated:
             return None
-        largest = {name: _largest(getattr(total, name) for total in stated) for name in UNITS}
+        largest: dict[str, Any] = {name: _largest(getattr(total, name) for total in stated) for name in UNITS}
         return Totals(**largest)
 
     @property

@@ -193,7 +193,8 @@ def _distance(event: DoseEvent, assumed: SkinAssumptions) -> Factor:
     reference = _reference(event)
     skin = reference if assumed.skin_mm is None else assumed.skin_mm
     near, far = max(skin - assumed.skin_uncertainty_mm, 100.0), skin + assumed.skin_uncertainty_mm
-    return Factor(*((reference / distance) ** 2 for distance in (far, skin, min(near, skin))), "inverse square")
+    low, value, high = ((reference / distance) ** 2 for distance in (far, skin, min(near, skin)))
+    return Factor(low, value, high, "inverse square")
 
 
 def _table(event: DoseEvent, assumed: SkinAssumptions) -> Factor:
