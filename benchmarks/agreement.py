@@ -6,9 +6,9 @@
 
 Two comparisons, because they answer two questions:
 
-* the uncertainty map: chain drawn from its calibration, hyperparameters and local scales as MAP has them. NUTS samples
+* the uncertainty map: spec drawn from its calibration, hyperparameters and local scales as MAP has them. NUTS samples
   that distribution; the map of ``--method map``, linear-response draws and MGVI approximate it;
-* the chain under the model alone: NUTS over everything against the Laplace marginal, on smaller scenes.
+* the spec under the model alone: NUTS over everything against the Laplace marginal, on smaller scenes.
 
 Prints Markdown. Ratios are of standard deviations, method over NUTS, pooled over all pixels: median (5 %–95 %). NUTS's
 own error is about 1/√(2·draws) per pixel, which widens the 5 %–95 % range of every row but not its median.

@@ -70,7 +70,7 @@ GRIDS: dict[str, dict[str, tuple]] = {
 
 
 def training_scenes(size: int = 96, frames: int = 12) -> list[Scene]:
-    """Two patients at every dose and motion, measured by the nominal chain."""
+    """Two patients at every dose and motion, measured by the nominal imaging chain."""
     scenes = []
     for counts, motion, index in product(COUNTS, ("slow", "fast"), range(2)):
         options = SimulationOptions(

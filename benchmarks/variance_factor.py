@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The variance factor against the truth, on simulated scenes at the true chain.
+"""The variance factor against the truth, on simulated scenes at the true spec.
 
     python -m benchmarks.variance_factor [--scenes 4] [--size 64] [--frames 16] [--seed 300]
 

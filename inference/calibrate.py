@@ -16,7 +16,7 @@ from fluorojax.calibration.posterior import SpecPosterior, calibrate
 from fluorojax.cli.tables import print_table
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Parameter
-from fluorojax.io import InputError, atomic_output, check_output, open_scenes, writing
+from fluorojax.io import InputError, atomic_stream, check_output, open_scenes
 from fluorojax.runs.cache import enable_compilation_cache
 from fluorojax.runs.interrupts import run_interruptible
 from fluorojax.runs.progress import make_progress
@@ -70,8 +70,8 @@ def plot(path: Path, found: list[tuple[Scene, SpecPosterior]], *, overwrite: boo
                 axis.axvline(scene.true_spec.as_dict()[name], color="k", linewidth=1, label="truth")
             axis.set(xlabel=_titled(parameter), yticks=[], ylim=(0, None))
     axes[0, 0].legend(fontsize="small")
-    with atomic_output(path, overwrite=overwrite) as temporary, writing(path):
-        figure.savefig(temporary, format="png", dpi=120)
+    with atomic_stream(path, overwrite=overwrite) as stream:
+        figure.savefig(stream, format="png", dpi=120)
 
 
 def main() -> int:

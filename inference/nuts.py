@@ -5,11 +5,11 @@
                              [--netcdf FOLDER] [--model sequence|PATH.py] [--seed 0] [--allow-unconverged] [--overwrite]
 
 ``calibrated`` draws the spec parameters from their calibration and lets the image follow; ``joint`` samples them with
-image and hyperparameters under the model alone. OUT.h5.SCENE.state keeps the chains of an interrupted or unconverged
-scene; the same command, with more draws and --overwrite once OUT.h5 exists, goes on from there (a state of other
-settings is refused, and discarded with --overwrite). ``--netcdf`` writes FOLDER/SCENE.nc with the kept draws and their
-diagnostics (needs fluorojax[arviz]). Exit codes: 0 every scene usable, 1 a scene has not converged or diverged, 2 bad
-input, 130 interrupted.
+image and hyperparameters under the model alone. OUT.h5.SCENE.state keeps the Markov chains of a scene that was
+interrupted or has not converged. The same command continues from there, with more draws and --overwrite if OUT.h5
+exists. A state of other settings is refused, or discarded with --overwrite. ``--netcdf`` writes FOLDER/SCENE.nc with
+the stored draws and their diagnostics (needs fluorojax[arviz]). Exit codes: 0 every scene is usable, 1 a scene has not
+converged or diverged, 2 the input cannot be used, 130 interrupted.
 """
 
 import argparse
@@ -47,12 +47,12 @@ def main() -> int:
     parser.add_argument("-o", "--output", metavar="OUT.h5", type=Path, required=True, help="file to write")
     parser.add_argument("--spec", default="calibrated", help="calibrated, joint, nominal or true")
     parser.add_argument("--chains", type=int, default=4)
-    parser.add_argument("--warmup", type=int, default=150, help="iterations of each chain before its draws")
-    parser.add_argument("--draws", type=int, default=200, help="draws of each chain")
+    parser.add_argument("--warmup", type=int, default=150, help="warm-up iterations of each Markov chain")
+    parser.add_argument("--draws", type=int, default=200, help="posterior draws of each Markov chain")
     parser.add_argument("--netcdf", metavar="FOLDER", type=Path, help="write the kept draws for ArviZ here")
     parser.add_argument("--model", default="sequence", help="shipped model or path of a .py file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--allow-unconverged", action="store_true", help="exit code 0 although chains have not mixed")
+    parser.add_argument("--allow-unconverged", action="store_true", help="exit code 0 even if not converged")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(with_new_names(sys.argv[1:], tell))
 

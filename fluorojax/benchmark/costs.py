@@ -186,7 +186,7 @@ def draw_costs(document: dict[str, Any], path: Path) -> None:
     """Write the cost curves with their fitted lines as PNG, whole or not at all."""
     from matplotlib.figure import Figure
 
-    from fluorojax.io import atomic_output, writing
+    from fluorojax.io import atomic_stream
 
     curves = {name: content for name, content in document["curves"].items() if content["points"]}
     figure = Figure(figsize=(3.6 * len(curves), 5.6), layout="constrained")
@@ -212,5 +212,5 @@ def draw_costs(document: dict[str, Any], path: Path) -> None:
     axes[1, 0].set_ylim(0, 1.1 * axes[1, 0].get_ylim()[1])
     axes[0, 0].set_ylabel("processor seconds")
     axes[1, 0].set_ylabel("peak memory, MB")
-    with atomic_output(path, overwrite=True) as temporary, writing(path):
-        figure.savefig(temporary, dpi=130, format="png")
+    with atomic_stream(path, overwrite=True) as stream:
+        figure.savefig(stream, dpi=130, format="png")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fluorojax.io import atomic_output, writing
+from fluorojax.io import atomic_stream
 from fluorojax.methods.registry import method_names
 
 # Scenario III, what a user gets, is filled; colours differ in lightness, too.
@@ -40,8 +40,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
     handles, names = axes[0].get_legend_handles_labels()
     found = dict(zip(names, handles, strict=True))
     figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    with atomic_output(path, overwrite=True) as temporary, writing(path):
-        figure.savefig(temporary, dpi=130, format="png")
+    with atomic_stream(path, overwrite=True) as stream:
+        figure.savefig(stream, dpi=130, format="png")
 
 
 def _panel(axis: Any, cell: dict[str, Any], labels: list[str]) -> None:

@@ -8,13 +8,16 @@ import ast
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fluorojax.io import InputError, dumps, writing
+from fluorojax.io import InputError, check_output, dumps, writing
+from fluorojax.io.disk import sync_folder
 from fluorojax.io.lock import FileLock
 
 FORMAT = 1
+_KEPT = "the finished rows are kept, and the same command continues once the disk can be written"
 Row = dict[str, Any]
 
 
@@ -62,10 +65,11 @@ class RowStore:
     def __init__(self, path: Path, settings: dict[str, Any], *, overwrite: bool = False):
         self.path = path
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
-        with writing(path):
+        with writing(path, advice=_KEPT):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(path)
         try:
+            check_output(path, overwrite=True)
             if overwrite and path.exists():
                 with writing(path):
                     path.unlink()
@@ -87,13 +91,23 @@ class RowStore:
 
     def _append(self, value: Row) -> None:
         line = (dumps(value) + "\n").encode()
-        with writing(self.path):
+        with writing(self.path, advice=_KEPT):
+            new = not self.path.exists()
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(descriptor, line)
-                os.fsync(descriptor)
+                before = os.fstat(descriptor).st_size
+                try:
+                    while line:
+                        line = line[os.write(descriptor, line) :]
+                    os.fsync(descriptor)
+                except OSError:
+                    with suppress(OSError):
+                        os.ftruncate(descriptor, before)
+                    raise
             finally:
                 os.close(descriptor)
+            if new:
+                sync_folder(self.path.parent)
 
     def _open(self, settings: dict[str, Any]) -> dict[str, Row]:
         if not self.path.exists() or self.path.stat().st_size == 0:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from fluorojax.data.scene import Scene
-from fluorojax.io import open_scenes, write_challenge
+from fluorojax.io import open_scenes, write_challenge, write_stack
 from fluorojax.runs.scenarios import without_mismatch
 from fluorojax.simulation import SimulationOptions, device_masks, simulate_scene
 
@@ -70,9 +70,8 @@ class SimulatedSource:
             made = simulate_scene(self.seed, self.options(), index=self.index, name=self.scene)
             write_challenge(path, [made], tier=self.tier, overwrite=True)
         if not masks.exists():
-            temporary = masks.with_suffix(".tmp.npy")
-            np.save(temporary, np.packbits(device_masks(self.seed, self.options(), index=self.index)["device"]))
-            temporary.replace(masks)
+            device = np.packbits(device_masks(self.seed, self.options(), index=self.index)["device"])
+            write_stack(masks, device, overwrite=True)
         device = np.unpackbits(np.load(masks), count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
         return open_scenes(path)[self.scene], device
 

@@ -18,7 +18,7 @@ BEND_SCALES = (0.0, *np.geomspace(3e-4, 0.3, 7))
 BEND_POWER = -3.0
 """Temporal spectrum of the bends: variance ∝ frequency^−3, steeper than white noise as inertia makes it."""
 STATIC_WIDTH = 0.03
-"""Standard deviation of the slopes called static, %/frame: anatomy at rest still creeps a little."""
+"""Standard deviation of the slopes called static, %/frame: anatomy at rest still moves slightly."""
 FLOOR = 0.02
 """Share of the weight of moving blocks that is spread evenly, so that no component dies out."""
 

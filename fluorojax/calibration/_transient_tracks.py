@@ -1,4 +1,4 @@
-"""Fast thin objects in a sequence: where they are, which way they moved, and the profile of light they take away."""
+"""Fast thin objects in a sequence: their places, their motion, and the profile of the light that they absorb."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,8 +1,8 @@
 """Posterior of the gain drift from the static part of a scene, before any reconstruction.
 
-A drift of the gain looks exactly like a slow change of attenuation over the whole field. What sets it apart is that
-some of the field does not move: the log counts of all static pixels fall on lines of one and the same slope,
-``log(1 + d/100)`` per frame, while those of moving pixels scatter. The drift is where the slopes pile up.
+A drift of the gain looks exactly like a slow change of attenuation over the whole field. The pixels that do not move
+separate the two: the log counts of all static pixels follow lines of the same slope, ``log(1 + d/100)`` per frame,
+while the slopes of moving pixels scatter. The drift is the most frequent slope.
 """
 
 from functools import partial

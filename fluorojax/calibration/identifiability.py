@@ -1,11 +1,11 @@
-"""What the data can say about the spec parameters: contraction, Fisher information, and plain words.
+"""What the data say about the spec parameters: contraction, Fisher information, and sentences for users.
 
 The Fisher information is that of the spec with the scene integrated out in the Laplace approximation: the Schur
 complement ``I = J_θᵀ F J_θ − J_θᵀ F J_ξ M⁻¹ J_ξᵀ F J_θ``, M the metric of the scene's latents (their prior included)
-and F the information about the rate. It takes the scene prior at its word: window and lag may look better determined
-than they are, where the prior's spectrum does not fit, and the drift worse, because the calibration knows that some
-pixels are truly static and a Gaussian prior does not. Its eigenvectors, in units of the prior standard deviations, are
-the combinations of parameters that the data determine best and worst.
+and F the information about the rate. It relies on the scene prior. If the spectrum of the prior does not fit, window
+and lag may look better determined than they are. The drift may look worse determined, because the calibration uses that
+some pixels do not move at all, and a Gaussian prior does not contain this. Its eigenvectors, in units of the prior
+standard deviations, are the combinations of parameters that the data determine best and worst.
 """
 
 from dataclasses import dataclass

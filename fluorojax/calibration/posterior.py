@@ -2,8 +2,8 @@
 
 Each parameter has a reduced model in which the image is integrated out (:mod:`~fluorojax.calibration.drift`,
 :mod:`~fluorojax.calibration.transients`); its log likelihood on a grid over the spec range, with the uniform prior, is
-the posterior. Where the data say nothing the grid is flat and the posterior is the prior; so it is for a parameter that
-has no reduced model here.
+the posterior. If the data say nothing, the likelihood is flat and the posterior is the prior. The posterior is also the
+prior for a parameter that has no reduced model here.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Marginal:
         """A smooth density of posterior draws in a range.
 
         Gaussian kernels of half of Silverman's bandwidth, mirrored at the edges, where a density may end at its
-        highest. For shape; moments and quantiles of the draws themselves are sharper.
+        highest. Use it for the shape of the density; moments and quantiles of the draws themselves are more accurate.
         """
         values = np.asarray(draws, np.float64).ravel()
         grid = np.linspace(low, high, 201)
@@ -98,7 +98,7 @@ class Marginal:
 
     @property
     def contraction(self) -> float:
-        """1 − (posterior sd / prior sd)²: 0 where the data say nothing, near 1 where they decide."""
+        """1 − (posterior sd / prior sd)²: 0 if the data say nothing, near 1 if they determine the parameter."""
         if self.known:
             return 1.0
         return 1.0 - self.std**2 / ((self.grid[-1] - self.grid[0]) ** 2 / 12.0)
@@ -141,7 +141,7 @@ class SpecPosterior:
 
     @property
     def spec(self) -> Spec:
-        """Posterior medians: the estimate with the least expected absolute error, and not drawn to far side modes."""
+        """Posterior medians, which have the least expected absolute error and ignore distant side modes."""
         return Spec.from_dict({name: marginal.quantile(0.5) for name, marginal in self.marginals.items()})
 
     @property

@@ -1,8 +1,8 @@
 """Lag and exposure window from fast transients: devices that move farther in a frame than they are wide.
 
-A Gaussian model of the scene with a free temporal spectrum sees second moments only and can trade a filter along time
-against that spectrum, so it identifies neither. A catheter that crosses pixels is sparse: it leaves a ghost behind it
-and none ahead of it, and it looks wider the faster it moves, whatever else happens in the scene.
+A Gaussian model of the scene with a free temporal spectrum uses second moments only. It cannot separate a filter along
+time from that spectrum, so it determines neither. A catheter that crosses pixels is different: it leaves a ghost behind
+it and none ahead of it, and it looks wider the faster it moves, whatever else happens in the scene.
 
 1. Devices are tracked, frame by frame, by oriented line filters; each point of a track knows where its device crosses
    the normal one frame earlier, ``u₋``, and one later, ``u₊`` (pixels).
@@ -23,9 +23,10 @@ and none ahead of it, and it looks wider the faster it moves, whatever else happ
 Slow devices have ``u₋ ≈ 0``: h lies in the span of what is projected out, no profile is widened, no information
 remains, and both likelihoods are flat.
 
-Limits. Short windows widen nothing that can be seen (8 ms at 0.1 px/ms adds 0.05 px² to about 1.1 px²), and windows
-below 8 ms are told from long ones rather than from each other. Profiles of a catheter and of the wire in it differ
-more than windows do; where few pixels are fast, or all fast ones belong to one thin wire, the window keeps its prior.
+Limits: the widening by a short window is too small to be seen (8 ms at 0.1 px/ms adds 0.05 px² to about 1.1 px²).
+Windows below 8 ms can therefore be separated from long ones, but hardly from each other. The profiles of a catheter and
+of the wire in it differ more than the effects of two windows. If few pixels are fast, or if all fast pixels belong to
+one thin wire, the window keeps its prior.
 """
 
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ _MIN_PIXELS = 16
 class TransientLikelihood:
     """Log-likelihoods on grids over the spec ranges (ms); the two parameters count as independent given the tracks.
 
-    Only differences within an array mean anything; a flat array says that the data do not identify the parameter.
+    Only differences within an array have a meaning. A flat array means that the data do not determine the parameter.
     """
 
     motion_blur_grid: Float[np.ndarray, " points"]

@@ -1,4 +1,4 @@
-"""What a user would run instead: classical filters and denoisers behind one interface, ``(y, acquisition) → x_hat``.
+"""Classical filters and denoisers for comparison, behind one interface ``(y, acquisition) → x_hat``.
 
 The streaming filters are written here in JAX; the others call scikit-image, OpenCV, bm3d or bm4d, none of which
 fluorojax depends on (``pip install 'fluorojax[peers]'`` brings the first two). Every method takes the spec to assume

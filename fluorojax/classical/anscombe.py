@@ -33,8 +33,8 @@ def inverse_anscombe(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shap
 class Stabilised(ClassicalMethod):
     """Anscombe transform, a denoiser, and the unbiased inverse.
 
-    The transformed frames are divided by the root of the assumed gain, so that a drifting gain is no motion to the
-    denoiser; the noise stays within a few percent of one.
+    The transformed frames are divided by the root of the assumed gain, so that the denoiser does not take a drifting
+    gain for motion. The standard deviation of the noise stays within a few percent of one.
     """
 
     @abstractmethod

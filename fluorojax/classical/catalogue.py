@@ -25,7 +25,7 @@ class Entry:
     label: str
     method: ClassicalMethod
     packages: tuple[str, ...] = ()
-    """Distributions that do the work, beyond those fluorojax depends on."""
+    """Packages that the method needs in addition to the dependencies of fluorojax."""
     note: str = ""
 
 

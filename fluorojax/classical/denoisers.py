@@ -16,7 +16,7 @@ _BM3D_MIN_SIZE = 16
 class TotalVariation2D(Stabilised):
     """Total variation of each frame (Chambolle 2004), scikit-image; ``weight`` in units of the noise.
 
-    At the default tolerance of the solver: a tighter one lost 0.1 to 0.5 dB on the tuning scenes, here and in 3-D.
+    The solver runs at its default tolerance. A tighter one lost 0.1 to 0.5 dB on the tuning scenes, here and in 3-D.
     """
 
     weight: float = 1.2
@@ -55,7 +55,8 @@ class NonLocalMeans(Stabilised):
 class Wavelets(Stabilised):
     """Soft thresholding of 3-D wavelets, scikit-image, with a threshold per subband (BayesShrink, Chang et al. 2000).
 
-    Averaged over ``shifts`` diagonal shifts of the sequence, against the blocks that a decimated transform leaves.
+    The result is averaged over ``shifts`` diagonal shifts of the sequence, which removes the block artefacts of a
+    decimated transform.
     ``noise`` is the noise that the thresholds assume; the true one is 1.
     """
 

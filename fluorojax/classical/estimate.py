@@ -1,4 +1,4 @@
-"""The interface of the classical methods: counts and protocol in, attenuation out."""
+"""The interface of the classical methods, which map counts and a protocol to attenuation."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a method says about one scene."""
+    """The result of a method for one scene."""
 
     x_hat: Float[np.ndarray, "*shape"]
     """Normalised attenuation, float32, shape of the counts."""

@@ -28,7 +28,7 @@ class LowRankSparse(ClassicalMethod):
     sparse: float = 2.5
     """σ in units of the noise."""
     smooth: float = 0.7
-    """Standard deviation, pixels, of a Gaussian on the counts before the logarithm, which has no mean at few counts."""
+    """Standard deviation, pixels, of a Gaussian that smooths the counts, so that their logarithm exists."""
     iterations: int = 60
 
     def __call__(

@@ -17,8 +17,9 @@ class MotionCompensated(Stabilised):
 
     The flow is found on stabilised frames smoothed by ``flow_pixels`` and ``flow_frames``. A neighbour counts where
     forward and backward flow agree within ``closure`` pixels and its locally smoothed difference from the current frame
-    lies within the noise: weight ``exp(−½ (d/(gate·σ_d))²)``. What noise is left goes through total variation with
-    ``weight`` (0 leaves it out). X-ray layers are transparent, so that one flow per pixel is an approximation.
+    lies within the noise: weight ``exp(−½ (d/(gate·σ_d))²)``. Total variation with
+    ``weight`` then reduces the remaining noise (0 leaves it out). X-ray layers are transparent, so that one flow per
+    pixel is an approximation.
     """
 
     radius: int = 7

@@ -1,8 +1,9 @@
 """Causal filters that run on a stream of frames: last-image hold, recursive, motion-gated, Kalman.
 
-Each is a state, a ``start`` from the first frame and a ``step`` for every further one, so that a live system can call
-them frame by frame; on a stored sequence they run under ``lax.scan``. All return a variance with the estimate: that of
-the photon noise they let through (for the Kalman filter that of its motion model), not the error that motion leaves.
+Each filter has a state, a ``start`` from the first frame and a ``step`` for every further one, so that a live system
+can call it frame by frame; on a stored sequence it runs under ``lax.scan``. All filters return a variance with the
+estimate. It contains the photon noise that the filter lets through (for the Kalman filter the variance of its motion
+model). It does not contain the error that motion causes.
 
 Frames enter as counts with their gain. Rates are in quanta at gain one.
 """
@@ -47,9 +48,9 @@ class StreamFilter(ClassicalMethod):
     def signal(
         self, rate: Float[np.ndarray, "T H W"], variance: Float[np.ndarray, "T H W"]
     ) -> Float[np.ndarray, "T H W"]:
-        """What the logarithm is taken of: the rate plus half its relative variance, for which the log is unbiased.
+        """The argument of the logarithm: the rate plus half its relative variance, which makes the logarithm unbiased.
 
-        Of a single frame that is the usual y + ½; pixels without counts have a logarithm.
+        For a single frame it is the usual y + ½, so that pixels without counts also have a logarithm.
         """
         return rate + 0.5 * variance / np.maximum(rate, _HALF)
 
@@ -85,7 +86,7 @@ def filter_stream(
 
 @dataclass(frozen=True)
 class LastImageHold(StreamFilter):
-    """What a console shows after the pedal is released: the mean of the last ``frames`` frames (fewer at the start).
+    """The mean of the last ``frames`` frames (fewer at the start), which a console shows after the pedal is released.
 
     With ``frames = 1`` it is the raw image. Variance: ``Σ λ_i / (g_i² n²)``, with the mean for λ_i/g_i.
     """

@@ -75,7 +75,7 @@ def _global_options(
         bool,
         typer.Option(
             "--no-cache",
-            help="Compile everything anew and keep nothing (in any position); FLUOROJAX_CACHE_DIR=off does the same.",
+            help="Neither read nor keep compiled programs (in any position); FLUOROJAX_CACHE_DIR=off does the same.",
         ),
     ] = False,
 ) -> None:
@@ -122,6 +122,13 @@ def _explain(error: Exception) -> tuple[int, str]:
 
     if isinstance(error, InputError):
         return 2, str(error)
+    if isinstance(error, OSError):
+        # What is written goes through fluorojax.io; this is of the rest, such as a folder or the standard output.
+        from fluorojax.io.disk import disk_problem
+
+        where = error.filename or "the output"
+        if problem := disk_problem(error, str(where)):
+            return 2, f"{where}: cannot be written: {problem}"
     if isinstance(error, ValueError):
         return 2, _one_line(str(error))
     # usage errors of the option parser, whose classes differ between versions of typer

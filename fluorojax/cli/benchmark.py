@@ -23,28 +23,42 @@ def benchmark(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder for rows, tables and figure; a run resumes there."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for rows, tables and figure; an interrupted run continues there.",
+        ),
     ] = Path("benchmark"),
     methods: Annotated[str | None, typer.Option(help=f"Methods, {_LISTED}; an unknown one lists all.")] = None,
-    scenarios: Annotated[str | None, typer.Option(help="Of I, II and III; default all.")] = None,
-    tiers: Annotated[str | None, typer.Option(help="Of public, dev and hidden; default public.")] = None,
+    scenarios: Annotated[str | None, typer.Option(help="Which of I, II and III. Default: all.")] = None,
+    tiers: Annotated[str | None, typer.Option(help="Which of public, dev and hidden. Default: public.")] = None,
     counts: Annotated[
         str | None, typer.Option(help=f"Mean counts behind the patient, {_LISTED}; default 3,30.")
     ] = None,
-    motions: Annotated[str | None, typer.Option(help="Of slow and fast; default slow.")] = None,
+    motions: Annotated[str | None, typer.Option(help="Which of slow and fast. Default: slow.")] = None,
     scenes: Annotated[
-        int | None, typer.Option(min=1, help="Scenes of each cell; default 2, of files all.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Scenes of each cell. Default: 2, or all scenes of a file.", show_default=False),
     ] = None,
     slow_scenes: Annotated[
-        int | None, typer.Option(min=0, help="The same for mgvi and nuts; default 1.", show_default=False)
+        int | None, typer.Option(min=0, help="The same for mgvi and nuts. Default: 1.", show_default=False)
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=2, help="Simulated frames; default 12.", show_default=False)] = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Simulated pixels; default 64.", show_default=False)] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=2, help="Frames of simulated scenes. Default: 12.", show_default=False)
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, help="Side length of simulated scenes, pixels. Default: 64.", show_default=False),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of all randomness; default 0.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Settings; options given here win.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="File of settings; options of the command take precedence.", show_default=False
+        ),
     ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="All tiers, doses, motions and methods, 8 scenes of 16 × 128 × 128: hours.")
@@ -52,17 +66,17 @@ def benchmark(
     costs: Annotated[
         bool, typer.Option("--costs", help="Time and memory of map against frames, size and batch instead.")
     ] = False,
-    limit: Annotated[float, typer.Option(min=1, help="Longest time for one row, s.")] = 900.0,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run rows again that failed.")] = False,
+    limit: Annotated[float, typer.Option(min=1, help="Longest time for one row, in seconds.")] = 900.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed rows again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Run methods on the same scenes in Scenarios I, II and III and compare quality, calibration, time and memory.
+    """Run methods on the same scenes in Scenarios I, II and III; compare quality, interval coverage, time and memory.
 
-    Every method runs in a process of its own; one that fails is a row with its reason. Rows are kept as they come, and
-    the same command goes on where it stopped. Exit code 1: a method of fluorojax itself failed.
+    Every method runs in a process of its own. If a method fails, its row gives the reason. Finished rows are kept, and
+    the same command continues an interrupted run. The exit code is 1 if a method of fluorojax itself failed.
     """
     from fluorojax.benchmark.matrix import Matrix
     from fluorojax.io import InputError

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 def calibrate_check(
     model: ModelOption = "sequence",
     method: Annotated[
-        str, typer.Option(help="Method to check: map, mgvi, nuts, or for comparison laplace, laplace-held.")
+        str, typer.Option(help="Method to test: map, mgvi, nuts, or for comparison laplace or laplace-held.")
     ] = "nuts",
-    replicates: Annotated[int, typer.Option(help="Draws of truth and data per dose, at least 20.")] = 100,
+    replicates: Annotated[
+        int, typer.Option(help="Number of draws of truth and data for each dose, at least 20.")
+    ] = 100,
     doses: Annotated[str, typer.Option(help="Counts per pixel and frame behind x = 0.5, separated by commas.")] = (
         "3,30,300"
     ),
@@ -24,18 +26,19 @@ def calibrate_check(
     size: Annotated[int, typer.Option(help="Detector side length, pixels.")] = 8,
     draws: Annotated[int, typer.Option(help="Posterior draws per replicate, one less than a multiple of 40.")] = 79,
     tier: Annotated[str, typer.Option(help="Spec ranges: public, dev or hidden.")] = "public",
-    alpha: Annotated[float, typer.Option(help="Chance that a correct method fails, over all tests.")] = 0.01,
-    margin: Annotated[float, typer.Option(help="Deviation of the coverage that is no defect.")] = 0.02,
+    alpha: Annotated[float, typer.Option(help="Probability that a correct method fails, over all tests.")] = 0.01,
+    margin: Annotated[float, typer.Option(help="Deviation of the interval coverage that is accepted.")] = 0.02,
     batch: Annotated[int, typer.Option(help="Replicates computed together.")] = 20,
     seed: SeedOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Simulation-based calibration and coverage: exit code 0 where the method is calibrated, 1 where it is not.
+    """Test whether the stated uncertainties are right: simulation-based calibration and interval coverage.
 
-    Truth and data are drawn from the model's own prior. Ranks of the spec parameters and of region means must be
-    uniform, and pixel intervals must cover the truth as often as they say.
+    Truth and data are drawn from the prior of the model. The ranks of the spec parameters and of region means must be
+    uniform, and pixel intervals must contain the truth as often as they state. The exit code is 0 if the method passes
+    and 1 if it does not.
     """
     from fluorojax.io import dumps
     from fluorojax.models.loading import load_model

@@ -55,7 +55,7 @@ def convert(
     what: Annotated[
         Images | None,
         typer.Option(
-            "--what", help="Images of a stack; default counts, of a reconstruction file x_hat.", show_default=False
+            "--what", help="Images of a stack. Default: counts, or x_hat of a reconstruction file.", show_default=False
         ),
     ] = None,
     scene: SceneOption = None,
@@ -75,10 +75,10 @@ def convert(
 ) -> int:
     """Write scenes, or the images of one, in another file format.
 
-    The content of IN and the ending of OUT tell the formats. An HDF5 file takes all scenes with their protocol; a NumPy
-    array (.npy) and a TIFF stack take the images of one scene, chosen by --scene where there are several. A TIFF stack
-    keeps the protocol in its image description, an array does not: give it with --photons, --fps and --protocol when
-    the array is read again.
+    The formats follow from the content of IN and the ending of OUT. An HDF5 file holds all scenes with their protocol.
+    A NumPy array (.npy) or a TIFF stack holds the images of one scene; choose it with --scene if there are several. A
+    TIFF stack keeps the protocol in its image description. An array has no protocol: give it with --photons, --fps and
+    --protocol when you use the array.
     """
     from fluorojax.io import check_output
     from fluorojax.io.stack_writer import STACK_SUFFIXES

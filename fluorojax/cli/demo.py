@@ -14,7 +14,7 @@ SCENES, FRAMES, SIZE = 2, 16, 96
 
 def demo(
     out: Annotated[
-        Path | None, typer.Option(help="Directory for the files; default a new temporary one.", show_default=False)
+        Path | None, typer.Option(help="Folder for the files. Default: a new temporary one.", show_default=False)
     ] = None,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,

@@ -41,7 +41,7 @@ def info(
     allow_lossy: AllowLossyOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> int:
-    """Show what a file holds: scenes, shapes, counts, protocol, spec ranges, truth; or method, results, provenance.
+    """Show the content of a file: scenes, shapes, counts, protocol, spec ranges, truth; or method, results, provenance.
 
     A file of scenes is a challenge file, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
     """

@@ -2,7 +2,7 @@
 
 
 def models() -> int:
-    """List the shipped models and where their files are; copy one and edit it to make your own."""
+    """List the shipped models and the places of their files. Copy one and edit it to make your own."""
     from fluorojax.models.loading import list_models
 
     shipped = list_models()

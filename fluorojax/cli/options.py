@@ -39,7 +39,7 @@ BatchOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Scenes computed together; default one per device on a CPU, else as many as fit in 2 GiB per device.",
+        help="Number of scenes computed together. Default: one per device on a CPU, otherwise as many as fit in 2 GiB.",
         show_default=False,
     ),
 ]
@@ -48,22 +48,25 @@ SeedOption = Annotated[
 ]
 SceneOption = Annotated[
     list[str] | None,
-    typer.Option("--scene", metavar="NAME", help="Scene to take; repeat it for several. Default: all."),
+    typer.Option("--scene", metavar="NAME", help="Scene to use; repeat the option for several. Default: all."),
 ]
 FramesOption = Annotated[
-    str | None, typer.Option("--frames", metavar="A:B", help="Frames to take, B excluded. Default: all.")
+    str | None, typer.Option("--frames", metavar="A:B", help="Frames to use, B excluded. Default: all.")
 ]
 CropOption = Annotated[
     str | None,
-    typer.Option("--crop", metavar="R0:R1,C0:C1", help="Rows and columns to take, R1 and C1 excluded. Default: all."),
+    typer.Option("--crop", metavar="R0:R1,C0:C1", help="Rows and columns to use, R1 and C1 excluded. Default: all."),
 ]
 FpsOption = Annotated[
-    float | None, typer.Option("--fps", help="Frames per second, in place of what the file says.", show_default=False)
+    float | None,
+    typer.Option("--fps", help="Frames per second, in place of the value in the file.", show_default=False),
 ]
 PhotonsOption = Annotated[
     float | None,
     typer.Option(
-        "--photons", help="Quanta per pixel and frame in the open beam, in place of the file's.", show_default=False
+        "--photons",
+        help="Quanta per pixel and frame with nothing in the beam, in place of the value in the file.",
+        show_default=False,
     ),
 ]
 ProtocolOption = Annotated[
@@ -71,13 +74,13 @@ ProtocolOption = Annotated[
     typer.Option(
         "--protocol",
         metavar="NAME=VALUE",
-        help="Another value of the protocol, e.g. pulse_width_ms=5; repeat it for several.",
+        help="Another protocol value, e.g. pulse_width_ms=5; repeat the option for several.",
         show_default=False,
     ),
 ]
 TierOption = Annotated[
     str | None,
-    typer.Option("--tier", help="Spec ranges of a file without any: public, dev or hidden.", show_default=False),
+    typer.Option("--tier", help="Spec ranges for a file that has none: public, dev or hidden.", show_default=False),
 ]
 GainOption = Annotated[
     str | None,
@@ -111,7 +114,7 @@ AllowLossyOption = Annotated[
 ]
 AllowOtherTruthOption = Annotated[
     bool,
-    typer.Option("--allow-other-truth", help="Take a file all the same that is not the one that was reconstructed."),
+    typer.Option("--allow-other-truth", help="Accept a file other than the one that was reconstructed."),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

@@ -51,21 +51,26 @@ def reconstruct(
     model: ModelOption = "sequence",
     method: MethodOption = "map",
     batch: BatchOption = None,
-    samples: Annotated[int, typer.Option(min=1, help="Mirrored pairs of posterior draws (mgvi).")] = 16,
-    chains: Annotated[int, typer.Option(min=1, help="Markov chains (nuts).")] = 4,
-    warmup: Annotated[int, typer.Option(min=20, help="Iterations of each chain before its draws (nuts).")] = 150,
-    draws: Annotated[int, typer.Option(min=4, help="Draws of each chain (nuts).")] = 200,
+    samples: Annotated[int, typer.Option(min=1, help="Number of mirrored pairs of posterior draws (mgvi).")] = 16,
+    chains: Annotated[int, typer.Option(min=1, help="Number of Markov chains (nuts).")] = 4,
+    warmup: Annotated[int, typer.Option(min=20, help="Warm-up iterations of each Markov chain (nuts).")] = 150,
+    draws: Annotated[int, typer.Option(min=4, help="Posterior draws of each Markov chain (nuts).")] = 200,
     allow_unconverged: Annotated[
-        bool, typer.Option("--allow-unconverged", help="Exit code 0 although chains have not mixed (nuts).")
+        bool, typer.Option("--allow-unconverged", help="Exit code 0 even if Markov chains have not mixed (nuts).")
     ] = False,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="WEIGHTS.npz", help="Weights of the network (learned); default the shipped ones."),
+        typer.Option(
+            metavar="WEIGHTS.npz", help="File with the weights of the network (learned). Default: the shipped weights."
+        ),
     ] = None,
     seed: SeedOption = 0,
     spec: Annotated[
         SpecSource,
-        typer.Option(help="Spec parameters: calibrated, inferred with the scene (mgvi, nuts), zero, or from the file."),
+        typer.Option(
+            help="Parameters of the imaging chain: calibrated from the counts before the reconstruction; joint, "
+            "inferred with the scene (mgvi, nuts); nominal, all offsets zero; or true, from the file."
+        ),
     ] = SpecSource.CALIBRATED,
     scene: SceneOption = None,
     frames: FramesOption = None,
@@ -80,7 +85,7 @@ def reconstruct(
     log_scale: LogScaleOption = None,
     allow_lossy: AllowLossyOption = False,
     ignore_memory: Annotated[
-        bool, typer.Option("--ignore-memory", help="Start although the memory there may not hold the run.")
+        bool, typer.Option("--ignore-memory", help="Start the run even if the memory may be too small for it.")
     ] = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Skip bad scenes instead of stopping.")] = False,
     overwrite: OverwriteOption = False,
@@ -89,16 +94,16 @@ def reconstruct(
 ) -> int:
     """Reconstruct every scene with its uncertainty and a corrected specification.
 
-    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack; an array has no protocol, so that --photons is
-    needed, and --fps and --protocol where the defaults do not fit. The selection of scenes, frames and pixels is
-    recorded in the output, and `score` and `report` follow it.
+    IN.h5 is a challenge file, a NumPy array (.npy) or a TIFF stack. An array has no protocol: give --photons, and also
+    --fps and --protocol if the defaults do not fit. The output records the selection of scenes, frames and pixels, and
+    `score` and `report` use the same selection.
 
-    A finished scene is kept in the folder OUT.h5.parts and survives an interrupt, a crash and a full disk. The same
-    command continues the run, with --overwrite too, and makes OUT.h5 of all scenes at the end. Exit code 1 when a scene
-    diverged, has not converged or was skipped.
+    Finished scenes are kept in the folder OUT.h5.parts and survive an interrupt, a crash and a full disk. The same
+    command continues the run, also with --overwrite, and gathers all scenes into OUT.h5 at the end. The exit code is 1
+    if a scene diverged, has not converged or was skipped.
 
-    Markov chains keep their state in OUT.h5.SCENE.state until they have converged; repeat the command with more
-    --draws and --overwrite to go on from there. A state of other settings is refused, and discarded with --overwrite.
+    Markov chains keep their state in OUT.h5.SCENE.state until they have converged. Repeat the command with more --draws
+    and --overwrite to continue from that state. A state of other settings is refused, or discarded with --overwrite.
     """
     from fluorojax.data.reconstruction import ReconstructOptions
     from fluorojax.runs.files import reconstruct_file
@@ -158,12 +163,20 @@ def _tell_skipped(error: "InputError") -> None:
 
 def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
     """A line on standard error for every scene that diverged; ``where`` names the file or the run."""
+    from fluorojax.io import read_summaries
+
+    verdicts = {}
+    if outcome.diverged and Path(where).is_file():
+        verdicts = {summary.name: summary.diagnostics.get("verdict") for summary in read_summaries(where)}
     for name in outcome.diverged:
-        print(f"fluorojax: {where}: {name}: diverged; its result must not be used", file=sys.stderr)
+        print(
+            f"fluorojax: {where}: {name}: {verdicts.get(name) or 'diverged'}; its result must not be used",
+            file=sys.stderr,
+        )
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
-    """A line on standard error for every scene whose chains have not mixed or whose result is its prior alone."""
+    """A line on standard error for every scene whose Markov chains have not mixed or whose result is only its prior."""
     from fluorojax.data.reconstruction import Status
     from fluorojax.io import read_summaries
 

@@ -18,6 +18,6 @@ def with_new_names(
     for index, argument in enumerate(found[:end]):
         name, equals, value = argument.partition("=")
         if name in renamed:
-            notify(f"{name} is now called {renamed[name]}; the old name goes with the next version")
+            notify(f"{name} is now called {renamed[name]}; the next version will not accept the old name")
             found[index] = renamed[name] + equals + value
     return found

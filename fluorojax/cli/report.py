@@ -23,11 +23,11 @@ def report(
     allow_other_truth: AllowOtherTruthOption = False,
     overwrite: OverwriteOption = False,
 ) -> int:
-    """Write an interactive page: cine player, uncertainty, parameters, scores, diagnostics, provenance.
+    """Write an interactive page: player, uncertainty, parameters, scores, diagnostics, provenance.
 
-    One file that opens without a network; its images take 4 MB at most, and it says what was thinned out for that. Exit
-    code 1 when a scene of the file diverged, has not converged, was skipped or cannot be read, or when the truth that
-    --truth should give is missing; the page shows the rest and says which.
+    The page is one file that opens without a network. Its images take 4 MB at most; if pixels or frames are left out
+    for that, the page says so. The exit code is 1 if a scene diverged, has not converged, was skipped or cannot be
+    read, or if the truth is missing in the file of --truth. The page then shows the rest and says what is missing.
     """
     import sys
 

@@ -38,9 +38,9 @@ def scenarios(
 ) -> int:
     """Run Scenarios I, II and III on a file with truth.
 
-    I: fresh Poisson counts of the truth through the nominal imaging chain, reconstructed with it. II: the file's
-    counts, reconstructed with the nominal spec. III: the file's counts, spec parameters inferred. A scene that diverged
-    in one of them enters no mean; exit code 1 then.
+    Scenario I takes new Poisson counts of the truth behind the nominal imaging chain, and reconstructs them with the
+    nominal spec. Scenario II reconstructs the counts of the file with the nominal spec, and scenario III with the
+    calibrated spec. A scene that diverged in one of them enters no mean, and the exit code is then 1.
     """
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import check_output, dumps, write_text

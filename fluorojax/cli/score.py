@@ -20,13 +20,13 @@ def score(
     allow_other_truth: AllowOtherTruthOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> int:
-    """Score a reconstruction: PSNR, SSIM, standard and blind score, coverage, spec errors.
+    """Score a reconstruction: PSNR, SSIM, standard and blind score, interval coverage, errors of the spec.
 
-    The truth has to belong to the counts that were reconstructed, by the SHA-256 that OUT.h5 records; another file is
-    refused unless --allow-other-truth is given. Of the truth, the frames and pixels are taken that were reconstructed.
+    The truth has to belong to the counts that were reconstructed, which the SHA-256 in OUT.h5 shows. Another file is
+    refused unless --allow-other-truth is given. The scores use the frames and pixels that were reconstructed.
 
     The JSON is strict: unknown values are null, an infinite PSNR is the string "Infinity". Scenes that diverged have no
-    scores and enter no mean. Exit code 1 when a scene diverged or was skipped.
+    scores and enter no mean. The exit code is 1 if a scene diverged or was skipped.
     """
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import dumps

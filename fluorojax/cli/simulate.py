@@ -21,15 +21,23 @@ def simulate(
     frames: Annotated[int, typer.Option(min=1, help="Frames per scene; 1 is stored as (H, W).")] = 16,
     size: Annotated[int, typer.Option(min=16, help="Detector side length, pixels.")] = 128,
     fps: Annotated[float, typer.Option(help="Frames per second.")] = 30.0,
-    photons: Annotated[float, typer.Option(help="Detected quanta per pixel and frame in the open beam.")] = 1500.0,
-    motion: Annotated[str, typer.Option(help="slow (breathing, heartbeat, contrast) or fast (also whip).")] = "slow",
+    photons: Annotated[
+        float, typer.Option(help="Detected quanta per pixel and frame with nothing in the beam.")
+    ] = 1500.0,
+    motion: Annotated[
+        str, typer.Option(help="slow (breathing, heartbeat, contrast agent) or fast (also devices that swing fast).")
+    ] = "slow",
     scatter_fraction: Annotated[float, typer.Option(help="Scattered share of the quanta, 0 ≤ f < 1.")] = 0.0,
     read_noise: Annotated[float, typer.Option(help="Standard deviation of the read noise, quanta.")] = 0.0,
-    slow_tails: Annotated[bool, typer.Option("--slow-tails", help="Add slow charge traps of real panels.")] = False,
+    slow_tails: Annotated[bool, typer.Option("--slow-tails", help="Add the slow charge traps of real panels.")] = False,
     no_mismatch: Annotated[bool, typer.Option("--no-mismatch", help="Set all three spec parameters to zero.")] = False,
     contrast_start: Annotated[
         float | None,
-        typer.Option(metavar="MS", help="Injection of contrast after frame 0; default: drawn.", show_default=False),
+        typer.Option(
+            metavar="MS",
+            help="Time of the contrast injection after frame 0, in ms. Default: drawn at random.",
+            show_default=False,
+        ),
     ] = None,
     ct: Annotated[Path | None, typer.Option(help="CT volume (NIfTI) to project.", show_default=False)] = None,
     seed: SeedOption = 0,
@@ -39,8 +47,8 @@ def simulate(
 ) -> int:
     """Simulate scenes with known truth.
 
-    Spec parameters are signed offsets from the nominal protocol: window 8 + motion_blur ms, lag time constant
-    10 + lag ms, gain (1 + gain_drift/100)^t.
+    The spec parameters are signed offsets from the nominal protocol: the exposure window is 8 + motion_blur ms, the
+    time constant of the lag is 10 + lag ms, and the gain of frame t is (1 + gain_drift/100)^t.
     """
     from fluorojax.runs.progress import make_progress
     from fluorojax.simulation import SimulationOptions

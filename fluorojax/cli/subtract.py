@@ -29,18 +29,20 @@ def subtract(
     ] = "0:4",
     road_map: Annotated[
         bool,
-        typer.Option("--road-map", help="Subtract the most opacified frames instead, and keep them as vessel_map."),
+        typer.Option("--road-map", help="Subtract the most opacified frames instead, and store them as vessel_map."),
     ] = False,
     peak: Annotated[
         str | None,
-        typer.Option(metavar="FRAMES", help="Opacified frames of the road map; found by default.", show_default=False),
+        typer.Option(
+            metavar="FRAMES",
+            help="Opacified frames of the road map. Default: found from the counts.",
+            show_default=False,
+        ),
     ] = None,
     register: Annotated[bool, typer.Option(help="Shift the mask to each frame, by fractions of a pixel.")] = True,
     match_level: Annotated[
         bool | None,
-        typer.Option(
-            help="Take out an offset of brightness per frame; by default for counts only.", show_default=False
-        ),
+        typer.Option(help="Remove a brightness offset from each frame. Default: for counts only.", show_default=False),
     ] = None,
     truth: Annotated[
         Path | None,
@@ -53,11 +55,11 @@ def subtract(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> int:
-    """Subtract a mask from every frame, with the standard deviation of what is left.
+    """Subtract a mask from every frame, with the standard deviation of the difference.
 
     The output has the groups of the input, with `subtraction` and `subtraction_std` in the unit of x (times the
-    attenuation scale: optical depth of contrast agent). Noise is propagated; motion of organs is not. Exit code 1 when
-    a reconstruction that diverged was left out.
+    attenuation scale: optical depth of contrast agent). The standard deviation contains noise, but not the motion of
+    organs. The exit code is 1 if a reconstruction that diverged was left out.
     """
     from fluorojax.runs.progress import make_progress
     from fluorojax.subtraction.files import SubtractSettings, parse_frames, subtract_file

@@ -11,20 +11,21 @@ from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, Verb
 def train(
     architecture: Annotated[str, typer.Argument(metavar="ARCH", help="Architecture, e.g. unet.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="WEIGHTS.npz", help="Weights to write.")],
-    scenes: Annotated[int, typer.Option(min=1, help="Clean sequences to simulate.")] = 752,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of this run.")] = 8000,
+    scenes: Annotated[int, typer.Option(min=1, help="Number of noise-free sequences to simulate.")] = 752,
+    steps: Annotated[int, typer.Option(min=1, help="Number of steps of this run.")] = 8000,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after this wall time, if it comes first.", show_default=False)
+        float | None,
+        typer.Option(min=0, help="Stop after this wall time, if the steps take longer.", show_default=False),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Where the sequences are kept; default WEIGHTS.scenes.", show_default=False
+            metavar="FOLDER", help="Folder of the simulated sequences. Default: WEIGHTS.scenes.", show_default=False
         ),
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="WEIGHTS.npz", help="Weights to begin with.", show_default=False),
+        typer.Option("--from", metavar="WEIGHTS.npz", help="Weights to start from.", show_default=False),
     ] = None,
     learning_rate: Annotated[float, typer.Option(min=0, help="Largest learning rate.")] = 2e-3,
     decay: Annotated[
@@ -38,9 +39,9 @@ def train(
 ) -> int:
     """Train a network on simulated scenes, calibrate its standard deviations and validate it on scenes of other seeds.
 
-    A run that was stopped goes on where it stood when it is started again; its state, with that of the optimiser,
-    stands in WEIGHTS.state.npz. --overwrite begins anew. `--decay 0` leaves the learning rate high, for a run that is
-    to be continued. The recipe stands in the weights.
+    The same command continues a run that was stopped, from its state in WEIGHTS.state.npz. --overwrite starts again
+    from the beginning. `--decay 0` keeps the learning rate high, for a run that you want to continue later. The file of
+    weights contains its recipe.
     """
     from fluorojax.learned.data import Library
     from fluorojax.learned.networks import check_architecture
@@ -58,7 +59,7 @@ def train(
     state = output.with_suffix(".state.npz")
     if output.exists() and not state.exists() and not overwrite:
         raise ValueError(
-            f"{output}: exists, without a state to continue; --overwrite replaces it, --from begins with it"
+            f"{output}: exists and has no state to continue; --overwrite replaces it, --from starts from it"
         )
     options = TrainOptions(
         architecture=architecture,

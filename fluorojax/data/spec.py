@@ -13,6 +13,7 @@ gain_drift     %/frame    gain of frame t = ``(1 + gain_drift/100)**t``
 =============  =========  ==================================================================
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,8 @@ LAG = Parameter("lag", "ms", -3.0, 6.0, "lag time constant", offset_of="lag_ms")
 """Signed offset of the time constant of the detector lag from its nominal value."""
 GAIN_DRIFT = Parameter("gain_drift", "%/frame", -0.5, 1.0, "gain drift")
 """Relative change of the detector gain from frame to frame."""
+
+_LARGEST_EXPONENT = 40.0  # of e, in a gain: its square is a number in single precision
 
 PUBLISHED = (MOTION_BLUR, LAG, GAIN_DRIFT)
 """The parameters of the published task, in the order of its arrays."""
@@ -180,6 +183,29 @@ class SpecRanges(eqx.Module):
             return self
         mine = self.as_dict()
         return SpecRanges.from_dict({p.name: mine.get(p.name, (p.low, p.high)) for p in parameters})
+
+    def check(self, parameters: Iterable[Parameter], frames: int) -> None:
+        """Raise ``ValueError`` where a parameter cannot take all values of its range in ``frames`` frames.
+
+        A relative change from frame to frame (in %/frame) has to leave the gain of every frame positive, and its square
+        a number in single precision (unbatched only).
+        """
+        bounds = self.as_dict()
+        for parameter in parameters:
+            if parameter.unit != "%/frame" or parameter.name not in bounds:
+                continue
+            for end, value in zip(("min", "max"), bounds[parameter.name], strict=True):
+                if value <= -100:
+                    raise ValueError(
+                        f"{end} of {parameter.name} is {value:g} %/frame; expected more than -100 %/frame, so that the "
+                        "gain stays positive"
+                    )
+                exponent = (frames - 1) * math.log1p(value / 100)
+                if abs(exponent) > _LARGEST_EXPONENT:
+                    raise ValueError(
+                        f"{end} of {parameter.name} is {value:g} %/frame, by which the gain of frame {frames - 1} is "
+                        f"10^{exponent / math.log(10):.0f}; expected at most 10^±{_LARGEST_EXPONENT / math.log(10):.0f}"
+                    )
 
     def as_dict(self) -> dict[str, tuple[float, float]]:
         """``{"motion_blur": (min, max), …}`` (unbatched ranges only)."""

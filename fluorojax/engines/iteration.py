@@ -1,9 +1,9 @@
 """One driver for every iterative solver of the engines, and the result that minimisers share.
 
 The solvers (conjugate gradients, Newton's method for the scene and for the outer latents, L-BFGS, the rounds of MGVI)
-differ in what one step does. When to stop and how a run ended are the same for all of them and stand here. Library
-loops were considered: ``jax.scipy.sparse.linalg.cg`` reports neither the iterations nor the residual that it reached,
-and ``optax`` offers steps without a stopping rule.
+differ in what one step does. The stopping rule and the report of how a run ended are the same for all of them and are
+defined here. Library loops were considered: ``jax.scipy.sparse.linalg.cg`` reports neither the iterations nor the
+residual that it reached, and ``optax`` offers steps without a stopping rule.
 """
 
 from collections.abc import Callable

@@ -34,8 +34,8 @@ def minimise(
 
     Converged when ``½‖∇E‖² ≤ tolerance · (number of unknowns)/2``: the energy still to be gained is the fraction
     ``tolerance`` of the thermal energy of the posterior, ½ per latent, so the remaining error is about ``√tolerance``
-    posterior standard deviations. A line search that finds no lower energy ends the run where it stands: in float32 an
-    energy of 10⁵ hides gains below about one. Such an end counts as converged within ten times the goal.
+    posterior standard deviations. A line search that finds no lower energy ends the run: in float32, rounding hides
+    gains below about one in an energy of 10⁵. Such an end counts as converged within ten times the goal.
 
     Diverged means that the energy or its gradient is not finite at the start; the run never leaves finite energies. The
     decrement of the result is ``½‖∇E‖²``: the energy still to be gained, were the preconditioned curvature one.

@@ -116,7 +116,7 @@ def sample_variance(target: Posterior, at: Latents, scale: Latents, key: Array, 
 
 
 class SpecResponse(NamedTuple):
-    """What changes of the spec do to the mode, and what of them the data can see."""
+    """Response of the mode to changes of the spec, and the information of the data about these changes."""
 
     x: Float[Array, "parameters *shape"]
     """Change of the mode of x."""
@@ -129,9 +129,9 @@ def spec_response(
 ) -> SpecResponse:
     """Response of the scene when the spec changes the rate by ``rate_change`` at fixed latents.
 
-    ``δξ = −M⁻¹ Jᵀ F δλ``: the latents move to undo what the spec did to the rate, as far as their prior lets them.
-    What remains of the rate, ``r = δλ + J δξ``, and the prior's cost of the move are what informs about the spec:
-    ``I = rᵀFr + δξᵀδξ``, with an error of second order in that of the solves.
+    ``δξ = −M⁻¹ Jᵀ F δλ``: the latents change so as to compensate the change of the rate, as far as their prior allows.
+    The remaining change of the rate, ``r = δλ + J δξ``, and the cost of the move under the prior carry the information
+    about the spec: ``I = rᵀFr + δξᵀδξ``, with an error of second order in that of the solves.
     """
     linear = metric(target, at, scale)
     _, push_x = jax.linearize(target.x, at)

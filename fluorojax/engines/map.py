@@ -33,7 +33,7 @@ _EARLY_TOLERANCE = 3e-4
 
 
 class Mode(eqx.Module):
-    """Where MAP ended, for engines that go on from there."""
+    """The result of MAP, from which other engines start."""
 
     data: SceneData
     """The scene with the local scales of the last solve in ``aux``."""
@@ -55,7 +55,7 @@ class MapResult(eqx.Module):
     noise_variance: Float[Array, "*shape"]
     """Posterior variance of x at fixed spec, photon noise and prior, times ``factor.applied``."""
     factor: VarianceFactor
-    """How the residuals judge the variance that the model states."""
+    """Ratio of the errors that the residuals show to the variance that the model states."""
     spec_response: Float[Array, "parameters *shape"]
     """Change of x per posterior standard deviation of each spec parameter, in the order of the scene's ranges."""
     spec_information: Float[Array, "parameters parameters"]

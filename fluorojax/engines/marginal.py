@@ -2,7 +2,7 @@
 
 The outer latents φ have some twenty dimensions. Their negative log posterior V (:mod:`fluorojax.engines.evidence`) is
 explored by Newton steps (:mod:`fluorojax.engines.marginal_mode`), and the Gaussian approximation of V at its mode is
-the posterior. Unlike the joint mode of scene and spec, the mode of V is not drawn to smoother scenes.
+the posterior. The joint mode of scene and spec is biased towards smoother scenes; the mode of V is not.
 """
 
 from collections.abc import Mapping

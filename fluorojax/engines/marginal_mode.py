@@ -1,7 +1,7 @@
 """Newton's method for the evidence of the outer latents, with Hessians from finite differences of its gradient.
 
 Some twenty outer latents make a Hessian from differences affordable. The differences are taken over the width of the
-last Gaussian, because the Gaussian is to describe the posterior over its width rather than at a point.
+last Gaussian, because the Gaussian has to describe the posterior over this width and not only at a point.
 """
 
 from collections.abc import Callable

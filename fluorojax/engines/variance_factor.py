@@ -1,16 +1,16 @@
-"""How large the errors of a reconstruction are, by its own residuals, next to what its posterior variance says.
+"""The ratio of the errors of a reconstruction, measured from its residuals, to its posterior variance.
 
-A prior that fits a scene poorly states wrong variances, and the residuals show it: Stein's unbiased estimate of the
-risk needs no truth. With λ̂ the rate at the mode, F the Fisher information about a pixel's rate, y the data and v an
+A prior that does not fit a scene states wrong variances. The residuals show this without a truth, by Stein's unbiased
+estimate of the risk. With λ̂ the rate at the mode, F the Fisher information about a pixel's rate, y the data and v an
 unbiased estimate of their noise variance (y itself for Poisson, σ² for Normal), the risk and the posterior variance are
 
     R = E[ F·((y − λ̂)² − v) ] + 2·H,    H = (1/n)·tr( F·J·M⁻¹·Jᵀ ),
 
 both per pixel and in units of the noise variance; J M⁻¹ Jᵀ is the posterior covariance of the rate, and its trace with
 F the divergence of the estimate (Stein, Ann. Stat. 9:1135, 1981; for counts, to first order in the change of one pixel,
-Hudson, Ann. Stat. 6:473, 1978). Where the model is right, R = H on average; R/H is by how much its variances are off.
-The spec and the local scales are taken as given; that the latter are estimated from the same counts adds some per cent
-to the divergence, so that R comes out low by that much.
+Hudson, Ann. Stat. 6:473, 1978). If the model is right, R = H on average. R/H is the factor by which its variances are
+wrong. The spec and the local scales are taken as given; that the latter are estimated from the same counts adds some
+per cent to the divergence, so that R comes out low by that much.
 """
 
 import equinox as eqx
@@ -33,10 +33,10 @@ _USELESS = 100.0
 
 
 class VarianceFactor(eqx.Module):
-    """By what to multiply the posterior variances of one scene at fixed spec."""
+    """The factor for the posterior variances of one scene at fixed spec."""
 
     applied: Float[Array, ""]
-    """The measured ratio, drawn to one by its own uncertainty against a prior of 1 ± 0.2, and kept in [0.5, 1.5]."""
+    """The measured ratio, combined with a prior of 1 ± 0.2 according to its uncertainty, and kept in [0.5, 1.5]."""
     measured: Float[Array, ""]
     """R/H; negative values occur where it is uncertain. NaN where the data say next to nothing about the scene."""
     std: Float[Array, ""]

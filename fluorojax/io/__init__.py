@@ -1,6 +1,6 @@
 """Files of scenes in (:func:`open_scenes`), reconstruction files out; nothing is pickled."""
 
-from fluorojax.io.atomic import atomic_output, check_output, write_text, writing
+from fluorojax.io.atomic import atomic_output, atomic_stream, check_output, write_text, writing
 from fluorojax.io.challenge import iter_scenes, list_scenes, read_scene
 from fluorojax.io.challenge_writer import write_challenge
 from fluorojax.io.counting import Counting
@@ -33,6 +33,7 @@ __all__ = [
     "Scenes",
     "Selection",
     "atomic_output",
+    "atomic_stream",
     "check_output",
     "counts_digest",
     "dumps",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from fluorojax.io.disk import disk_problem, output_stream, publish
 from fluorojax.io.errors import InputError
@@ -98,6 +99,20 @@ def atomic_output(
         raise
 
 
+@contextmanager
+def atomic_stream(
+    path: str | PathLike[str],
+    *,
+    inputs: Iterable[str | PathLike[str]] = (),
+    overwrite: bool = False,
+    advice: str = REPEAT,
+) -> Iterator[BinaryIO]:
+    """Like :func:`atomic_output`, with a binary file to write into; the body writes and does nothing else."""
+    with atomic_output(path, inputs=inputs, overwrite=overwrite, advice=advice) as temporary:
+        with writing(path, advice=advice), output_stream(temporary) as stream:
+            yield cast(BinaryIO, stream)
+
+
 def temporary_name(path: Path) -> Path:
     """A new name for the making of ``path``, in the same folder, not much longer than 200 bytes."""
     stem = os.fsencode(path.name)[:200].decode(errors="ignore")
@@ -108,6 +123,5 @@ def write_text(
     path: str | PathLike[str], text: str, *, inputs: Iterable[str | PathLike[str]] = (), overwrite: bool = False
 ) -> None:
     """Write a UTF-8 text file atomically."""
-    with atomic_output(path, inputs=inputs, overwrite=overwrite) as temporary, writing(path):
-        with output_stream(temporary) as stream:
-            stream.write(text.encode())
+    with atomic_stream(path, inputs=inputs, overwrite=overwrite) as stream:
+        stream.write(text.encode())

@@ -39,6 +39,9 @@ from fluorojax.io.json_fields import LARGEST, number, read_json, read_object
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 from fluorojax.physics.registry import operator_from_list
 
+RESERVED = ("assumed", "narrowed", "selection")
+"""Keys of ``scene.metadata`` under which readers tell what they did; such a key of a file gets another name."""
+
 
 def list_scenes(path: str | PathLike[str]) -> list[str]:
     """Names of the scenes of a file, in numeric order."""
@@ -57,9 +60,14 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
         group = scene_group(handle, name)
         where = (str(path), name)
         y = _read_counts(group, where)
-        metadata = dict(read_object(group, "metadata", *where) or {})
+        stored = read_object(group, "metadata", *where) or {}
+        metadata = {f"{key} in the file" if key in RESERVED else key: value for key, value in stored.items()}
         operator = _read_operator(group, where)
         ranges = _read_ranges(group, operator.parameters, where)
+        try:
+            ranges.check(operator.parameters, y.shape[0] if y.ndim == 3 else 1)
+        except ValueError as error:
+            raise InputError(*where, "spec_ranges", str(error)) from error
         acquisition, assumed = _read_acquisition(group, ranges, operator.parameters, where, protocol or {})
         if assumed:
             metadata["assumed"] = assumed

@@ -11,6 +11,7 @@ from jaxtyping import Num
 from fluorojax.data.scene import Scene
 from fluorojax.io.atomic import atomic_output, writing
 from fluorojax.io.challenge import check_counts
+from fluorojax.io.disk import hdf5_output
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import check_finite, check_stack, single_precision
 from fluorojax.io.json_fields import write_json
@@ -38,7 +39,7 @@ def write_challenge(
     cannot be written.
     """
     with atomic_output(path, overwrite=overwrite) as temporary:
-        with writing(path), h5py.File(temporary, "w") as handle:
+        with writing(path), hdf5_output(temporary) as handle:
             for name, text in (("variant", "fluoroscopy"), ("tier", tier), ("version", FORMAT_VERSION)):
                 put_text(handle, name, text)
             if provenance is not None:
@@ -46,7 +47,7 @@ def write_challenge(
         # The file is closed while the next scene is made, so that errors of making it are not taken for errors of
         # writing.
         for scene in scenes:
-            with writing(path), h5py.File(temporary, "r+") as handle:
+            with writing(path), hdf5_output(temporary, "r+") as handle:
                 _write_scene(handle, scene, str(path))
             if on_scene is not None:
                 on_scene(scene)

@@ -26,6 +26,10 @@ def check_scene(scene: Scene) -> None:
         if not (np.isfinite([low, high]).all() and low < high):
             raise InputError(*where, "ranges", f"{name} has min {low:g} and max {high:g}; expected finite min < max")
     try:
+        scene.ranges.check(scene.operator.parameters, counts.shape[0] if counts.ndim == 3 else 1)
+    except ValueError as error:
+        raise InputError(*where, "ranges", str(error)) from error
+    try:
         scene.acquisition.check(scene.ranges, scene.operator.parameters)
     except (TypeError, ValueError) as error:
         raise InputError(*where, "acquisition", str(error)) from error

@@ -18,3 +18,10 @@ class InputError(Exception):
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.scene, self.field, self.problem) if part)
+
+
+class RunError(ValueError):
+    """A run that cannot be done as it was asked for, whatever its scenes hold: a setting, a state of another run.
+
+    It ends a run, where any other ``ValueError`` of a method ends a scene.
+    """

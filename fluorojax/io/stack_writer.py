@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Num
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.io.atomic import atomic_output, writing
+from fluorojax.io.atomic import atomic_stream
 from fluorojax.io.errors import InputError
 from fluorojax.io.json_fields import dumps
 from fluorojax.io.tiff import DESCRIPTION_KEY
@@ -35,14 +35,13 @@ def write_stack(
     suffix = Path(path).suffix.lower()
     if suffix not in STACK_SUFFIXES:
         raise InputError(path, None, None, f"has the ending {suffix!r}; expected one of {', '.join(STACK_SUFFIXES)}")
-    with atomic_output(path, inputs=inputs, overwrite=overwrite) as temporary, writing(path):
+    with atomic_stream(path, inputs=inputs, overwrite=overwrite) as stream:
         if suffix == ".npy":
-            with temporary.open("wb") as handle:
-                np.save(handle, values, allow_pickle=False)
+            np.save(stream, values, allow_pickle=False)
             return
         from tifffile import imwrite
 
         facts: dict[str, Any] = {"axes": "TYX" if values.ndim == 3 else "YX"}
         if acquisition is not None:
             facts[DESCRIPTION_KEY] = acquisition.as_dict()
-        imwrite(temporary, values, photometric="minisblack", metadata=None, description=dumps(facts))
+        imwrite(stream, values, photometric="minisblack", metadata=None, description=dumps(facts))

@@ -1,1 +1,1 @@
-"""Learned posteriors: networks trained on the simulator alone, straight from the counts."""
+"""Learned posteriors: networks that are trained on simulated scenes and map counts to mean and standard deviation."""

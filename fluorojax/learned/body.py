@@ -1,6 +1,6 @@
 """Procedural body parts for training: transparent layers of bone, soft tissue, vessels and devices, each in motion.
 
-They complement the chest of :mod:`fluorojax.simulation` with what it does not show: limbs, skulls, abdomen, implants,
+They add to the chest of :mod:`fluorojax.simulation` what it does not show: limbs, skulls, abdomen, implants,
 calcifications, filling vessel trees, panning tables and collimator edges. Lengths are in pixels, times in ms.
 """
 

@@ -1,7 +1,8 @@
 """Training examples: clean sequences through random acquisitions of random imaging chains, drawn anew at every step.
 
-Sequences are augmented where that costs nothing: line integrals add, so the moving part of another sequence can be laid
-over a scene; crops, mirror images, transposition, reversal and thinning in time, and contrast multiply the variety.
+Sequences are augmented in ways that cost no computing time. Line integrals add, so the moving part of another sequence
+can be added to a scene. Crops, mirror images, transposition, reversal and thinning in time, and changes of contrast
+increase the variety further.
 """
 
 from collections.abc import Iterator
@@ -30,13 +31,13 @@ class Batch(eqx.Module):
     counts: Float[Array, "B T H W"]
     """Counts, padded to :data:`~fluorojax.learned.features.SPAN` frames."""
     frames: Int[Array, " B"]
-    """Valid frames."""
+    """Number of valid frames of each run."""
     starts: Int[Array, "B K"]
     """First frame of every block."""
     depth: Float[Array, "B K H W block"]
     """True optical depth in the frames of the blocks."""
     weight: Float[Array, "B K block"]
-    """0 for frames of a block that lie behind the run."""
+    """0 for frames of a block after the end of the run."""
     photons: Float[Array, " B"]
     """Quanta with nothing in the beam."""
     spec: SpecState

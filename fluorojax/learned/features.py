@@ -1,6 +1,6 @@
 """Inputs of the networks: counts in units of their noise, and what is known of the imaging chain.
 
-Everything a network sees is made here, by the same functions in training and in use. With counts ``c_t`` from which
+This module makes all inputs of a network, by the same functions in training and in use. With counts ``c_t`` from which
 the lag and the gain drift are removed, and their mean over frames m, the deviations
 ``d_t = 2√(c_t + 3/8) − 2√(m + 3/8)`` have a standard deviation near one (Anscombe, Biometrika 35:246, 1948). A network
 returns f and log s of a block of frames; the optical depth is ``−log(m/I_0) − f/√m`` with standard deviation ``s/√m``.
@@ -52,7 +52,7 @@ class SpecState(eqx.Module):
 
 
 class Level(NamedTuple):
-    """What all frames of a run share."""
+    """Images that all frames of a run share."""
 
     mean: Float[Array, "H W"]
     """Mean of the corrected counts over the run, kept positive."""

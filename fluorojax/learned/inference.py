@@ -1,6 +1,6 @@
 """Posterior mean and standard deviation of a scene from a trained network.
 
-Functions of weights, counts and spec posterior alone. Long runs are cut into overlapping runs of at most
+The functions depend on weights, counts and spec posterior only. Long runs are cut into overlapping runs of at most
 :data:`~fluorojax.learned.features.SPAN` frames and large images into overlapping tiles, so that cost is linear in the
 number of pixels and the memory of the network is bounded. Tiles overlap by the reach of the network, so that a pixel
 inside a tile has the value that the whole image would give it.

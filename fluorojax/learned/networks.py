@@ -20,7 +20,7 @@ GRAIN = 8
 
 
 class Network(Protocol):
-    """What a network is."""
+    """The interface of a network."""
 
     @property
     def reach(self) -> int:

@@ -1,4 +1,4 @@
-"""Clean training sequences from seeds, and the shard files that keep them.
+"""Clean training sequences from seeds, and the shard files that store them.
 
 A sequence holds optical depth, which adds over layers: two sequences can be superposed at training time. Next to the
 depth at the frame times it holds the depth that an exposure of :data:`WINDOW_MS` would see, from instants between the
@@ -6,7 +6,6 @@ frames; the smear of a window w follows as its (w/WINDOW_MS)² share, which is e
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from fluorojax.io.atomic import atomic_stream
 from fluorojax.learned.body import draw_body, draw_extras
 from fluorojax.simulation import SimulationOptions, build_phantom, frame_times
 
@@ -24,6 +24,7 @@ VERSION = 1
 # Gauss–Legendre nodes and weights on the window: exact for smooth motion to high order.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 _DEEPEST = 9.0
+_KEPT = "the finished shards are kept, and the same command continues once the disk can be written"
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,8 @@ def write_shard(file: Path, sequences: list[CleanSequence], *, seed: int, first:
             arrays[f"{name}_{number}"] = np.rint(getattr(sequence, name) * (65535.0 / scale)).astype(np.uint16)
         facts.append({"scale": scale, "fps": sequence.fps, "kind": sequence.kind, "index": first + number})
     text = json.dumps({"version": VERSION, "seed": seed, "sequences": facts}).encode()
-    partial = file.with_suffix(f".{os.getpid()}.part")
-    with open(partial, "wb") as stream:
+    with atomic_stream(file, overwrite=True, advice=_KEPT) as stream:
         np.savez(stream, facts=np.frombuffer(text, np.uint8), **arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(partial, file)
 
 
 def read_shard(file: Path) -> list[CleanSequence]:

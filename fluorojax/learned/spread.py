@@ -3,7 +3,7 @@
 The likelihood head of a network is a little too wide where errors are small and too narrow where they are large. A
 quadratic in its log s and in the log of the mean counts corrects it: linear quantile regression (Koenker and Bassett,
 Econometrica 46:33, 1978) of the 90 % quantile of the error makes central 90 % intervals cover 90 % at every dose and
-level of motion, as far as simulated scenes tell.
+level of motion, on simulated scenes.
 """
 
 import equinox as eqx

@@ -84,7 +84,7 @@ def train(
 
     - `folder`: shards of training sequences (:func:`fluorojax.learned.scenes.write_shards`); shards that appear later
       are picked up at every checkpoint.
-    - `output`: weights to write, ``.npz``; the state to continue from stands beside it as ``NAME.state.npz``.
+    - `output`: weights to write, ``.npz``; the state from which a run continues is in ``NAME.state.npz`` beside it.
     - `validation`: folder of shards of kept-apart seeds.
     - `resume`: continue the state beside ``output`` if there is one.
     - `start`: weights to begin with where there is no state.
@@ -154,7 +154,7 @@ def train(
 
 
 def recipe(options: TrainOptions, steps: int, library: Library, curve: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a file of weights says about its making."""
+    """The recipe that a file of weights contains."""
     kinds = [s.kind for s in library.sequences]
     return {
         "architecture": options.architecture,

@@ -1,12 +1,12 @@
 """Weight files: arrays and their recipe in one ``.npz`` without pickles, and the checks on the way back.
 
 The recipe is JSON: the architecture, the version of the features, seed, scenes, steps, versions of the packages and
-what validation found. The SHA-256 of the arrays stands in the recipe; that of the file identifies it to a user.
+the figures of the validation. The recipe contains the SHA-256 of the arrays; the SHA-256 of the file identifies it to a
+user.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,11 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from fluorojax.io.atomic import atomic_stream
 from fluorojax.learned.networks import Network, build_network
 from fluorojax.learned.spread import CalibratedNetwork
 
 VERSION = 1
 """Version of features and file layout; weights of another version are refused."""
+_KEPT = "what was written last is kept, and the same command continues from it once the disk can be written"
 DEFAULT = "unet"
 """Shipped weights that ``--method learned`` uses."""
 
@@ -34,7 +36,7 @@ class Weights:
 
     network: CalibratedNetwork
     recipe: dict[str, Any]
-    """What the weights were made from; ``architecture`` names the network."""
+    """How the weights were made; ``architecture`` names the network."""
     sha256: str = field(default="")
     """SHA-256 of the file, hexadecimal; empty before it was written."""
 
@@ -79,15 +81,13 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> str:
-    """Write arrays and JSON facts to an ``.npz``, atomically; returns the SHA-256 of the file."""
+    """Write arrays and JSON facts to an ``.npz``, atomically; returns the SHA-256 of the file.
+
+    **Raises:** :class:`fluorojax.io.InputError` where the file cannot be written; the one that was there is kept.
+    """
     text = json.dumps({**facts, "arrays_sha256": digest(arrays)}, sort_keys=True).encode()
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as stream:
-            np.savez(stream, recipe=np.frombuffer(text, np.uint8), **arrays)  # pyright: ignore[reportArgumentType]
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_stream(file, overwrite=True, advice=_KEPT) as stream:
+        np.savez(stream, recipe=np.frombuffer(text, np.uint8), **arrays)  # pyright: ignore[reportArgumentType]
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

@@ -54,7 +54,7 @@ class SceneData(eqx.Module):
     operator: FluoroscopyOperator = FluoroscopyOperator()
     """The imaging chain of the scene: ``data.operator(x, spec, data.acquisition)`` are the expected counts."""
     aux: PyTree = None
-    """What the model's own hooks estimated from the data, e.g. local scales; None before."""
+    """Values that the hooks of the model estimated from the data, e.g. local scales; None before that."""
 
 
 def spec_prior(ranges: SpecRanges) -> Spec:

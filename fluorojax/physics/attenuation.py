@@ -13,13 +13,13 @@ class BeerLambert(eqx.Module):
     """Transmission ``exp(−A·P(x))`` of the normalised attenuation x, dimensionless, nominally x in [0, 1].
 
     A is the optical depth (line integral of the linear attenuation coefficient, dimensionless) at x = 1. P is the
-    projector; by default it is the identity, because x already lives on the detector.
+    projector; by default it is the identity, because x is given on the pixels of the detector.
     """
 
     projector: Callable[[Array], Array] | None = None
-    """Maps the scene's x (T, …) to path attenuation on the detector (T, H, W). None is the identity. An
-    ``equinox.Module`` with parameters of its own may stand here; a plain function makes the operator a pytree with a
-    leaf that is no array, so transform it with ``eqx.filter_jit`` then."""
+    """Maps the scene's x (T, …) to path attenuation on the detector (T, H, W). None is the identity. It
+    may be an ``equinox.Module`` with parameters of its own. A plain function makes the operator a pytree with a leaf
+    that is no array; use ``eqx.filter_jit`` to transform such an operator."""
 
     def transmission(
         self, x: Float[Array, "*scene"], attenuation_scale: Float[ArrayLike, ""]

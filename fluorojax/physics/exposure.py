@@ -25,9 +25,9 @@ _BASES = {
 class ExposureWindow(TemporalStage):
     """Mean of the transmission over the exposure, ``s_t = (1/w) ∫_{−w/2}^{w/2} exp(−A·x(t+u)) du``.
 
-    w is the window in ms, centred on the frame time. Dividing by w is automatic exposure control: the window changes
-    the blur, not the counts. Between frame times the transmission is interpolated, and frames beyond either end of the
-    run repeat the edge frame, so the stage is one (T, T) matrix along time whose rows sum to one.
+    w is the window in ms, centred on the frame time. The division by w describes automatic exposure control: the window
+    changes the blur, not the counts. Between frame times the transmission is interpolated, and frames beyond either end
+    of the run repeat the edge frame, so the stage is one (T, T) matrix along time whose rows sum to one.
     """
 
     name: ClassVar[str] = "exposure_window"
@@ -40,12 +40,13 @@ class ExposureWindow(TemporalStage):
     * ``"quadratic"``: the parabola through the nearest frame and its two neighbours. Exactly that blur; weights are
       non-negative for w ≤ Δ, so no rate can become negative. Relative error for w = 18 ms at 30 frames/s against a
       simulation in 0.1 ms steps: rms 0.015 % on an edge breathing at 1.2 Hz, 0.7 % on a wire moving 3.3 pixels a frame.
-    * ``"linear"``: non-negative for every width, but blurs by ``w/(8Δ)``, 3Δ/w times too much: on smooth motion worse
-      than no window at all (0.5 % and 6 % in the same scenes, where no window has 0.1 % and 1.9 %).
+    * ``"linear"``: non-negative for every width, but it blurs by ``w/(8Δ)``, which is 3Δ/w times too much. Its errors
+      in the same scenes are 0.5 % and 6 %. Without any window they would be 0.1 % and 1.9 %.
     * ``"cubic"``: Keys' cubic convolution (a = −½; IEEE Trans. ASSP 29:1153, 1981, eq. 15): 0.04 % and 1.3 %. Negative
       weights of the second neighbours can make a rate negative at high contrast.
 
-    Motion by more than an object's width between frames is not sampled, and no interpolation recovers it.
+    If an object moves by more than its width between frames, its motion is not sampled, and no interpolation can
+    recover it.
     """
 
     def __check_init__(self):

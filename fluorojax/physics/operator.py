@@ -115,7 +115,7 @@ class FluoroscopyOperator(eqx.Module):
         return matrix
 
     def gains(self, spec: Spec, frames: int, dtype: DTypeLike = float) -> Float[Array, " T"]:
-        """What the imaging chain multiplies the rate of a scene at rest with, frame by frame, shape (T,)."""
+        """Factor of each frame by which the imaging chain multiplies the rate of a scene at rest, shape (T,)."""
         gains = jnp.ones(frames, dtype)
         for stage in self._of(TemporalStage):
             gains = gains * stage.gains(spec, frames, gains.dtype)
@@ -126,8 +126,9 @@ class FluoroscopyOperator(eqx.Module):
     ) -> Float[Array, "*scene"]:
         """Fisher information of one pixel's counts about its own x: ``(A·P)² / λ``, P the primary part of the rate λ.
 
-        ``P = I_0 · g_t · exp(−A·x)``: scattered and dark quanta add noise, no signal. The imaging chain counts as
-        local: what window, lag and glare spread to neighbouring frames and pixels counts as seen in place.
+        ``P = I_0 · g_t · exp(−A·x)``: scattered and dark quanta add noise and no signal. The formula treats the imaging
+        chain as local: signal that window, lag and glare spread to neighbouring frames and pixels counts where it
+        came from.
 
         **Arguments:** ``x`` (T, H, W) or (H, W) and ``rate``, the operator's output for it, in quanta.
         """
@@ -143,9 +144,10 @@ class FluoroscopyOperator(eqx.Module):
     ) -> Float[Array, "*detector"]:
         """Raw estimate ``−log(max(y, floor) / (I_0 g_t)) / A`` clipped to [0, 1], a baseline.
 
-        Blind to blur and scatter; exact for a scene at rest without scatter, glare, dark signal and noise.
+        The estimate ignores blur and scatter. It is exact for a scene at rest without scatter, glare, dark signal and
+        noise.
 
-        **Arguments:** ``y`` counts (T, H, W) or (H, W); ``floor`` the smallest count taken at its word.
+        **Arguments:** ``y`` counts (T, H, W) or (H, W); ``floor`` the value to which smaller counts are raised.
         **Raises** ``ValueError`` where ``y`` has another rank or a dtype that is not floating, or ``floor`` ≤ 0.
         """
         if y.ndim not in (2, 3) or not jnp.issubdtype(y.dtype, jnp.floating):

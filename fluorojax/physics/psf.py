@@ -30,7 +30,7 @@ class VeilingGlare(RateStage):
     """b: scale of the tail, pixels."""
 
     def __call__(self, rate: Float[Array, "T H W"], spec: Spec, acquisition: Acquisition) -> Float[Array, "T H W"]:
-        """The rate blurred by the glare of this detector, which has no unknown parameter."""
+        """The rate blurred by the glare of this detector; the glare has no unknown parameter."""
         return self.blur(rate)
 
     def blur(self, image: Float[Array, "*frames H W"]) -> Float[Array, "*frames H W"]:

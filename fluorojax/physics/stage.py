@@ -1,4 +1,4 @@
-"""What a stage of the imaging chain is: a module that declares its unknown parameters and says where it acts.
+"""A stage of the imaging chain is a module that declares its unknown parameters and says where it acts.
 
 A new stage is one file: subclass :class:`TemporalStage`, :class:`RateStage` or :class:`CountStage`, give it a ``name``
 and its ``parameters``, and pass an instance to :meth:`fluorojax.physics.FluoroscopyOperator.with_stage`. The number,
@@ -43,7 +43,7 @@ class TemporalStage(Stage):
         """The (T, T) product of the matrix of this stage with ``matrix``, that of all stages before it."""
 
     def gains(self, spec: Spec, frames: int, dtype: DTypeLike = float) -> Float[Array, " T"]:
-        """What the stage multiplies the rate of a scene at rest with, frame by frame, (T,); one unless overridden."""
+        """Factor of each frame by which the stage multiplies the rate of a scene at rest, (T,); one by default."""
         return jnp.ones(frames, dtype)
 
 

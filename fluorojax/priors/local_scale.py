@@ -1,8 +1,8 @@
 """Locally scaled multiscale fields, and the empirical-Bayes estimate of their local scales.
 
 A static image is ``Σ_b a_b(p) · f_b(p)``, a dynamic field ``Σ_{b,g} a_{b,g}(p) · f_{b,g}(p, t)``: band-limited
-stationary Gaussian fields f, times local scales a that say how much of each kind of detail a neighbourhood holds.
-Scales near zero are the spike of a spike-and-slab: a neighbourhood without fast change has no fast latents. This is the
+stationary Gaussian fields f, times local scales a that say how much of each kind of detail a neighbourhood holds. A
+scale near zero switches the detail off: a neighbourhood without fast change has no fast latents. This is the
 Gaussian scale mixture of Portilla et al. (IEEE TIP 12:1338, 2003) with smooth scale fields, in space and time.
 
 The scales are estimated by the fixed point of MacKay (Neural Computation 4:415, 1992): prior energy = posterior-mean
@@ -164,8 +164,8 @@ def local_variance(
 
     Around each pixel the prior and the Fisher information are taken as constant, so the cosine coefficients decouple:
     ``Σ_k S_k / (1 + F·S_k)``. The static image and the constant term of the dynamic field share one coefficient. A
-    temporal cosine counts in a frame by its square there: the ends of a sequence, with neighbours to one side only, are
-    less certain than its middle.
+    temporal cosine contributes to the variance of a frame by its square at this frame. The ends of a sequence, which
+    have neighbours on one side only, are therefore less certain than its middle.
     """
     frames = bands.frames
     constant, varying = jnp.zeros_like(precision), jnp.zeros((frames - 1, *precision.shape), precision.dtype)

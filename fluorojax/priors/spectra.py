@@ -46,7 +46,7 @@ def dynamic_spectrum(
 
     ``amplitude² · (1+k)^(−slope) · (1 + (n/n_c(k))²)^(−3/2) · temporal_n²`` with n the temporal cosine index and n_c
     the :func:`corner_index`; normalised so that ``amplitude`` is the pixel standard deviation where ``temporal`` is
-    one. The factors ``temporal``, one per temporal frequency, free the spectrum from its assumed fall-off.
+    one. The factors ``temporal``, one per temporal frequency, allow another fall-off along the temporal frequencies.
     """
     n = jnp.arange(bands.frames)[:, None, None]
     k = opaque(bands.wavenumber, jnp.result_type(float))

@@ -4,10 +4,14 @@ One pipeline serves every method: the spec posterior of a scene, then its method
 run in chunks where the method is batched (:mod:`fluorojax.runs.devices`), and one after the other where it is not.
 """
 
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +19,12 @@ import numpy as np
 
 from fluorojax.calibration.identifiability import describe
 from fluorojax.calibration.posterior import SpecPosterior, calibrate
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, facts_of
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.io.checks import check_scene
+from fluorojax.io.errors import RunError
 from fluorojax.io.provenance import asset_digests
 from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod, to_device
 from fluorojax.methods.registry import make_method
@@ -51,7 +56,8 @@ def reconstruct_scenes(
     another run in that file is refused, unless ``on_foreign_state`` is given: then it is called with the path and a
     description of the state, and the state is deleted. A two-dimensional scene under the default model is served by
     ``single_frame``. ``progress`` is told how far each scene is and how well it agrees with its counts. A scene whose
-    counts hold no information about it ends as ``Status.PRIOR_ONLY``.
+    counts hold no information about it ends as ``Status.PRIOR_ONLY``, and one whose computation ends in an error of
+    arithmetic or of the method as ``Status.DIVERGED``, with the error in its diagnostics; the others go on.
 
     Raises :class:`~fluorojax.io.InputError` for a scene that cannot be used (``fluorojax.io.checks.check_scene``), and
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
@@ -116,28 +122,48 @@ class _Run:
         self, model: SceneModel, chunk: list[Scene], size: int, assets: dict[str, str]
     ) -> Iterator[Reconstruction]:
         begin = time.perf_counter()
-        jobs = []
+        jobs: list[Job] = []
+        failed: list[Reconstruction] = []
         batched = isinstance(self.method, BatchedMethod)
         for i, scene in enumerate(chunk, 1):
-            jobs.append(self._job(model, scene, assets))
+            job = _guarded(scene, partial(self._job, model, scene, assets))
+            if isinstance(job, Reconstruction):
+                failed.append(job)
+                continue
+            jobs.append(job)
             share = _CALIBRATION_SHARE * i if batched else 0.0
-            self.progress.update(
-                self.done + share, f"{scene.name}: {spec_note(scene, jobs[-1].posterior, self.options)}"
-            )
-        for job, found in zip(jobs, self._solve(jobs, size), strict=True):
+            self.progress.update(self.done + share, f"{scene.name}: {spec_note(scene, job.posterior, self.options)}")
+        for result in chain(failed, self._solve(jobs, size)):
             self.done += 1
-            result = judged(replace(found, **facts_of(job.scene)), job.scene)
-            self.progress.update(self.done, f"{job.scene.name}: {standing(result)}")
+            self.progress.update(self.done, f"{result.name}: {standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
 
     def _solve(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
         if isinstance(self.method, BatchedMethod):
-            for job, summary in zip(jobs, solve_chunk(self.method, jobs, size), strict=True):
-                yield _reconstruction(job, summary)
+            yield from self._solve_together(self.method, jobs, size)
         else:
-            assert isinstance(self.method, SceneMethod)
+            method = self.method
+            assert isinstance(method, SceneMethod)
             for job in jobs:
-                yield self.method.run(job)
+                yield _guarded(job.scene, lambda job=job: _finished(job, method.run(job)))
+
+    def _solve_together(self, method: BatchedMethod, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+        """Where the scenes of a chunk cannot be solved together, each is solved alone, to find the one it is due to."""
+        if not jobs:
+            return
+        try:
+            summaries = solve_chunk(method, jobs, size)
+        except Exception as error:
+            if not _is_of_a_scene(error):
+                raise
+            if len(jobs) == 1:
+                yield _diverged(jobs[0].scene, error)
+                return
+            for job in jobs:
+                yield from self._solve_together(method, [job], size)
+            return
+        for job, summary in zip(jobs, summaries, strict=True):
+            yield _guarded(job.scene, lambda job=job, found=summary: _finished(job, _reconstruction(job, found)))
 
     def _job(self, model: SceneModel, scene: Scene, assets: dict[str, str]) -> Job:
         posterior = _spec_posterior(scene, self.options)
@@ -165,6 +191,56 @@ class _Run:
             self.progress.update(self.done + share, f"{scene.name}: {note}")
 
         return report
+
+
+def _finished(job: Job, found: Reconstruction) -> Reconstruction:
+    return judged(replace(found, **facts_of(job.scene)), job.scene)
+
+
+Result = TypeVar("Result")
+
+
+def _guarded(scene: Scene, work: Callable[[], Result]) -> Result | Reconstruction:
+    """What ``work`` returns, or the scene as diverged where its computation ends in an error."""
+    try:
+        return work()
+    except Exception as error:
+        if not _is_of_a_scene(error):
+            raise
+        return _diverged(scene, error)
+
+
+def _is_of_a_scene(error: Exception) -> bool:
+    """Whether an error says that a scene cannot be solved, and nothing about the others.
+
+    A failure of arithmetic does, and so does a method that refuses a scene. Lack of memory, a setting that no scene can
+    be computed with, a disk that cannot be written and mistakes in a program end the run instead.
+    """
+    if isinstance(error, RunError):
+        return False
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return "RESOURCE_EXHAUSTED" not in str(error)
+    return isinstance(error, ValueError | ArithmeticError)  # LinAlgError is a ValueError
+
+
+def _diverged(scene: Scene, error: Exception) -> Reconstruction:
+    """The result of a scene whose computation ended in an error: zeros that must not be used, and the reason."""
+    parameters = scene.operator.parameters
+    unknown = {parameter.name: math.nan for parameter in parameters}
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return Reconstruction(
+        name=scene.name,
+        x_hat=np.zeros(scene.y.shape, np.float32),
+        x_std=np.zeros(scene.y.shape, np.float32),
+        spec=Spec.nominal(parameters),
+        spec_std=Spec.from_dict(unknown),
+        spec_interval={name: (math.nan, math.nan) for name in unknown},
+        status=Status.DIVERGED,
+        seconds=math.nan,
+        diagnostics={"verdict": f"diverged: the computation ended with an error ({reason})"},
+        **facts_of(scene),
+    )
 
 
 def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:

@@ -17,7 +17,7 @@ _CLASSICAL_ARRAYS, _CLASSICAL_BYTES = 40, int(0.5e9)
 # Seconds of one scene of 16 × 128 × 128 on two CPU cores once compiled, and how they grow: fitted in the same place.
 _SECONDS = {"map": 7.0, "mgvi": 35.0}
 _FRAMES_POWER, _PIXELS_POWER = 1.16, 1.45
-_NUTS_SECONDS = 1.0  # an iteration of one chain on the same scene
+_NUTS_SECONDS = 1.0  # an iteration of one Markov chain on the same scene
 _COMPILE_SECONDS = 30.0
 
 

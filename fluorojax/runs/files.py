@@ -170,7 +170,7 @@ def _tell_kept(
     for state in (sampler_state(output, name) for name in names if name not in writer.finished):
         state.with_name(state.name + ".writing").unlink(missing_ok=True)
         if state.exists():
-            notify(f"the chains so far are kept in {state}; the same command continues them")
+            notify(f"the Markov chains so far are kept in {state}; the same command continues them")
 
 
 def _check_scenes(
@@ -205,7 +205,7 @@ def assumptions(scene: Scene) -> list[str]:
         values = ", ".join(f"{field} {value:g}" for field, value in assumed.items())
         found.append(f"the file does not give the whole protocol; assumed: {values}")
     for name, low in scene.metadata.get("narrowed", {}).items():
-        found.append(f"the range of {name} begins at {low:g}, so that what it offsets stays positive")
+        found.append(f"the range of {name} begins at {low:g}, so that the quantity that it offsets stays positive")
     found += [str(remark) for remark in scene.metadata.get("remarks", ())]
     frames = scene.metadata.get("selection", {}).get("frames")
     if frames is not None and frames[0] > 0:

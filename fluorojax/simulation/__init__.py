@@ -1,6 +1,6 @@
 """A procedural fluoroscopy simulator in NumPy: moving, transparent layers and a stepped imaging chain.
 
-It shares no discretisation with the inference operator, so that truth and model can disagree.
+It shares no discretisation with the inference operator, so that the truth can differ from the model.
 """
 
 from fluorojax.simulation.anatomy import Anatomy as Anatomy

@@ -1,7 +1,7 @@
 """The imaging chain, step by step in time: exposure window, charge traps, gain, scatter, counting.
 
-Written as a recursion over frames and as sums over exposure sub-steps, on purpose: the inference operator is a matrix
-along time, and truth made by the same matrix would hide its errors.
+It is written as a recursion over frames and as sums over exposure sub-steps. The inference operator is a matrix along
+time, and a truth made by the same matrix would hide the errors of the operator.
 """
 
 from collections.abc import Callable

@@ -47,7 +47,7 @@ class SimulationOptions:
     read_noise: float = 0.0
     """Standard deviation of additive Gaussian read noise, in quanta; counts are then real and clipped at 0."""
     slow_tails: bool = False
-    """Adds charge traps of 9, 47 and 303 frames, as real panels have and the inference model has not."""
+    """Adds charge traps of 9, 47 and 303 frames, which real panels have and the inference model does not."""
     from_dark: bool = False
     """Start with empty traps instead of the steady state of the first frame."""
     step_ms: float = 1.0

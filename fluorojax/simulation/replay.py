@@ -1,4 +1,4 @@
-"""What only the simulator knows about a scene it made: its layers and masks, rendered again from the recorded seed."""
+"""The layers and masks of a simulated scene, rendered again from the recorded seed."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Digital subtraction and road-mapping: what changed since a mask, with the standard deviation of its noise.
+"""Digital subtraction and road-mapping: the change since a mask, with the standard deviation of its noise.
 
 ``D_t = x_t − m(· − s_t) − b_t``: the attenuation of frame t minus the mask m, moved by the sub-pixel shift s_t, minus a
 brightness offset b_t. Attenuation is the logarithm of the counts, so that D is what contrast agent (or a device) adds
@@ -71,7 +71,7 @@ class CountRun(Run):
 
 
 class EstimateRun(Run):
-    """A reconstruction with its standard deviation. How its errors hang together from frame to frame is not known.
+    """A reconstruction with its standard deviation. The correlation of its errors between frames is not known.
 
     The variance of a difference is therefore an upper bound for errors that are not negatively correlated: those of the
     mask frames are taken as fully correlated (averaging does not lower them), those of mask and frame as independent.
@@ -107,12 +107,12 @@ def _checked_shape(name: str, values: np.ndarray) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class SubtractOptions:
-    """How frames are brought into line with the mask before they are subtracted."""
+    """How the mask is aligned with the frames before the subtraction."""
 
     register: bool = True
     """Shift the mask to each frame (:func:`fluorojax.subtraction.registration.register`)."""
     match_level: bool = True
-    """Take out an offset of brightness in each frame: gain drift, or exposure control."""
+    """Remove a brightness offset from each frame, which gain drift or exposure control cause."""
     region: Bool[np.ndarray, "H W"] | None = None
     """Pixels that register and match; all by default."""
 
@@ -124,13 +124,13 @@ class Subtraction:
     contrast: Float[np.ndarray, "T H W"]
     """Positive where attenuation was added."""
     std: Float[np.ndarray, "T H W"]
-    """Of noise in frame and mask, with interpolation, and of shift and offset as noise leaves them uncertain. Motion
-    that is no translation of the whole frame is not in it."""
+    """Standard deviation from the noise of frame and mask, the interpolation, and the uncertainty of shift and offset.
+    It does not contain motion that is no translation of the whole frame."""
     shift: Float[np.ndarray, "T 2"]
     """(rows, columns) by which the mask was moved, pixels."""
     shift_std: Float[np.ndarray, "T 2"]
     level: Float[np.ndarray, " T"]
-    """Offsets taken out, in the unit of x."""
+    """Offsets that were removed, in the unit of x."""
     registered: Bool[np.ndarray, " T"]
     """False where no shift could be found, and none was applied."""
 
@@ -140,8 +140,8 @@ def subtract(run: Run, mask_frames: Sequence[int], options: SubtractOptions = Su
 
     The variance is that of the frame, plus that of the mask after interpolation (squared spline weights), minus twice
     their covariance where the frame is part of the mask, plus the covariance of shift and offset times the gradient of
-    the mask; that these come from the same noise, which narrows it a little, is left out. Neighbouring pixels share
-    noise of the mask where it was shifted.
+    the mask. These terms come from the same noise, which would make the variance slightly smaller; the formula ignores
+    this. Where the mask was shifted, neighbouring pixels share its noise.
 
     **Raises** ``ValueError`` for mask frames that are none, repeated or outside the run.
     """
@@ -163,7 +163,7 @@ def subtract(run: Run, mask_frames: Sequence[int], options: SubtractOptions = Su
 
 @dataclass(frozen=True)
 class RoadMap:
-    """A run seen against its own opacified vessels."""
+    """A run after subtraction of its own opacified vessels."""
 
     vessels: Float[np.ndarray, "H W"]
     """Contrast of the peak frames against the mask, float32."""

@@ -1,4 +1,4 @@
-"""Subtracting a whole file: a challenge file or a reconstruction in, one group of contrast per scene out.
+"""Subtraction of a whole file: the input is a challenge file or a reconstruction, the output has a group per scene.
 
 Layout::
 
@@ -31,6 +31,7 @@ from fluorojax.io import (
     read_reconstruction,
     writing,
 )
+from fluorojax.io.disk import hdf5_output
 from fluorojax.io.hdf5 import open_hdf5, scene_group
 from fluorojax.io.hdf5_scenes import Hdf5Reader
 from fluorojax.io.json_fields import write_json
@@ -64,8 +65,8 @@ class SubtractSettings:
     """Frames a road map takes as opacified; None finds them."""
     register: bool = True
     match_level: bool | None = None
-    """Take out an offset of brightness per frame; None does so for counts, whose gain may drift, and not for
-    reconstructions, in which that is corrected."""
+    """Whether to remove a brightness offset from each frame. None does so for counts, whose gain may drift, and not for
+    reconstructions, in which the drift is corrected."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -97,7 +98,7 @@ def subtract_file(
     skipped: dict[str, str] = {}
     progress.start(len(names))
     with atomic_output(output, inputs=[source], overwrite=overwrite) as temporary:
-        with writing(output), h5py.File(temporary, "w") as handle:
+        with writing(output), hdf5_output(temporary) as handle:
             facts = {"variant": "fluoroscopy", "version": FORMAT_VERSION, "source": kind, "mode": settings.mode}
             facts |= {"input_file": Path(source).name, "input_sha256": file_sha256(source)}
             for field, text in facts.items():
@@ -114,12 +115,12 @@ def subtract_file(
                 except ValueError as error:
                     raise InputError(source, name, None, str(error)) from error
                 # The file is closed while the next scene is computed, so that a failure there is not one of writing.
-                with writing(output, name), h5py.File(temporary, "r+") as handle:
+                with writing(output, name), hdf5_output(temporary, "r+") as handle:
                     _write(handle.create_group(name), result, settings)
                 live = result.live if isinstance(result, RoadMap) else result
                 note = f"mask shifted by up to {np.abs(live.shift).max():.2f} pixels"
             progress.update(done, f"{name}: {note}")
-        with writing(output), h5py.File(temporary, "r+") as handle:
+        with writing(output), hdf5_output(temporary, "r+") as handle:
             write_json(handle, "skipped", skipped)
         if len(skipped) == len(names):
             raise InputError(source, None, None, "all scenes diverged; expected one that can be subtracted")

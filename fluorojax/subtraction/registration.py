@@ -85,7 +85,7 @@ class Registration:
     covariance: Float[np.ndarray, "3 3"]
     """Of the two shifts and the level, from the noise of both images; zero for what was not estimated."""
     converged: bool
-    """False: the search did not settle or the noise leaves the shift uncertain, and ``shift`` is zero."""
+    """False if the search did not converge or the noise makes the shift too uncertain; ``shift`` is then zero."""
 
     @property
     def shift_std(self) -> Float[np.ndarray, " 2"]:
@@ -104,8 +104,8 @@ def register(
     """Translation and offset between two images by robust weighted least squares (Gauss–Newton, coarse to fine).
 
     Both images are smoothed alike, so that interpolating the template does not change its noise with the shift, which
-    would draw estimates to half pixels; pixels are weighted by their variance and, where they do not follow the rigid
-    translation, by ``(1 + (z/2)²)⁻²`` of their standardised residual z. The covariance is that of the linearised
+    would pull the estimates to half pixels; pixels are weighted by their variance and, where they do not follow the
+    rigid translation, by ``(1 + (z/2)²)⁻²`` of their standardised residual z. The covariance is that of the linearised
     estimator under the given variance; motion that is not a translation adds to it.
 
     **Arguments:**

@@ -1,4 +1,4 @@
-"""Subtractions of simulated scenes, scored on the contrast that the simulator put there."""
+"""Scores of subtractions of simulated scenes against the true contrast of the simulator."""
 
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -29,9 +29,9 @@ _DEVICE = 0.02  # optical depth by which a device may change before its pixels a
 def true_contrast(
     scene: Scene, mask_frames: Sequence[int]
 ) -> tuple[Float[np.ndarray, "T H W"], Bool[np.ndarray, "T H W"]]:
-    """What contrast agent added to each frame of a simulated scene since the mean of the mask frames, in the unit of x.
+    """Change of the contrast agent in each frame of a simulated scene since the mean of the mask frames, in units of x.
 
-    Also the pixels where devices changed by more than 0.02 of optical depth, whose subtraction shows those. Raises
+    It also returns the pixels where devices changed by more than 0.02 of optical depth. Raises
     ``ValueError`` for scenes that are not the simulator's.
     """
     layers = scene_layers(scene)

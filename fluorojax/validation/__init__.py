@@ -1,4 +1,4 @@
-"""Is a posterior to be trusted? Simulation-based calibration, coverage, and what misspecification does to both."""
+"""Tests of posteriors: simulation-based calibration, interval coverage, and the effect of misspecification on both."""
 
 from fluorojax.validation.check import check_calibration as check_calibration
 from fluorojax.validation.coverage import GroupCoverage as GroupCoverage

@@ -1,4 +1,4 @@
-"""The calibration check: draw truth and data from the prior, infer, compare ranks and coverage."""
+"""Simulation-based calibration: draw truth and data from the prior, infer, compare ranks and interval coverage."""
 
 import time
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def check_calibration(
     base: Acquisition | None = None,
     progress: Progress | None = None,
 ) -> CalibrationReport:
-    """Is ``method`` calibrated for data drawn from the prior of ``model``?
+    """Check whether the posteriors of ``method`` are right for data drawn from the prior of ``model``.
 
     Ranks of the spec parameters, of the mean of x over the field and its quadrants, and of the log likelihood; coverage
     of pixel intervals, over all pixels and split into those seen to move and the others.

@@ -1,4 +1,4 @@
-"""Coverage of pixel intervals over replicates, with an error that knows that the pixels of a replicate are correlated.
+"""Interval coverage of pixels over replicates, with an error that allows for correlated pixels in a replicate.
 
 An interval between two of L draws of a pixel holds the truth with a known probability, whatever the posterior: the
 central ``level·(L+1)`` of the L + 1 ranks. Coverage read from ranks therefore has no error from the finite number of
@@ -42,9 +42,9 @@ class GroupCoverage:
 def seen_to_move(x_true: Float[np.ndarray, "*shape"], draws: Float[np.ndarray, "L *shape"]) -> Bool[np.ndarray, "H W"]:
     """Pixels seen to move: :func:`fluorojax.metrics.moving_pixels` of the posterior mean, the truth counted as a draw.
 
-    Not of the truth: pixels chosen because their truth varies unusually much are under-covered by the exact posterior
-    too, and the others over-covered. Given the data, truth and exact draws are exchangeable, and a choice symmetric in
-    them keeps every coverage at its level.
+    The choice must not depend on the truth alone. If pixels are chosen because their truth varies unusually much, even
+    the exact posterior covers them too rarely, and the others too often. Given the data, the truth and exact draws are
+    exchangeable, so a choice that is symmetric in them keeps every coverage at its level.
     """
     count = draws.shape[0]
     return moving_pixels((draws.sum(axis=0, dtype=np.float64) + x_true) / (count + 1))

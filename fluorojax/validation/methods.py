@@ -1,4 +1,4 @@
-"""Inference methods under test, behind one interface: a batch of scenes in, posterior draws out."""
+"""Inference methods under test, behind one interface that maps a batch of scenes to posterior draws."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -77,7 +77,7 @@ def summarise(model: SceneModel, data: SceneData, latents: Mapping[str, Float[Ar
 
 
 def distorted(method: Sampler, *, sd_factor: float = 1.0, shift_sd: float = 0.0) -> Sampler:
-    """A deliberately wrong posterior, to see whether a check notices.
+    """A deliberately wrong posterior, which tests whether a check finds the error.
 
     Every draw d of spec and x becomes ``m + f·(d − m) + b·s`` with m and s the mean and standard deviation over the
     draws of its scene. **Arguments:** ``sd_factor`` f; ``shift_sd`` b. The log likelihood is left out: it would belong

@@ -1,8 +1,8 @@
-"""What the stated uncertainties are worth where the world is not the model.
+"""How good the stated uncertainties are if the data contain effects that the model does not.
 
-The blind pipeline (:func:`fluorojax.runs.batches.reconstruct_scenes`) on simulated scenes whose imaging chain or
-devices differ from what the model assumes. Nothing here has to pass: the table says by how much intervals fail, and in
-which case.
+The blind pipeline (:func:`fluorojax.runs.batches.reconstruct_scenes`) runs on simulated scenes whose imaging chain or
+devices differ from what the model assumes. This is no test that has to pass: the table says in which case intervals
+fail, and by how much.
 """
 
 import math
@@ -26,12 +26,12 @@ class MisspecifiedCase:
     name: str
     options: SimulationOptions
     hide_scatter: bool = False
-    """Tell the model that there is no scatter, whatever was simulated."""
+    """Give the model a protocol without scatter, whatever was simulated."""
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Calibration of the blind pipeline in one case, over all its scenes."""
+    """Interval coverage and errors of the blind pipeline in one case, over all its scenes."""
 
     case: str
     scenes: int

@@ -1,4 +1,4 @@
-"""What a reconstruction states about a scene, as posterior draws under test.
+"""The statements of a reconstruction about a scene, as posterior draws under test.
 
 A method without joint draws states marginal posteriors of the spec parameters, and a mean and a standard deviation per
 pixel. Draws of them are independent between parameters and pixels, so region means and the log likelihood are not

@@ -1,7 +1,7 @@
-"""Replicates of an experiment under the model's own prior: truth, counts and nothing in between.
+"""Replicates of an experiment under the prior of the model: the truth and the counts.
 
-The joint draw (θ, x, y) ~ p(θ, x) p(y | θ, x) is what simulation-based calibration starts from: whatever the data are,
-an exact posterior and the truth are then draws of one distribution.
+Simulation-based calibration starts from the joint draw (θ, x, y) ~ p(θ, x) p(y | θ, x): for any data, draws of the
+exact posterior and the truth then have the same distribution.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ def nuts(
     max_tree_depth: int = 8,
     target_acceptance: float = 0.8,
 ) -> Sampler:
-    """NumPyro's NUTS (Hoffman & Gelman, arXiv:1111.4246) with one chain per scene, started at the prior median.
+    """NumPyro's NUTS (Hoffman & Gelman, arXiv:1111.4246) with one Markov chain per scene, started at the prior median.
 
     **Arguments:** ``warmup`` steps of adaptation (step size, diagonal mass matrix); every ``thinning``-th state is
     kept; a trajectory has at most ``2^max_tree_depth − 1`` steps.
@@ -68,7 +68,7 @@ def laplace(*, hold_hyperparameters: bool = False, max_iterations: int = 300, to
     The linear-response posterior of :mod:`fluorojax.engines.linear_response` with M formed and factorised. As there, x
     follows the latents along its tangent, ``x(ξ*) + ∂x/∂ξ·δξ``: pushed through the model, draws would leave the curved
     sheet of latents (an amplitude times a field) that the data hold x to. Spec parameters keep their ranges. There is
-    no log likelihood, for want of a rate that belongs to a draw.
+    no log likelihood, because no rate belongs to a draw.
 
     **Arguments:** ``hold_hyperparameters`` keeps the model's ``HYPERPARAMETERS`` at their prior median instead;
     ``max_iterations`` and ``tolerance`` as in :func:`fluorojax.engines.lbfgs.minimise`.

@@ -13,11 +13,11 @@ REFERENCES: dict[str, Callable[[], Sampler]] = {
     "laplace": laplace,
     "laplace-held": lambda: laplace(hold_hyperparameters=True),
 }
-"""Samplers that the check brings along: a NUTS for many small scenes at once, and Gaussians to compare with."""
+"""Samplers that the check contains: a NUTS for many small scenes at once, and Gaussians for comparison."""
 
 
 def sampler_names() -> tuple[str, ...]:
-    """What :func:`make_sampler` knows: the reconstruction methods, and :data:`REFERENCES`."""
+    """Names that :func:`make_sampler` accepts: the reconstruction methods, and :data:`REFERENCES`."""
     return tuple(dict.fromkeys((*method_names(), *REFERENCES)))
 
 

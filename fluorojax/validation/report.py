@@ -1,4 +1,4 @@
-"""Outcome of a calibration check: its tests, the verdict, and what it means in words."""
+"""Outcome of a check: its tests, the verdict, and their meaning in words."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ _SPELLED_OUT = 3
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What a check found; :meth:`as_dict` is JSON-serialisable."""
+    """Result of a check; :meth:`as_dict` is JSON-serialisable."""
 
     model: str
     method: str

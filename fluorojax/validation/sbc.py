@@ -25,7 +25,7 @@ _MOST_POINTS = 40
 
 @dataclass(frozen=True)
 class Uniformity:
-    """Is the rank of one quantity uniform at one dose?"""
+    """Tests whether the rank of one quantity is uniform at one dose."""
 
     dose: float
     """Counts per pixel and frame behind x = 0.5."""

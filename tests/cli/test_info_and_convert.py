@@ -136,7 +136,7 @@ def test_the_old_name_of_an_option_serves_with_a_notice(run, engine, challenge, 
     for number, old in enumerate((["--chain", "nominal"], ["--chain=nominal"])):
         code, _, stderr = run("reconstruct", challenge, "-o", tmp_path / f"{number}.h5", *old, "-q")
         assert code == 0
-        assert stderr == "fluorojax: --chain is now called --spec; the old name goes with the next version\n"
+        assert stderr == "fluorojax: --chain is now called --spec; the next version will not accept the old name\n"
         assert engine.options[-1].spec == "nominal"
     assert "--chain " not in run("reconstruct", "--help")[1]
 

@@ -64,7 +64,7 @@ def test_an_interrupted_run_tells_where_its_chains_are(run, engine, challenge, o
     engine.failing = {"sample_01": KeyboardInterrupt()}
     code, _, stderr = run("reconstruct", challenge, "-o", out, "--method", "nuts")
     assert code == 130
-    assert f"the chains so far are kept in {state}; the same command continues them" in stderr
+    assert f"the Markov chains so far are kept in {state}; the same command continues them" in stderr
     assert "sample_00.state" not in stderr
     assert state.exists()
 

@@ -25,7 +25,7 @@ def test_train_makes_weights_and_continues(tmp_path, capsys):
     with pytest.raises(ValueError, match="architecture is 'tiny'; expected 'unet'"):
         train("unet", tmp_path / "other.npz", start=output, quiet=True)
     output.with_suffix(".state.npz").unlink()
-    with pytest.raises(ValueError, match="exists, without a state to continue"):
+    with pytest.raises(ValueError, match="exists and has no state to continue"):
         train("tiny", output, quiet=True)
 
 

@@ -1,12 +1,12 @@
 """Metric Gaussian variational inference of a scene, with the uncertainty of the spec parameters carried through.
 
 MGVI (Knollmüller & Enßlin, arXiv:1901.11033) works around a mean: linear response gives mirrored residuals, the mean
-moves to where the energy averaged over the residuals is least, and both steps repeat. Over scene and spec together MGVI
-creeps along the valley between gain drift and slow change and ends confidently wrong. Here the spec, and the
-hyperparameters if wanted, are *outer* latents whose posterior comes from elsewhere: from the marginals of the
-calibration (:func:`outer_draws`) or from the model's own Laplace marginal (:func:`marginal_draws`). Each residual
-belongs to one outer draw, and holds the response of the scene to the draw besides the noise. :func:`solve_mgvi` infers
-all other latents.
+moves to where the energy averaged over the residuals is least, and both steps repeat. If it infers scene and spec
+together, MGVI advances too slowly along the valley between gain drift and slow change, stops early, and states too
+small an uncertainty. Here the spec, and the hyperparameters if wanted, are *outer* latents whose posterior comes from
+elsewhere: from the marginals of the calibration (:func:`outer_draws`) or from the model's own Laplace marginal
+(:func:`marginal_draws`). Each residual belongs to one outer draw, and contains the response of the scene to this draw
+in addition to the noise. :func:`solve_mgvi` infers all other latents.
 """
 
 from fluorojax.engines.mgvi.outer import OuterDraws as OuterDraws

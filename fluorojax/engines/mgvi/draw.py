@@ -62,9 +62,9 @@ class Draw(NamedTuple):
 def draw_residual(
     around: Surroundings, mean: Latents, outer: Latents, noise_key: Key[Array, ""], sign: Float[Array, ""]
 ) -> Draw:
-    """Residual of the scene at ``outer`` latents: what the gradient of the energy there asks for, plus noise.
+    """Residual of the scene at ``outer`` latents: the response to the gradient of the energy there, plus noise.
 
-    One linear solve serves where the energy at its end is what the quadratic expansion says. Rates are exponential in
+    One linear solve is enough if the energy at its end agrees with the quadratic expansion. Rates are exponential in
     x, so that a far draw at few counts may overshoot to any rate. There :func:`_perturbed_mode` and a few Hamiltonian
     trajectories follow the posterior instead.
 

@@ -8,7 +8,7 @@ was stopped.
 
 The spec parameters may instead come from elsewhere, such as the calibration: then every iteration takes a fresh draw of
 them, lets the fields follow, and moves the fields. That samples the *cut* distribution (Plummer, Stat. Comput. 25:37,
-2015), in which the scene prior says nothing about the spec. It is exact where the response of the fields is linear, as
+2015), in which the scene prior has no influence on the spec. It is exact where the response of the fields is linear, as
 the coordinates then make fields and spec independent.
 """
 

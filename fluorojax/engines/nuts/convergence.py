@@ -1,7 +1,7 @@
 """Convergence of Markov chains in one number: R-hat and effective sample sizes.
 
 Both are those of Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Analysis 16:667, 2021): rank-normalised, of
-split chains, for the bulk and for the 5 % and 95 % quantiles.
+split Markov chains, for the bulk and for the 5 % and 95 % quantiles.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 @dataclass(frozen=True)
 class Convergence:
-    """How well the Markov chains of one number agree, and how many independent draws they are worth."""
+    """Agreement of the Markov chains of one number, and the number of independent draws that they are equivalent to."""
 
     rhat: float
     ess_bulk: float

@@ -4,8 +4,8 @@ The posterior of the whitened latents is approximated at a reference point by a 
 (:mod:`fluorojax.engines.linear_response`). With the latents split into fields f (the scene) and shared latents s (spec
 and hyperparameters), the block factorisation ``M = Uᵀ·diag(M_ff, S)·U`` with the Schur complement
 ``S = M_ss − M_sf M_ff⁻¹ M_fs`` says how to decorrelate them: when s moves, f follows by ``−M_ff⁻¹ M_fs δs``. Without
-that, a change of gain drift or of a spectrum's amplitude at fixed fields is resisted by every pixel, and trajectories
-crawl along the valley.
+this, every pixel opposes a change of the gain drift or of the amplitude of a spectrum at fixed fields, and trajectories
+advance very slowly.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The way of a run's draws to ArviZ: an xarray tree, and the same as a netCDF file."""
+"""Export of the draws of a run to ArviZ, as an xarray tree or a netCDF file."""
 
 import os
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from fluorojax.data.export import draws_tree
 from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.engines.nuts.result import NutsResult
-from fluorojax.io.atomic import atomic_output
+from fluorojax.io.atomic import atomic_stream
 
 if TYPE_CHECKING:
     import xarray
@@ -58,5 +58,5 @@ def write_netcdf(
         import h5netcdf  # noqa: F401  named here because xarray's own message lists every engine it knows
     except ImportError as error:
         raise ImportError("netCDF files need h5netcdf; install fluorojax[arviz]") from error
-    with atomic_output(path, overwrite=overwrite) as temporary:
-        tree.to_netcdf(temporary, engine="h5netcdf")
+    with atomic_stream(path, overwrite=overwrite) as stream:
+        stream.write(tree.to_netcdf(engine="h5netcdf"))

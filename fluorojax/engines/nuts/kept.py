@@ -1,4 +1,4 @@
-"""What a Markov chain keeps of the images that it passes: online statistics of every pixel, and all draws of a few."""
+"""What a Markov chain stores of its images: online statistics of every pixel, and all draws of a few pixels."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from fluorojax.engines.online_statistics import CoMoments, Grid, Moments
 
 
 class ImageStatistics(eqx.Module):
-    """Online statistics of the images that one Markov chain passes, and of the spec with them."""
+    """Online statistics of the images of one Markov chain, and of the spec with them."""
 
     pilot: Moments
     """Later half of the warm-up, which lays out the grid."""

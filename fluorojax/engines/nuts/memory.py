@@ -15,6 +15,7 @@ import numpy as np
 from fluorojax.engines.nuts.kept import ImageStatistics
 from fluorojax.engines.nuts.options import NutsOptions
 from fluorojax.engines.online_statistics import Grid, Moments
+from fluorojax.io.errors import RunError
 
 # Arrays of the size of the latents. What a Markov chain keeps: position, gradient, mass matrix and its roots.
 _STATE_ARRAYS = 9
@@ -75,7 +76,7 @@ def check_memory(
         return
     each = need(3) - need(2)
     most = 0 if need(1) > available else max(1, 2 + (available - need(2)) // each)
-    raise ValueError(
+    raise RunError(
         f"chains is {options.chains}, which needs about {needed / 2**30:.3g} GiB per device; expected at most "
         f"{most * devices} for the {available / 2**30:.3g} GiB there"
     )

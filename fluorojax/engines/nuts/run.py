@@ -1,4 +1,4 @@
-"""A NUTS run from its begin to its result: settling, warm-up and draws, in blocks that can be continued."""
+"""A NUTS run from its start to its result: settling, warm-up and draws, in blocks that can be continued."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -29,6 +29,7 @@ from fluorojax.engines.nuts.spec_draws import checked_quantiles
 from fluorojax.engines.nuts.state_file import ForeignStateError, fingerprint, load_state, save_state
 from fluorojax.engines.nuts.verdict import agreement
 from fluorojax.engines.online_statistics import Grid, Moments, pool
+from fluorojax.io.errors import RunError
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel
 
 # Options that change the draws; with others a run may be continued.
@@ -266,7 +267,9 @@ def _resume(
         on_foreign_state(path, error.reason)
         path.unlink()
         return None
+    except ValueError as error:
+        raise RunError(str(error)) from error
     if done > run.total:
         kept = f"the {done - run.warm} of {path} (deleting it starts afresh)"
-        raise ValueError(f"draws is {run.options.draws}; expected at least {kept}")
+        raise RunError(f"draws is {run.options.draws}; expected at least {kept}")
     return RunState(**tree, done=done)

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from fluorojax.engines.nuts.kept import Watch
+from fluorojax.io.atomic import writing
+from fluorojax.io.disk import hdf5_output, publish
+from fluorojax.io.errors import RunError
+from fluorojax.io.shutdown import undisturbed
 from fluorojax.io.texts import as_text, put_text
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.physics.operator import FluoroscopyOperator
 
 _FORMAT = "fluorojax NUTS state 1"
+_KEPT = "the last state is kept, and the same command continues from it once the disk can be written"
 # Names of fields in files, which older files have, where the field has another name now.
 _NAMES_IN_FILES = {".statistics": ".stream"}
 
@@ -62,7 +68,7 @@ def fingerprint(
     }
 
 
-class ForeignStateError(ValueError):
+class ForeignStateError(RunError):
     """A state file that is none, or of another run; ``reason`` says which, without the name of the file."""
 
     def __init__(self, path: Path, reason: str, expected: str):
@@ -71,22 +77,30 @@ class ForeignStateError(ValueError):
 
 
 def save_state(path: str | os.PathLike[str], state: PyTree, marks: Mapping[str, str], iteration: int) -> None:
-    """Write a pytree of arrays to an HDF5 file that appears whole or not at all; raises ``OSError``."""
+    """Write a pytree of arrays to an HDF5 file that appears whole or not at all, and survives a power cut.
+
+    Raises :class:`fluorojax.io.InputError` where it cannot be written; the state that was there is kept.
+    """
     path = Path(path)
     temporary = path.with_name(path.name + ".writing")
-    try:
-        with h5py.File(temporary, "w") as handle:
-            put_text(handle, "format", _FORMAT)
-            handle.attrs["iteration"] = iteration
-            for name, digest in marks.items():
-                put_text(handle, f"sha256 of {name}", digest)
-            for name, leaf in _named(state):
-                handle[name] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with undisturbed(), writing(path, advice=_KEPT):
+        try:
+            temporary.unlink(missing_ok=True)  # of a process that was killed
+            _write_state(temporary, state, marks, iteration)
+            publish(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _write_state(path: Path, state: PyTree, marks: Mapping[str, str], iteration: int) -> None:
+    with hdf5_output(path) as handle:
+        put_text(handle, "format", _FORMAT)
+        handle.attrs["iteration"] = iteration
+        for name, digest in marks.items():
+            put_text(handle, f"sha256 of {name}", digest)
+        for name, leaf in _named(state):
+            handle[name] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, str]) -> tuple[PyTree, int]:

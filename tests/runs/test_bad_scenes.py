@@ -1,0 +1,157 @@
+"""One bad scene ends as diverged with its reason, and the rest of the batch goes on."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
+from fluorojax.data.spec import SpecRanges
+from fluorojax.io import InputError, read_summaries, write_challenge
+from fluorojax.io.errors import RunError
+from fluorojax.methods.summary import Summary
+from fluorojax.runs import batches
+from fluorojax.runs.files import reconstruct_file
+from fluorojax.runs.progress import ProgressDisplay
+
+SHAPE = (3, 8, 8)
+
+
+def scene(name, **changes):
+    counts = np.random.default_rng(list(name.encode())).poisson(50.0, SHAPE).astype(np.float32)
+    fields = {"acquisition": Acquisition(photons_per_pixel=200.0), "ranges": SpecRanges.for_tier("public")}
+    return Scene(name, counts, **{**fields, **changes})
+
+
+SCENES = [scene(f"sample_0{i}") for i in range(3)]
+ERRORS = [
+    np.linalg.LinAlgError("Eigenvalues did not converge"),
+    FloatingPointError("overflow encountered in multiply"),
+    ValueError("a method refuses this scene\nfor a reason"),
+    jax.errors.JaxRuntimeError("INTERNAL: a custom call failed"),
+]
+
+
+def check(results, error):
+    results = {result.name: result for result in results}
+    assert {name: result.status for name, result in results.items()} == {
+        "sample_00": Status.CONVERGED,
+        "sample_01": Status.DIVERGED,
+        "sample_02": Status.CONVERGED,
+    }
+    first = str(error).splitlines()[0]
+    assert f"({type(error).__name__}: {first})" in results["sample_01"].diagnostics["verdict"]
+    assert "\n" not in results["sample_01"].diagnostics["verdict"]
+
+
+def run(options):
+    return list(batches.reconstruct_scenes(SCENES, options, progress=ProgressDisplay()))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A classical method that returns the start of the scene."""
+    from fluorojax.methods.classical import ClassicalBase
+
+    def solve(self, job):
+        images = np.full(job.scene.y.shape, 0.5, np.float32)
+        spec = job.posterior
+        return Reconstruction(
+            job.scene.name, images, 0.1 * images, spec.spec, spec.std, spec.interval, Status.CONVERGED, 1.0
+        )
+
+    monkeypatch.setattr(ClassicalBase, "run", solve)
+    return ReconstructOptions(method="raw", spec="nominal")
+
+
+def failing(function, error, of=lambda argument: argument.scene.name):
+    """The function, which raises an error for the second scene."""
+
+    def call(*args, **kwargs):
+        names = of(*args)
+        if "sample_01" in (names if isinstance(names, list) else [names]):
+            raise error
+        return function(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_of_a_method_ends_its_scene(quick, monkeypatch, error):
+    from fluorojax.methods.classical import ClassicalBase
+
+    solve = ClassicalBase.run
+    monkeypatch.setattr(ClassicalBase, "run", failing(solve, error, of=lambda method, job: job.scene.name))
+    check(run(quick), error)
+
+
+def test_an_error_of_the_calibration_ends_its_scene(quick, monkeypatch):
+    monkeypatch.setattr(batches, "_spec_posterior", failing(batches._spec_posterior, ERRORS[0], of=lambda s, o: s.name))
+    check(run(quick), ERRORS[0])
+
+
+def test_the_scene_of_a_chunk_that_fails_is_found(monkeypatch):
+    def solve(method, jobs, size):
+        zeros = np.zeros(SHAPE, np.float32)
+        three = np.zeros((3, *SHAPE), np.float32)
+        one = Summary(zeros + 0.5, zeros + 0.01, three, three, None, True, False, False, {}, None)
+        return [one for _ in jobs]
+
+    tried = failing(solve, ERRORS[3], of=lambda method, jobs, size: [job.scene.name for job in jobs])
+    monkeypatch.setattr(batches, "solve_chunk", tried)
+    check(run(ReconstructOptions(spec="nominal", batch=3)), ERRORS[3])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RunError("draws is 4; expected at least 8"),
+        MemoryError("full"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"),
+        KeyError("a mistake"),
+    ],
+    ids=["setting", "memory", "device memory", "mistake"],
+)
+def test_an_error_that_is_of_no_scene_ends_the_run(quick, monkeypatch, error):
+    from fluorojax.methods.classical import ClassicalBase
+
+    solve = ClassicalBase.run
+    monkeypatch.setattr(ClassicalBase, "run", failing(solve, error, of=lambda method, job: job.scene.name))
+    with pytest.raises(type(error)):
+        run(quick)
+
+
+def test_the_file_names_the_scene_and_the_reason(tmp_path, quick, monkeypatch):
+    from fluorojax.methods.classical import ClassicalBase
+
+    solve = ClassicalBase.run
+    monkeypatch.setattr(ClassicalBase, "run", failing(solve, ERRORS[0], of=lambda method, job: job.scene.name))
+    write_challenge(tmp_path / "in.h5", SCENES)
+    outcome = reconstruct_file(tmp_path / "in.h5", tmp_path / "out.h5", quick, progress=ProgressDisplay())
+    assert (outcome.diverged, outcome.exit_code) == (("sample_01",), 1)
+    summaries = {summary.name: summary for summary in read_summaries(tmp_path / "out.h5")}
+    assert "Eigenvalues did not converge" in summaries["sample_01"].diagnostics["verdict"]
+    assert "verdict" not in summaries["sample_00"].diagnostics
+
+
+RANGES = {
+    "below -100": ((-150.0, 1.0), "min of gain_drift is -150 %/frame; expected more than -100 %/frame"),
+    "to nothing": ((-0.5, 1e9), r"max of gain_drift is 1e+09 %/frame, by which the gain of frame 7 is 10^49"),
+}
+
+
+@pytest.mark.parametrize("case", RANGES)
+def test_ranges_that_no_detector_has_are_refused(tmp_path, case):
+    span, problem = RANGES[case]
+    ranges = SpecRanges.from_dict({**SpecRanges.for_tier("public").as_dict(), "gain_drift": span})
+    bad = replace(scene("sample_00", ranges=ranges), y=np.ones((8, 8, 8), np.float32))
+    with pytest.raises(InputError) as caught:
+        list(batches.reconstruct_scenes([bad], ReconstructOptions(), progress=ProgressDisplay()))
+    assert problem in str(caught.value)
+    write_challenge(tmp_path / "in.h5", [bad])
+    with pytest.raises(InputError) as caught:
+        reconstruct_file(tmp_path / "in.h5", tmp_path / "out.h5", ReconstructOptions(), progress=ProgressDisplay())
+    assert f"in.h5: sample_00: spec_ranges: {problem}" in str(caught.value)
