@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from fluorojax.io import Selection
 
 
+DICOM_SUFFIXES = (".dcm",)
+
+
 class Images(StrEnum):
     """What of a file is written as a stack."""
 
@@ -50,7 +53,8 @@ def convert(
         typer.Argument(metavar="IN", help="File of scenes, or a reconstruction file.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="File to write: .h5, .hdf5, .npy, .tif or .tiff.", show_default=False)
+        Path,
+        typer.Argument(metavar="OUT", help="File to write: .h5, .hdf5, .npy, .tif, .tiff or .dcm.", show_default=False),
     ],
     what: Annotated[
         Images | None,
@@ -70,26 +74,73 @@ def convert(
     intensity: IntensityOption = None,
     log_scale: LogScaleOption = None,
     allow_lossy: AllowLossyOption = False,
+    dicom_source: Annotated[
+        Path | None,
+        typer.Option(
+            "--source", metavar="RUN", help="With OUT.dcm: the DICOM run that was reconstructed.", show_default=False
+        ),
+    ] = None,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="With OUT.dcm: take the patient out, by the basic profile of DICOM.")
+    ] = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Write scenes, or the images of one, in another file format.
 
+<<<<<<< HEAD
     The formats follow from the content of IN and the ending of OUT. An HDF5 file holds all scenes with their protocol.
     A NumPy array (.npy) or a TIFF stack holds the images of one scene; choose it with --scene if there are several. A
     TIFF stack keeps the protocol in its image description. An array has no protocol: give it with --photons, --fps and
     --protocol when you use the array.
+=======
+    The content of IN and the ending of OUT tell the formats. An HDF5 file takes all scenes with their protocol; a NumPy
+    array (.npy) and a TIFF stack take the images of one scene, chosen by --scene where there are several. A TIFF stack
+    keeps the protocol in its image description, an array does not: give it with --photons, --fps and --protocol when
+    the array is read again.
+
+    A DICOM run holds stored values of a detector: --gain and --offset turn them into counts. A reconstruction or
+    subtraction file becomes DICOM with OUT.dcm and --source, the run it was made from: the images as a derived image,
+    their standard deviation as OUT.std.dcm, and the summary of a reconstruction as OUT.summary.dcm. Patient and study
+    are those of the source, or nobody with --deidentify.
+>>>>>>> dicom
     """
     from fluorojax.io import check_output
+    from fluorojax.io.dicom.extra import needing
     from fluorojax.io.stack_writer import STACK_SUFFIXES
     from fluorojax.subtraction.files import file_kind
 
-    check_suffix("OUT", output, (*HDF5_SUFFIXES, *STACK_SUFFIXES))
+    check_suffix("OUT", output, (*HDF5_SUFFIXES, *STACK_SUFFIXES, *DICOM_SUFFIXES))
     check_output(output, inputs=[source], overwrite=overwrite)
     counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
     selection = make_selection(
         scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
     )
+    if output.suffix.lower() in DICOM_SUFFIXES:
+        if dicom_source is None:
+            raise ValueError("OUT.dcm is written beside the run it was made from; expected that run with --source")
+        if what is not None or frames is not None or crop is not None:
+            raise ValueError("--what, --frames and --crop are given; expected none of them for OUT.dcm")
+        names = list(scene or ())
+        if len(names) > 1:
+            raise ValueError("--scene is given more than once; expected one scene for OUT.dcm")
+        with needing(dicom_source):
+            from fluorojax.dicom.export import export_result
+
+            written = export_result(
+                source,
+                output,
+                dicom_source,
+                scene=names[0] if names else None,
+                counting=counting,
+                deidentify=deidentify,
+                overwrite=overwrite,
+            )
+        if not quiet:
+            print(f"wrote {', '.join(map(str, written))}")
+        return 0
+    if dicom_source is not None or deidentify:
+        raise ValueError("--source or --deidentify is given; expected them for OUT.dcm only")
     notify = make_notify(quiet)
     is_result = file_kind(source) == "reconstruction"
     chosen = what or (Images.X_HAT if is_result else Images.COUNTS)

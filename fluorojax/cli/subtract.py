@@ -25,8 +25,14 @@ def subtract(
         Path, typer.Option("--output", "-o", metavar="OUT.h5", help="File to write.", show_default=False)
     ],
     mask: Annotated[
-        str, typer.Option(metavar="FRAMES", help="Frames before contrast: A:B (B excluded) or indices 0,1,2.")
-    ] = "0:4",
+        str | None,
+        typer.Option(
+            metavar="FRAMES",
+            help="Frames before contrast: A:B (B excluded) or indices 0,1,2. Default: the mask frames that the file "
+            "names (DICOM), else 0:4.",
+            show_default=False,
+        ),
+    ] = None,
     road_map: Annotated[
         bool,
         typer.Option("--road-map", help="Subtract the most opacified frames instead, and store them as vessel_map."),
@@ -67,7 +73,7 @@ def subtract(
     check_suffix("--output", output, HDF5_SUFFIXES)
     notify = use_cache(quiet)
     settings = SubtractSettings(
-        mask=parse_frames("--mask", mask),
+        mask=None if mask is None else parse_frames("--mask", mask),
         mode="road map" if road_map else "subtraction",
         peak=None if peak is None else parse_frames("--peak", peak),
         register=register,

@@ -1,13 +1,6 @@
-"""DICOM in and out: runs of X-ray angiography and fluoroscopy as counts with their protocol, and results for a PACS.
+"""Results as DICOM objects for a PACS: derived images, their standard deviation, and a structured summary.
 
-Reading is :mod:`~fluorojax.dicom.files` (headers and pixels, never beyond their declared size),
-:mod:`~fluorojax.dicom.checks` (what is refused, and why), :mod:`~fluorojax.dicom.intensity` (stored values to a signal
-that is linear in the dose), :mod:`~fluorojax.dicom.timing`, :mod:`~fluorojax.dicom.exposure` and
-:mod:`~fluorojax.dicom.shutters`; :mod:`fluorojax.io.dicom` makes scenes of them. Writing is
-:mod:`~fluorojax.dicom.derived` and :mod:`~fluorojax.dicom.summary`, with :mod:`~fluorojax.dicom.deidentify` on request.
-The extra ``dicom`` installs what they need.
+:mod:`~fluorojax.dicom.export` turns a file of this package into them, :mod:`~fluorojax.dicom.derived` makes the images,
+:mod:`~fluorojax.dicom.summary` the structured report and :mod:`~fluorojax.dicom.deidentify` takes out who the patient
+is. Reading is in :mod:`fluorojax.io.dicom`.
 """
-
-# The readers of fluorojax.io use this package, and its modules the errors of fluorojax.io: whichever is imported first,
-# fluorojax.io has to begin.
-import fluorojax.io as _io  # noqa: F401

@@ -9,10 +9,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluorojax.dicom.checks import CLASSES, frame_groups
-from fluorojax.dicom.files import brief, damage, items_of, real, reals, tag_of, texts, whole
 from fluorojax.dose._rdsr import device_of
 from fluorojax.dose.record import ACQUISITION, FLUOROSCOPY, UNKNOWN, DoseEvent, DoseFile
+from fluorojax.io.dicom.checks import CLASSES, frame_groups
+from fluorojax.io.dicom.files import brief, damage, items_of, real, reals, tag_of, texts, whole
 from fluorojax.io.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fluorojax.dicom.files import brief, damage, items_of
 from fluorojax.dose.quantities import ANGLE, AREA_PRODUCT, KERMA, LENGTH, NUMBER, RATE, TIME, Kind, factor_of
 from fluorojax.dose.record import ACQUISITION, FLUOROSCOPY, UNITS, UNKNOWN, DoseEvent, DoseFile, Totals
+from fluorojax.io.dicom.files import brief, damage, items_of
 from fluorojax.io.errors import InputError
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from fluorojax.runs.progress import Progress
 
 EXPONENTS: dict[str, tuple[float, float, float]] = {
-    "map": (0.35, 0.55, 0.75),
-    "learned": (0.35, 0.55, 0.75),
+    "map": (0.5, 0.67, 0.8),
 }
 """Exponent α by method: low, value, high, over simulated chest scenes from 375 to 6000 quanta."""
 OTHER_METHODS = (0.3, 0.6, 1.0)

@@ -5,12 +5,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fluorojax.dicom.extra import needing
-from fluorojax.dicom.files import brief, damage, recognised
 from fluorojax.dose._complete import check_complete
 from fluorojax.dose._headers import KEYWORDS, read_image
 from fluorojax.dose._rdsr import is_report, read_report
 from fluorojax.dose.record import DoseFile, DoseRecord, distinct_events
+from fluorojax.io.dicom.extra import needing
+from fluorojax.io.dicom.files import brief, damage, recognised
 from fluorojax.io.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from fluorojax.data.scene import Scene
-from fluorojax.io.dicom import DicomReader
+from fluorojax.io.dicom.reader import DicomReader
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5_scenes import Hdf5Reader
 from fluorojax.io.npy import NpyReader

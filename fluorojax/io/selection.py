@@ -33,10 +33,10 @@ class Selection:
     protocol: Mapping[str, float] = field(default_factory=dict)
     """Values by the field names of :class:`~fluorojax.data.acquisition.Acquisition`; they stand in place of what the
     file says."""
-    counting: Counting = AS_THEY_ARE
-    """How stored values become counts, for files that hold no counts."""
     tier: str | None = None
     """Spec ranges of a file that has none, by the name of a tier; None for those of the public tier."""
+    counting: Counting = AS_THEY_ARE
+    """How stored values become counts, for files that hold no counts."""
 
     def __post_init__(self) -> None:
         for name in self.protocol:

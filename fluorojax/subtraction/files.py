@@ -8,7 +8,7 @@ Layout::
                  shift, shift_std               (T, 2) pixels, rows and columns
                  level (T,) in the unit of x, registered (T,) bool
                  vessel_map, vessel_map_std     (H, W) float32, road maps only
-                 attrs: mask_frames, peak_frames (JSON)
+                 attrs: mask_frames, peak_frames (JSON), counts_sha256 of the counts it goes back to
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,12 @@ from fluorojax.io import (
     InputError,
     atomic_output,
     check_output,
+    counts_digest,
     file_sha256,
     list_reconstructions,
     open_scenes,
     package_versions,
+    read_count_digests,
     read_reconstruction,
     writing,
 )
@@ -51,14 +53,16 @@ from fluorojax.subtraction.dsa import (
 
 FORMAT_VERSION = "1"
 MODES = ("subtraction", "road map")
+FIRST_FRAMES = (0, 1, 2, 3)
+"""Mask frames where neither the user nor the file names any."""
 
 
 @dataclass(frozen=True)
 class SubtractSettings:
     """Settings of a run of :func:`subtract_file`; they are written to the file as provenance."""
 
-    mask: tuple[int, ...] = (0, 1, 2, 3)
-    """Indices of the frames before contrast."""
+    mask: tuple[int, ...] | None = None
+    """Indices of the frames before contrast; None takes those that the file names, else the first four."""
     mode: str = "subtraction"
     """``subtraction``, or ``road map``: every frame minus the most opacified ones."""
     peak: tuple[int, ...] | None = None
@@ -93,6 +97,7 @@ def subtract_file(
     check_output(output, inputs=[source], overwrite=overwrite)
     kind = file_kind(source)
     names = list(list_reconstructions(source) if kind == "reconstruction" else open_scenes(source).names)
+    digests = read_count_digests(source) if kind == "reconstruction" else {}
     match = kind == "counts" if settings.match_level is None else settings.match_level
     options = SubtractOptions(register=settings.register, match_level=match)
     skipped: dict[str, str] = {}
@@ -106,17 +111,22 @@ def subtract_file(
             write_json(handle, "versions", package_versions())
             write_json(handle, "settings", {**vars(settings), "match_level": match})
         for done, name in enumerate(names, start=1):
-            run = _read_run(source, name, kind)
+            run, mask = _read_run(source, name, kind, settings.mask, digests)
             if isinstance(run, str):
                 skipped[name] = note = run
             else:
                 try:
-                    result = _process(run, settings, options)
+                    result = _process(run, mask, settings, options)
                 except ValueError as error:
                     raise InputError(source, name, None, str(error)) from error
                 # The file is closed while the next scene is computed, so that a failure there is not one of writing.
+<<<<<<< HEAD
                 with writing(output, name), hdf5_output(temporary, "r+") as handle:
                     _write(handle.create_group(name), result, settings)
+=======
+                with writing(output, name), h5py.File(temporary, "r+") as handle:
+                    _write(handle.create_group(name), result, mask, digests.get(name))
+>>>>>>> dicom
                 live = result.live if isinstance(result, RoadMap) else result
                 note = f"mask shifted by up to {np.abs(live.shift).max():.2f} pixels"
             progress.update(done, f"{name}: {note}")
@@ -145,12 +155,20 @@ def source_kind(path: str | PathLike[str], name: str) -> str:
     raise InputError(path, name, None, "holds neither x_hat nor y; expected a reconstruction or a challenge file")
 
 
-def _read_run(path: str | PathLike[str], name: str, kind: str) -> Run | str:
-    """The scene as a run, or why its result must not be used."""
+def _read_run(
+    path: str | PathLike[str], name: str, kind: str, mask: tuple[int, ...] | None, digests: dict[str, str]
+) -> tuple[Run | str, tuple[int, ...]]:
+    """The scene as a run, or why its result must not be used, and its mask frames; enters the digest of its counts."""
     if kind == "counts":
         scene = open_scenes(path)[name]
         _check_sequence(path, name, "y", scene.y.shape)
-        return CountRun(scene.y, scene.acquisition)
+        digests[name] = counts_digest(scene.y)
+        named = tuple(int(frame) for frame in scene.metadata.get("mask_frames", ()))
+        return CountRun(scene.y, scene.acquisition), mask or named or FIRST_FRAMES
+    return _read_estimate(path, name), mask or FIRST_FRAMES
+
+
+def _read_estimate(path: str | PathLike[str], name: str) -> EstimateRun | str:
     result = read_reconstruction(path, name)
     if result.status is Status.DIVERGED:
         return Status.DIVERGED.value
@@ -167,14 +185,16 @@ def _check_sequence(path: str | PathLike[str], name: str, field: str, shape: tup
         raise InputError(path, name, field, f"has shape {shape}; expected a sequence (T, H, W), which has a mask")
 
 
-def _process(run: Run, settings: SubtractSettings, options: SubtractOptions) -> Subtraction | RoadMap:
-    check_frames("mask", settings.mask, run.shape[0])
+def _process(
+    run: Run, mask: tuple[int, ...], settings: SubtractSettings, options: SubtractOptions
+) -> Subtraction | RoadMap:
+    check_frames("mask", mask, run.shape[0])
     if settings.mode == "subtraction":
-        return subtract(run, settings.mask, options)
-    return road_map(run, settings.mask, settings.peak, options=options)
+        return subtract(run, mask, options)
+    return road_map(run, mask, settings.peak, options=options)
 
 
-def _write(group: h5py.Group, result: Subtraction | RoadMap, settings: SubtractSettings) -> None:
+def _write(group: h5py.Group, result: Subtraction | RoadMap, mask: tuple[int, ...], digest: str | None) -> None:
     images = {}
     if isinstance(result, RoadMap):
         images = {"vessel_map": result.vessels, "vessel_map_std": result.vessels_std}
@@ -185,7 +205,9 @@ def _write(group: h5py.Group, result: Subtraction | RoadMap, settings: SubtractS
         group.create_dataset(name, data=values, compression="gzip", compression_opts=4, shuffle=True)
     for name in ("shift", "shift_std", "level", "registered"):
         group.create_dataset(name, data=getattr(live, name))
-    write_json(group, "mask_frames", list(settings.mask))
+    write_json(group, "mask_frames", list(mask))
+    if digest is not None:
+        put_text(group, "counts_sha256", digest)
 
 
 def parse_frames(name: str, text: str) -> tuple[int, ...]:

@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 
 from fluorojax.data.scene import Scene
-from fluorojax.dicom.checks import check_instance
-from fluorojax.dicom.exposure import relative_dose
-from fluorojax.dicom.files import Instance, items_of, read_header, read_pixels, reals, recognised, tag_of, texts, whole
-from fluorojax.dicom.intensity import linear_signal
-from fluorojax.dicom.shutters import Window, largest_window, open_pixels
-from fluorojax.dicom.timing import frame_time_ms, pulse_ms
 from fluorojax.io.counting import Counting, to_counts
+from fluorojax.io.dicom.checks import check_instance
+from fluorojax.io.dicom.exposure import relative_dose
+from fluorojax.io.dicom.files import (
+    Instance,
+    damage,
+    items_of,
+    read_header,
+    read_pixels,
+    reals,
+    recognised,
+    tag_of,
+    texts,
+    whole,
+)
+from fluorojax.io.dicom.intensity import linear_signal
+from fluorojax.io.dicom.shutters import Window, largest_window, open_pixels
+from fluorojax.io.dicom.timing import frame_time_ms, pulse_ms
 from fluorojax.io.errors import InputError
 from fluorojax.io.reader import SceneReader
 from fluorojax.io.selection import Selection
@@ -40,10 +51,16 @@ class DicomReader(SceneReader):
 
     def names(self) -> list[str]:
         """See :class:`SceneReader`."""
-        return list(self._runs())
+        with damage(self.path):
+            return list(self._runs())
 
     def read(self, name: str, selection: Selection) -> Scene:
         """See :class:`SceneReader`."""
+        # headers are decoded when they are looked at, so that damage may show anywhere
+        with damage(self.path):
+            return self._read(name, selection)
+
+    def _read(self, name: str, selection: Selection) -> Scene:
         run = self._runs()[name]
         for instance in run:
             check_instance(instance, selection.counting)
@@ -64,7 +81,10 @@ class DicomReader(SceneReader):
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See :class:`SceneReader`."""
-        run = self._runs()[name]
+        with damage(self.path):
+            return self._shape(self._runs()[name])
+
+    def _shape(self, run: tuple[Instance, ...]) -> tuple[int, ...]:
         frames = sum(instance.frames for instance in run)
         (top, bottom), (left, right) = _window(run)
         size = (bottom - top, right - left)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Num
 
-from fluorojax.dicom.checks import frame_groups
-from fluorojax.dicom.files import Instance, brief, items_of, real, tag_of, texts, whole
 from fluorojax.io.counting import Counting
+from fluorojax.io.dicom.checks import frame_groups
+from fluorojax.io.dicom.files import Instance, brief, items_of, real, tag_of, texts, whole
 from fluorojax.io.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from fluorojax.dicom.checks import frame_groups
-from fluorojax.dicom.files import Instance, real
+from fluorojax.io.dicom.checks import frame_groups
+from fluorojax.io.dicom.files import Instance, real
 from fluorojax.io.errors import InputError
 
 # Detected quanta per mAs in the open beam, relative to 75 kV: Kramers' spectrum behind 0.3 mm of copper and 3 mm of

@@ -4,7 +4,9 @@ Of the header only the wanted elements are read; others, private ones among them
 into memory. Pixels are read by the position and length of their element.
 """
 
+import logging
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from jaxtyping import Num
 
-from fluorojax.dicom.extra import INSTALL, needing
+from fluorojax.io.dicom.extra import INSTALL, needing
 from fluorojax.io.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ HEADER = (
     "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID Modality "
     "StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime StudyTime SeriesTime AcquisitionTime "
     "ContentTime AcquisitionNumber InstanceNumber SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows "
-    "Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelIntensityRelationship PixelIntensityRelationshipSign "
+    "Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelIntensityRelationship "
+    "PixelIntensityRelationshipSign "
     "RescaleIntercept RescaleSlope RescaleType ModalityLUTSequence LossyImageCompression LossyImageCompressionRatio "
     "LossyImageCompressionMethod BurnedInAnnotation FrameIncrementPointer FrameTime FrameTimeVector CineRate "
     "AveragePulseWidth RadiationMode RadiationSetting KVP XRayTubeCurrent XRayTubeCurrentInmA XRayTubeCurrentInuA "
@@ -171,6 +174,7 @@ def _decoded(instance: Instance, shape: tuple[int, ...], needed: int, there: int
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.pixels import get_decoder
+    from pydicom.uid import UID, RLELossless
 
     with path.open("rb") as handle:
         handle.seek(instance.start)
@@ -190,7 +194,7 @@ def _decoded(instance: Instance, shape: tuple[int, ...], needed: int, there: int
             picture[name] = header[name]
     picture.NumberOfFrames = shape[0]
     picture.file_meta = FileMetaDataset()
-    picture.file_meta.TransferSyntaxUID = instance.syntax
+    picture.file_meta.TransferSyntaxUID = UID(instance.syntax)
     picture.PixelData = data
     picture["PixelData"].VR = "OB"
     picture["PixelData"].is_undefined_length = True
@@ -199,7 +203,9 @@ def _decoded(instance: Instance, shape: tuple[int, ...], needed: int, there: int
         problem = f"no installed package decodes the transfer syntax {decoder.UID.name}; install one with: {INSTALL}"
         raise InputError(path, None, "TransferSyntaxUID", problem)
     with damage(path, "PixelData"):
-        values = decoder.as_array(picture, raw=True)[0]
+        # the fast decoder of RLE panics on damaged data, past all handlers of exceptions
+        plugin = "pydicom" if instance.syntax == RLELossless else ""
+        values = decoder.as_array(picture, raw=True, decoding_plugin=plugin)[0]
     values = values.reshape(shape) if values.size == np.prod(shape) else values
     if values.shape != shape:
         problem = f"unpacks to the shape {values.shape}; expected {shape}"
@@ -305,11 +311,13 @@ def brief(value: Any, longest: int = 40) -> str:
 @contextmanager
 def damage(path: Path, field: str | None = None) -> Iterator[None]:
     """Turn whatever a library raises about a damaged file into an :class:`InputError`."""
-    import warnings
-
+    log = logging.getLogger("pydicom")
+    level = log.level
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks of pydicom on values that the standard does not allow
+            # remarks of pydicom on values that the standard does not allow
+            warnings.simplefilter("ignore")
+            log.setLevel(logging.ERROR)
             yield
     except InputError:
         raise
@@ -319,3 +327,5 @@ def damage(path: Path, field: str | None = None) -> Iterator[None]:
         reason = brief(error or type(error).__name__, 120)
         problem = f"cannot be read as DICOM, it is damaged or truncated: {reason}"
         raise InputError(path, None, field, problem) from error
+    finally:
+        log.setLevel(level)

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from fluorojax.dicom.checks import frame_groups
-from fluorojax.dicom.files import Instance, real, reals, tag_of, texts
+from fluorojax.io.dicom.checks import frame_groups
+from fluorojax.io.dicom.files import Instance, real, reals, tag_of, texts
 from fluorojax.io.errors import InputError
 
 UNEVEN = 0.02

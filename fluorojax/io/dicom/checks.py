@@ -1,8 +1,13 @@
 """Which DICOM files hold counts of X-ray quanta, and why others are refused."""
 
-from fluorojax.dicom.files import Instance, brief, items_of, tag_of, texts, whole
+from typing import TYPE_CHECKING
+
 from fluorojax.io.counting import Counting
+from fluorojax.io.dicom.files import Instance, brief, items_of, tag_of, texts, whole
 from fluorojax.io.errors import InputError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 CLASSES = {
     "1.2.840.10008.5.1.4.1.1.12.1": "X-Ray Angiographic Image",
@@ -126,7 +131,7 @@ def _check_unprocessed(instance: Instance) -> None:
             )
 
 
-def frame_groups(header: "object", name: str) -> list:
+def frame_groups(header: "Dataset", name: str) -> list["Dataset"]:
     """The items of one functional group, frame by frame, or the one that all frames share; none in other images.
 
     A frame without the group of its own takes the shared one, and an empty item where there is neither.

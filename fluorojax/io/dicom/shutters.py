@@ -1,11 +1,16 @@
 """The part of the detector that the beam reached: within collimator and display shutter."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Bool
 
-from fluorojax.dicom.checks import frame_groups
-from fluorojax.dicom.files import Instance, real, reals, tag_of, texts
+from fluorojax.io.dicom.checks import frame_groups
+from fluorojax.io.dicom.files import Instance, real, reals, tag_of, texts
 from fluorojax.io.errors import InputError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 _EDGES = ("UpperHorizontalEdge", "LowerHorizontalEdge", "LeftVerticalEdge", "RightVerticalEdge")
@@ -30,7 +35,7 @@ def open_pixels(instance: Instance, rows: int, columns: int) -> Bool[np.ndarray,
     return mask
 
 
-def _opening(instance: Instance, holder: object, kind: str, shape: str, size: tuple[int, int]) -> np.ndarray:
+def _opening(instance: Instance, holder: "Dataset", kind: str, shape: str, size: tuple[int, int]) -> np.ndarray:
     path = instance.path
     row, column = np.mgrid[1 : size[0] + 1, 1 : size[1] + 1]
     if shape == "RECTANGULAR":
