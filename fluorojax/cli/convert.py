@@ -88,22 +88,15 @@ def convert(
 ) -> int:
     """Write scenes, or the images of one, in another file format.
 
-<<<<<<< HEAD
     The formats follow from the content of IN and the ending of OUT. An HDF5 file holds all scenes with their protocol.
     A NumPy array (.npy) or a TIFF stack holds the images of one scene; choose it with --scene if there are several. A
     TIFF stack keeps the protocol in its image description. An array has no protocol: give it with --photons, --fps and
     --protocol when you use the array.
-=======
-    The content of IN and the ending of OUT tell the formats. An HDF5 file takes all scenes with their protocol; a NumPy
-    array (.npy) and a TIFF stack take the images of one scene, chosen by --scene where there are several. A TIFF stack
-    keeps the protocol in its image description, an array does not: give it with --photons, --fps and --protocol when
-    the array is read again.
 
     A DICOM run holds stored values of a detector: --gain and --offset turn them into counts. A reconstruction or
     subtraction file becomes DICOM with OUT.dcm and --source, the run it was made from: the images as a derived image,
     their standard deviation as OUT.std.dcm, and the summary of a reconstruction as OUT.summary.dcm. Patient and study
     are those of the source, or nobody with --deidentify.
->>>>>>> dicom
     """
     from fluorojax.io import check_output
     from fluorojax.io.dicom.extra import needing

@@ -120,13 +120,8 @@ def subtract_file(
                 except ValueError as error:
                     raise InputError(source, name, None, str(error)) from error
                 # The file is closed while the next scene is computed, so that a failure there is not one of writing.
-<<<<<<< HEAD
                 with writing(output, name), hdf5_output(temporary, "r+") as handle:
-                    _write(handle.create_group(name), result, settings)
-=======
-                with writing(output, name), h5py.File(temporary, "r+") as handle:
                     _write(handle.create_group(name), result, mask, digests.get(name))
->>>>>>> dicom
                 live = result.live if isinstance(result, RoadMap) else result
                 note = f"mask shifted by up to {np.abs(live.shift).max():.2f} pixels"
             progress.update(done, f"{name}: {note}")
