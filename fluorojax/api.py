@@ -1,4 +1,4 @@
-"""What people type: ``import fluorojax`` offers these functions.
+"""The functions that ``import fluorojax`` offers.
 
 A stack of counts needs no file::
 

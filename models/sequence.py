@@ -1,4 +1,4 @@
-"""Generative model of a fluoroscopy sequence: what the data are, from priors to photon counts.
+"""Generative model of a fluoroscopy sequence, from the priors to the photon counts.
 
     spec     the parameters that the scene's imaging chain declares, uniform on their ranges
     x(p, t)  = level + static(p) + dynamic(p, t)
@@ -7,9 +7,9 @@
     rate     = I_0 · gain · lag · exposure window of exp(-A·x)
     counts   ~ Poisson(rate)
 
-Every latent is standard normal, so MAP, linear-response sampling and NUTS share coordinates. The local scales ``a``
-come in through ``data.aux``: one where ``aux`` is None, else estimated by the hooks at the end (empirical Bayes). Copy
-this file, change it, and pass its path as ``--model``.
+Every latent is standard normal, so MAP, linear-response sampling and NUTS use the same coordinates. The local scales
+``a`` are in ``data.aux``. They are one if ``aux`` is None; otherwise the functions at the end of this file estimated
+them (empirical Bayes). To make a model of your own, copy this file, change it, and pass its path as ``--model``.
 """
 
 import jax.numpy as jnp
@@ -28,8 +28,8 @@ from fluorojax.priors import (
     update_scales,
 )
 
-# Latents that describe the prior rather than the scene. MAP leaves them at their prior median (its local scales do
-# their work, without the bias of a joint MAP over amplitudes); NUTS samples them.
+# Latents that describe the prior rather than the scene. MAP leaves them at their prior median: its local scales do the
+# same work without the bias of a joint MAP over amplitudes. NUTS samples them.
 HYPERPARAMETERS = ("static_amplitude", "static_slope", "dynamic_amplitude", "dynamic_slope", "dynamic_temporal")
 
 # Rounds of scale estimation; later ones change x by less than its noise.

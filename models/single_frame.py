@@ -1,7 +1,7 @@
 """Generative model of one frame (H, W): a locally scaled image behind the imaging chain at rest.
 
-Without time there is nothing that could show a window, a carry-over or a drift: the spec parameters keep their
-priors, and the reconstruction says so. Everything else is as in ``sequence.py``.
+A single frame cannot show the exposure window, the lag or the drift, so the spec parameters keep their priors, and the
+reconstruction says so. Everything else is as in ``sequence.py``.
 """
 
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A model of one's own: a stationary image at rest behind a detector with veiling glare."""
+"""A model of your own: a stationary image at rest behind a detector with veiling glare."""
 
 import jax.numpy as jnp
 import numpyro
@@ -8,7 +8,7 @@ from fluorojax.models.protocol import spec_prior
 from fluorojax.physics import FluoroscopyOperator, VeilingGlare
 from fluorojax.priors import Bands, LocalScales, static_field, static_spectrum
 
-# The chain of the published task, with one more stage.
+# The imaging chain of the published task, with one more stage.
 OPERATOR = FluoroscopyOperator().with_stage(VeilingGlare(share=0.079, radius=20.0))
 
 

@@ -1,6 +1,5 @@
 """What a benchmark covers: scenes × methods × scenarios."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
@@ -12,6 +11,7 @@ from fluorojax.benchmark.sources import FileSource, SimulatedSource, Source
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.data.spec import TIERS
 from fluorojax.io import InputError, file_sha256, open_scenes
+from fluorojax.io.json_fields import parse_json
 from fluorojax.simulation.options import MIN_SIZE, MOTIONS
 
 SCENARIOS = {
@@ -77,17 +77,17 @@ class Matrix:
                     raise InputError(where, None, field.name, f"is {values[field.name]!r}; expected a list")
         try:
             return replace(self, **values)
-        except ValueError as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(where, None, None, str(error)) from error
 
     def from_config(self, path: str | PathLike[str]) -> "Matrix":
         """With the fields that a JSON file names."""
         try:
-            settings = json.loads(Path(path).read_text(encoding="utf-8"))
+            settings = parse_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(path, None, None, f"cannot be read: {error.strerror}") from error
         except ValueError as error:
-            raise InputError(path, None, None, f"malformed JSON: {error}") from error
+            raise InputError(path, None, None, str(error)) from error
         if not isinstance(settings, dict):
             raise InputError(path, None, None, f"is a JSON {type(settings).__name__}; expected an object")
         return self.with_settings(settings, path)

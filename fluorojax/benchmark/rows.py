@@ -121,7 +121,7 @@ class RowStore:
                 os.truncate(self.path, len(whole))
         try:
             lines = [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(self.path, None, None, f"malformed JSON: {error}; expected rows of a benchmark") from error
         if not lines or not isinstance(lines[0], dict) or lines[0].get("benchmark") != FORMAT:
             raise InputError(self.path, None, None, "is no rows file of a benchmark; choose another output")

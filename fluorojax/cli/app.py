@@ -20,7 +20,7 @@ from fluorojax.cli.demo import demo
 from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
-from fluorojax.cli.plan_dose import plan_dose
+from fluorojax.cli.printing import tell
 from fluorojax.cli.reconstruct import reconstruct
 from fluorojax.cli.renamed import with_new_names
 from fluorojax.cli.report import report
@@ -88,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> int:
     The command runs in a thread of its own, so that Ctrl-C and SIGTERM end the process at once
     (:func:`fluorojax.runs.interrupts.run_interruptible`).
     """
-    arguments = with_new_names(sys.argv[1:] if args is None else args, _tell)
+    arguments = with_new_names(sys.argv[1:] if args is None else args, tell)
     debug = "--debug" in arguments
     SETTINGS.no_cache = "--no-cache" in arguments
     arguments = [argument for argument in arguments if argument not in ("--debug", "--no-cache")]
@@ -106,14 +106,10 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         code, message = _explain(error)
-        _tell(message)
+        tell(message)
     if code == 130:
-        _tell("interrupted")
+        tell("interrupted")
     return code if isinstance(code, int) else 0
-
-
-def _tell(line: str) -> None:
-    print(f"fluorojax: {line}", file=sys.stderr)
 
 
 def _explain(error: Exception) -> tuple[int, str]:
@@ -131,6 +127,8 @@ def _explain(error: Exception) -> tuple[int, str]:
             return 2, f"{where}: cannot be written: {problem}"
     if isinstance(error, ValueError):
         return 2, _one_line(str(error))
+    if isinstance(error, MemoryError):
+        return 2, f"there is not enough memory: {_one_line(str(error)) or 'what the file asks for cannot be held'}"
     # usage errors of the option parser, whose classes differ between versions of typer
     usage = getattr(error, "format_message", None)
     if usage is not None:

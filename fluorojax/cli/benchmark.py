@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluorojax.cli.options import OverwriteOption, QuietOption, VerboseOption
+from fluorojax.cli.printing import print_json, say
 from fluorojax.data.choices import MAX_SEED
 
 if TYPE_CHECKING:
@@ -134,7 +135,6 @@ def _run_quality(
     from fluorojax.benchmark.report import make_document, write_document
     from fluorojax.benchmark.rows import RowStore
     from fluorojax.benchmark.runner import Benchmark
-    from fluorojax.io import dumps
     from fluorojax.runs.progress import make_progress
 
     sources = matrix.of_files(files) if files else list(matrix.simulated())
@@ -150,10 +150,10 @@ def _run_quality(
         document = make_document(matrix, tasks, store)
     written = write_document(document, output)
     if as_json:
-        print(dumps(document, indent=2))
+        print_json(document)
     elif not quiet:
         _print_cells(document)
-        print(f"wrote {', '.join(str(path) for path in written)}")
+        say(f"wrote {', '.join(str(path) for path in written)}")
     return int(_ours_failed(document))
 
 
@@ -176,7 +176,7 @@ def _run_costs(
     write_text(output / "costs.json", dumps(document, indent=1) + "\n", overwrite=True)
     draw_costs(document, output / "costs.png")
     if as_json:
-        print(dumps(document, indent=2))
+        print_json(document)
     elif not quiet:
         print(text)
     return int(any(row["status"] != "ok" for _, row in found))

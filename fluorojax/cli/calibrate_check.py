@@ -6,6 +6,7 @@ import typer
 
 from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import ModelOption, QuietOption, SeedOption, VerboseOption
+from fluorojax.cli.printing import print_json, say
 
 if TYPE_CHECKING:
     from fluorojax.validation import CalibrationReport
@@ -40,7 +41,6 @@ def calibrate_check(
     uniform, and pixel intervals must contain the truth as often as they state. The exit code is 0 if the method passes
     and 1 if it does not.
     """
-    from fluorojax.io import dumps
     from fluorojax.models.loading import load_model
     from fluorojax.runs.progress import make_progress
     from fluorojax.validation import CheckOptions, check_calibration, make_sampler
@@ -62,7 +62,7 @@ def calibrate_check(
     with make_progress("calibrate-check", quiet=quiet, verbose=verbose) as progress:
         report = check_calibration(loaded, chosen, options, name=method, progress=progress)
     if as_json:
-        print(dumps(report.as_dict(), indent=2))
+        print_json(report.as_dict())
     elif not quiet:
         print_calibration(report)
     return 0 if report.passed else 1
@@ -81,7 +81,7 @@ def print_calibration(report: "CalibrationReport") -> None:
     from fluorojax.reports.numbers import number
 
     for line in report.sentences():
-        print(line)
+        say(line)
     print()
     rows = [
         [

@@ -27,6 +27,7 @@ from fluorojax.cli.options import (
     make_notify,
     make_selection,
 )
+from fluorojax.cli.printing import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +150,7 @@ def convert(
     else:
         _scene_to_stack(source, output, chosen, selection, overwrite)
     if not quiet:
-        print(f"wrote {output}")
+        say(f"wrote {output}")
     return 0
 
 

@@ -8,6 +8,7 @@ import typer
 
 from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption
+from fluorojax.cli.printing import say
 
 SCENES, FRAMES, SIZE = 2, 16, 96
 
@@ -54,7 +55,7 @@ def demo(
         print_scores(scores, str(result))
     write_report(page, result, truth=scenes, source=scenes, overwrite=overwrite)
     tell_diverged(outcome, result)
-    print(f"report: {page}")
+    say(f"report: {page}")
     return outcome.exit_code
 
 

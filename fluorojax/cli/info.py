@@ -19,6 +19,7 @@ from fluorojax.cli.options import (
     make_counting,
     make_selection,
 )
+from fluorojax.cli.printing import print_json, say
 
 if TYPE_CHECKING:
     from fluorojax.data.scene import Scene
@@ -43,9 +44,8 @@ def info(
 ) -> int:
     """Show the content of a file: scenes, shapes, counts, protocol, spec ranges, truth; or method, results, provenance.
 
-    A file of scenes is a challenge file, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
+    A file of scenes is a challenge file, a DICOM run, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
     """
-    from fluorojax.io import dumps
     from fluorojax.subtraction.files import file_kind
 
     counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
@@ -54,7 +54,11 @@ def info(
         document, lines = _of_reconstruction(file, scene)
     else:
         document, lines = _of_scenes(file, selection)
-    print(dumps(document, indent=2) if as_json else "\n".join(lines))
+    if as_json:
+        print_json(document)
+    else:
+        for line in lines:
+            say(line)
     return 0
 
 

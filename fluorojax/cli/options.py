@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluorojax.cli.printing import tell
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.methods.registry import method_names
 
@@ -28,7 +28,9 @@ class SpecSource(StrEnum):
 
 InputArgument = Annotated[Path, typer.Argument(metavar="IN.h5", help="File of scenes.", show_default=False)]
 ResultArgument = Annotated[Path, typer.Argument(metavar="OUT.h5", help="Reconstruction file.", show_default=False)]
-ModelOption = Annotated[str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file.")]
+ModelOption = Annotated[
+    str, typer.Option(help="Shipped model (see `fluorojax models`) or path of your own .py file, whose code is run.")
+]
 MethodOption = Annotated[
     str,
     typer.Option(
@@ -193,6 +195,6 @@ def make_notify(quiet: bool) -> Callable[[str], None]:
 
     def notify(line: str) -> None:
         if not quiet:
-            print(f"fluorojax: {line}", file=sys.stderr)
+            tell(line)
 
     return notify

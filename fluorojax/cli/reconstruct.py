@@ -1,6 +1,5 @@
 """``fluorojax reconstruct``: posterior summaries of every scene of a challenge file."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from fluorojax.cli.options import (
     make_notify,
     make_selection,
 )
+from fluorojax.cli.printing import tell
 
 if TYPE_CHECKING:
     from fluorojax.io import InputError
@@ -158,7 +158,7 @@ def reconstruct(
 
 
 def _tell_skipped(error: "InputError") -> None:
-    print(f"fluorojax: skipped: {error}", file=sys.stderr)
+    tell(f"skipped: {error}")
 
 
 def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
@@ -169,10 +169,7 @@ def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
     if outcome.diverged and Path(where).is_file():
         verdicts = {summary.name: summary.diagnostics.get("verdict") for summary in read_summaries(where)}
     for name in outcome.diverged:
-        print(
-            f"fluorojax: {where}: {name}: {verdicts.get(name) or 'diverged'}; its result must not be used",
-            file=sys.stderr,
-        )
+        tell(f"{where}: {name}: {verdicts.get(name) or 'diverged'}; its result must not be used")
 
 
 def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
@@ -181,13 +178,13 @@ def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
     from fluorojax.io import read_summaries
 
     for name in outcome.prior_only:
-        print(f"fluorojax: {where}: {name}: {Status.PRIOR_ONLY.value}", file=sys.stderr)
+        tell(f"{where}: {name}: {Status.PRIOR_ONLY.value}")
     if not outcome.unconverged:
         return
     for summary in read_summaries(where):
         if summary.name in outcome.unconverged:
             verdict = summary.diagnostics.get("verdict", "not converged")
-            print(f"fluorojax: {where}: {summary.name}: {verdict}", file=sys.stderr)
+            tell(f"{where}: {summary.name}: {verdict}")
 
 
 def print_results(output: Path) -> None:

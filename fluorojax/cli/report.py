@@ -7,6 +7,7 @@ import typer
 
 from fluorojax.cli.backend import use_cache
 from fluorojax.cli.options import AllowOtherTruthOption, OverwriteOption, ResultArgument, check_suffix
+from fluorojax.cli.printing import say, tell
 
 
 def report(
@@ -29,8 +30,6 @@ def report(
     for that, the page says so. The exit code is 1 if a scene diverged, has not converged, was skipped or cannot be
     read, or if the truth is missing in the file of --truth. The page then shows the rest and says what is missing.
     """
-    import sys
-
     from fluorojax.cli.reconstruct import tell_diverged, tell_unconverged
     from fluorojax.reports import write_report
 
@@ -39,11 +38,11 @@ def report(
     written = write_report(
         output, result, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other_truth
     )
-    print(f"wrote {output}")
+    say(f"wrote {output}")
     tell_diverged(written.outcome, result)
     tell_unconverged(written.outcome, result)
     for name, reason in written.outcome.skipped.items():
-        print(f"fluorojax: {result}: {name}: skipped: {reason}", file=sys.stderr)
+        tell(f"{result}: {name}: skipped: {reason}")
     for note in written.notes:
-        print(f"fluorojax: {note}", file=sys.stderr)
+        tell(note)
     return 1 if written.notes else written.outcome.exit_code

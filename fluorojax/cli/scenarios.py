@@ -17,6 +17,7 @@ from fluorojax.cli.options import (
     VerboseOption,
     check_suffix,
 )
+from fluorojax.cli.printing import print_json
 
 if TYPE_CHECKING:
     from fluorojax.metrics import FileScore
@@ -67,7 +68,7 @@ def scenarios(
     if output is not None:
         write_text(output, dumps(document, indent=2) + "\n", inputs=[input_file], overwrite=overwrite)
     if as_json:
-        print(dumps(document, indent=2))
+        print_json(document)
     elif not quiet:
         _print_scenarios(scores, str(input_file))
     outcomes = {name: Outcome(score.diverged, {}) for name, score in scores.items()}

@@ -7,6 +7,7 @@ import typer
 
 from fluorojax.cli.backend import use_cache
 from fluorojax.cli.options import AllowOtherTruthOption, ResultArgument
+from fluorojax.cli.printing import print_json
 
 if TYPE_CHECKING:
     from fluorojax.metrics import FileScore, SceneScore
@@ -29,13 +30,12 @@ def score(
     scores and enter no mean. The exit code is 1 if a scene diverged or was skipped.
     """
     from fluorojax.cli.reconstruct import tell_diverged
-    from fluorojax.io import dumps
     from fluorojax.metrics import score_files
     from fluorojax.runs.files import Outcome
 
     scores = score_files(result, truth, allow_other=allow_other_truth, notify=use_cache(quiet=False))
     if as_json:
-        print(dumps(scores.as_dict(), indent=2))
+        print_json(scores.as_dict())
     else:
         print_scores(scores, str(result))
     outcome = Outcome(scores.diverged, scores.skipped)

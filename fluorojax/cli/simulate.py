@@ -8,6 +8,7 @@ import typer
 
 from fluorojax.cli.backend import use_cache
 from fluorojax.cli.options import HDF5_SUFFIXES, OverwriteOption, QuietOption, SeedOption, VerboseOption, check_suffix
+from fluorojax.cli.printing import say
 
 if TYPE_CHECKING:
     from fluorojax.runs.progress import Progress
@@ -72,7 +73,7 @@ def simulate(
     with make_progress("simulate", quiet=quiet, verbose=verbose) as progress:
         run_simulate(output, options, count=scenes, seed=seed, overwrite=overwrite, progress=progress)
     if not quiet:
-        print(f"wrote {scenes} scene{'s' if scenes > 1 else ''} to {output}")
+        say(f"wrote {scenes} scene{'s' if scenes > 1 else ''} to {output}")
     return 0
 
 

@@ -1,6 +1,5 @@
 """``fluorojax subtract``: digital subtraction and road maps of the scenes of a file."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from fluorojax.cli.options import (
     VerboseOption,
     check_suffix,
 )
+from fluorojax.cli.printing import say, tell
 
 
 def subtract(
@@ -86,11 +86,11 @@ def subtract(
     with make_progress("subtract", quiet=quiet, verbose=verbose) as progress:
         skipped = subtract_file(input_file, output, settings, overwrite=overwrite, progress=progress)
     for name, reason in skipped.items():
-        print(f"fluorojax: {input_file}: {name}: left out, {reason}", file=sys.stderr)
+        tell(f"{input_file}: {name}: left out, {reason}")
     if truth is not None:
         print_scores(output, truth)
     elif not quiet:
-        print(f"wrote {output}")
+        say(f"wrote {output}")
     return 1 if skipped else 0
 
 

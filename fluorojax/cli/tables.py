@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fluorojax.data.printable import printable
+
 _WIDEST = 1000  # columns
 
 
@@ -19,14 +21,14 @@ def print_table(
     """
     table = Table(box=SIMPLE_HEAD)
     for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(Text(printable(column)), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         # a measurement never exceeds the console it is taken on
         console = Console(width=max(Console(width=_WIDEST).measure(table).maximum, 1))
-    print(title)
+    print(printable(title))
     console.print(table)
     for note in notes:
-        print(note)
+        print(printable(note))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption
+from fluorojax.cli.printing import say
 
 
 def train(
@@ -106,7 +107,7 @@ def train(
     found = validation_runs(Library(folder / "validation").sequences, most=KEPT_APART).measure(network)
     save_weights(output, network, {**trained.recipe, "calibrated": found.as_dict()})
     if not quiet:
-        print(f"wrote {output}: {found.sentence()}")
+        say(f"wrote {output}: {found.sentence()}")
     return 0
 
 

@@ -1,1 +1,1 @@
-"""What a run is made of: the scene, its protocol, the spec parameters, and the result of a reconstruction."""
+"""The data of a run: the scene, its protocol, the spec parameters, and the result of a reconstruction."""

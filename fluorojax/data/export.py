@@ -70,7 +70,7 @@ def to_datatree(result: Reconstruction, counts: Float[np.ndarray, "*shape"] | No
 
     ``constant_data`` holds mean, variance and quantiles of x; ``reconstruction`` everything that :func:`to_xarray`
     gives; ``observed_data`` the ``counts`` where given, shape (T, H, W) or (H, W). A result with draws (method nuts)
-    also has ``posterior`` and ``sample_stats`` over (chain, draw), which ArviZ reads as they are.
+    also has ``posterior`` and ``sample_stats`` over (Markov chain, draw), which ArviZ reads without conversion.
 
     Raises ``ImportError`` without xarray.
     """

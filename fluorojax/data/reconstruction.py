@@ -1,4 +1,4 @@
-"""What an inference engine returns for one scene."""
+"""The result of a method for one scene, and the options of a run."""
 
 import enum
 import math
@@ -66,7 +66,7 @@ class Reconstruction:
     draws: dict[str, Float[np.ndarray, "chains draws *site"]] = field(default_factory=dict)
     """Posterior draws by name: spec parameters, sampled hyperparameters, and ``x`` in some pixels (``x[t, r, c]``)."""
     sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
-    """Per chain and draw, under ArviZ's names: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
+    """Per Markov chain and draw, under names of ArviZ: lp, energy, acceptance_rate, step_size, n_steps, diverging."""
     nominal: dict[str, float] = field(default_factory=dict)
     """Nominal protocol of the scene, under the names of :class:`~fluorojax.data.acquisition.Acquisition`; empty where
     it is not known, as in files of earlier versions."""
@@ -138,11 +138,11 @@ class ReconstructOptions:
     samples: int = 16
     """Mirrored pairs of posterior draws (mgvi), and probes of the spec where that is joint."""
     chains: int = 4
-    """Markov chains (nuts)."""
+    """Number of Markov chains (nuts)."""
     warmup: int = 150
-    """Iterations of each chain before its draws (nuts)."""
+    """Warm-up iterations of each Markov chain (nuts)."""
     draws: int = 200
-    """Draws of each chain (nuts)."""
+    """Posterior draws of each Markov chain (nuts)."""
     spec: str = "calibrated"
     """``calibrated`` (spec parameters inferred from reduced models), ``joint`` (inferred together with scene and
     prior under the model alone; mgvi, nuts), ``nominal`` (offsets zero) or ``true`` (taken from the file)."""

@@ -60,7 +60,8 @@ def in_words(
 
     **Arguments:** ``value`` and ``std`` the posterior median and standard deviation of the parameter, in its unit;
     ``prior`` its range; ``nominal`` the nominal value of the quantity that it offsets. Without a nominal value the
-    offset itself is told. A parameter that the data do not determine is told as such, with its prior range.
+    sentence gives the offset itself. If the data do not determine the parameter, the sentence says so and gives the
+    prior range.
     """
     what = parameter.quantity
     if prior is not None and not is_determined(std, prior):

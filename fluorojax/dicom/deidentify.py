@@ -34,7 +34,7 @@ def deidentify(objects: Sequence[Dataset]) -> None:
     for made in objects:
         _clean(made, uids)
         made.PatientIdentityRemoved = "YES"
-        made.DeidentificationMethod = "DICOM PS3.15 Basic Application Level Confidentiality Profile, by fluorojax"
+        made.DeidentificationMethod = "DICOM PS3.15 basic confidentiality profile, by fluorojax"
         code = Dataset()
         code.CodeValue, code.CodingSchemeDesignator = "113100", "DCM"
         code.CodeMeaning = "Basic Application Confidentiality Profile"

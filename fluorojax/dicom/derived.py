@@ -37,7 +37,6 @@ def derived_image(
     source.add_acquisition(made)
     made.ImageType = ["DERIVED", "PRIMARY", "SINGLE PLANE"]
     if kind == XRF:
-        made.ImageType = ["DERIVED", "PRIMARY"]
         del made.PositionerPrimaryAngle, made.PositionerSecondaryAngle
     made.DerivationDescription = derivation
     made.DerivationCodeSequence = Sequence([_derivation(subtracted)])
@@ -53,6 +52,7 @@ def derived_image(
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     made.WindowCenter = format_number_as_ds(0.5 * (low + high))
     made.WindowWidth = format_number_as_ds(max(high - low, 1e-6))
+    made.VOILUTFunction = "LINEAR_EXACT"
     made.LossyImageCompression, made.BurnedInAnnotation = "00", "NO"
     if len(images) > 1:
         made.NumberOfFrames = len(images)
@@ -115,7 +115,9 @@ def parametric_map(
     finite = images[np.isfinite(images)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     window = _item(
-        WindowCenter=format_number_as_ds(0.5 * (low + high)), WindowWidth=format_number_as_ds(max(high - low, 1e-6))
+        WindowCenter=format_number_as_ds(0.5 * (low + high)),
+        WindowWidth=format_number_as_ds(max(high - low, 1e-6)),
+        VOILUTFunction="LINEAR_EXACT",
     )
     real = _item(
         RealWorldValueIntercept=0.0,
@@ -126,6 +128,10 @@ def parametric_map(
         LUTLabel="ATTENUATION",
         MeasurementUnitsCodeSequence=Sequence([_code("1", "UCUM", "no units")]),
     )
+    series_item = _item(
+        SeriesInstanceUID=source.first.SeriesInstanceUID, ReferencedInstanceSequence=Sequence(source.references())
+    )
+    made.ReferencedSeriesSequence = Sequence([series_item])
     references = source.references()
     for item in references:
         purpose = _code("121322", "DCM", "Source image for image processing operation")
@@ -149,7 +155,14 @@ def parametric_map(
         [
             _item(
                 FrameContentSequence=Sequence(
-                    [_item(DimensionIndexValues=index + 1, FrameAcquisitionNumber=index + 1)]
+                    [
+                        _item(
+                            StackID="1",
+                            InStackPositionNumber=index + 1,
+                            DimensionIndexValues=index + 1,
+                            FrameAcquisitionNumber=index + 1,
+                        )
+                    ]
                 ),
                 PlanePositionSequence=Sequence([_item(ImagePositionPatient=[0, 0, 0])]),
             )

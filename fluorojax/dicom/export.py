@@ -143,7 +143,7 @@ def _of_subtraction(path: Path, name: str, source: Path, origin: "Source", count
         digest = str(as_text(group.attrs.get("counts_sha256", ""))) or None
     _check_counts(path, name, digest, source, Selection(counting=counting), {})
     said = "Digital subtraction of a mask by fluorojax, in units of the normalised attenuation"
-    period = origin_period(source, name)
+    period = _period(source, name)
     first = derived_image(
         origin,
         images,
@@ -166,7 +166,7 @@ def _of_subtraction(path: Path, name: str, source: Path, origin: "Source", count
     return [first, second]
 
 
-def origin_period(source: Path, name: str) -> float | None:
+def _period(source: Path, name: str) -> float | None:
     """The frame period of a run in ms by its headers, None where they do not tell."""
     from fluorojax.io.dicom.timing import frame_time_ms
 

@@ -18,7 +18,7 @@ PATIENT_AND_STUDY = (
 ACQUISITION = (
     "KVP XRayTubeCurrent ExposureTime Exposure RadiationMode RadiationSetting AveragePulseWidth ImagerPixelSpacing "
     "PositionerMotion PositionerPrimaryAngle PositionerSecondaryAngle DistanceSourceToDetector "
-    "DistanceSourceToPatient EstimatedRadiographicMagnificationFactor BodyPartExamined PatientOrientation Laterality "
+    "DistanceSourceToPatient EstimatedRadiographicMagnificationFactor BodyPartExamined PatientOrientation "
     "FrameOfReferenceUID PositionReferenceIndicator"
 ).split()
 
@@ -31,7 +31,7 @@ class Source:
         self.paths = tuple(paths)
         self._headers: list[Dataset] = []
         wanted = [*PATIENT_AND_STUDY, *ACQUISITION, "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality"]
-        wanted += ["SeriesNumber", "InstanceNumber"]
+        wanted += ["SeriesNumber", "InstanceNumber", "Laterality"]
         for path in self.paths:
             with damage(path):
                 header = dcmread(path, stop_before_pixels=True, specific_tags=list(wanted))
@@ -88,6 +88,7 @@ class Source:
         made.SOPClassUID, made.SOPInstanceUID = UID(kind), generate_uid()
         made.SeriesInstanceUID, made.SeriesNumber, made.InstanceNumber = UID(series), number, instance
         made.SeriesDescription = description
+        made.Laterality = self.first.get("Laterality")
         made.Modality = str(self.first.get("Modality") or "XA")
         made.Manufacturer, made.ManufacturerModelName = "fluorojax", "fluorojax"
         made.DeviceSerialNumber, made.SoftwareVersions = "none", package_versions()["fluorojax"]

@@ -1,9 +1,9 @@
 """Opening and reading HDF5 with errors a user can act on."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike
+from os import SEEK_END, PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +11,82 @@ import h5py
 import numpy as np
 from jaxtyping import Float32, Num
 
+from fluorojax.foreign import Refusal, Report, examine, stop_child
+from fluorojax.foreign.identity import mark_of_open
 from fluorojax.io.errors import InputError
+from fluorojax.io.shutdown import at_stop
 
 SCENE_PREFIX = "sample_"
+_OF_HDF5 = re.compile(r"(Unable to|Can't) ")  # how the errors of h5py begin
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+class ExaminedFile(h5py.File):
+    """An HDF5 file that is open for reading and that the child process has been through."""
+
+    faults: Mapping[str, tuple[str | None, str]] = {}
+    """Field and problem of the scenes that must not be read, by name."""
 
 
 @contextmanager
-def open_hdf5(path: str | PathLike[str]) -> Iterator[h5py.File]:
-    """Open a file for reading; a missing, foreign or truncated file raises :class:`InputError`."""
+def open_hdf5(path: str | PathLike[str]) -> Iterator[ExaminedFile]:
+    """Open a file for reading; a missing, foreign or damaged file raises :class:`InputError`.
+
+    A child process goes through the whole file first (:mod:`fluorojax.foreign`), once for each file and process, so
+    that nothing in it can crash or hang this process. Scenes that must not be read are refused by
+    :func:`scene_group`.
+    """
     path = Path(path)
     if not path.exists():
         raise InputError(path, None, None, "no such file; expected an HDF5 file")
     if not path.is_file():
         raise InputError(path, None, None, "not a regular file; expected an HDF5 file")
+    if not has_signature(path):
+        raise InputError(path, None, None, "not an HDF5 file; expected a file in the challenge layout")
+    report = examined(path, "hdf5")
     try:
-        handle = h5py.File(path, "r")
+        handle = ExaminedFile(path, "r")
     except OSError as error:
-        raise InputError(path, None, None, _why_unreadable(path, error)) from error
+        raise InputError(path, None, None, f"cannot be read; {error}") from error
     with handle:
-        yield handle
+        if mark_of_open(handle, path) != report.mark:
+            raise InputError(path, None, None, "was changed while it was read; expected a file that nobody is writing")
+        handle.faults = report.faults
+        try:
+            yield handle
+        except (OSError, RuntimeError) as error:
+            if not _OF_HDF5.match(str(error)):
+                raise
+            raise InputError(path, None, None, f"cannot be read, the file is damaged; {error}") from error
 
 
-def _why_unreadable(path: Path, error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "cannot be read: permission denied"
+def examined(path: Path, kind: str) -> Report:
+    """What the child process says of a file (:func:`fluorojax.foreign.examine`); raises :class:`InputError`."""
     try:
-        foreign = not h5py.is_hdf5(path)
-    except OSError:
-        foreign = False
-    if foreign:
-        return "not an HDF5 file; expected a file in the challenge layout"
-    if "truncated" in str(error):
-        return "truncated HDF5 file (it ends early); copy or download it again"
-    return f"damaged HDF5 file; {error}"
+        with at_stop(stop_child):
+            return examine(path, kind)
+    except Refusal as refusal:
+        cause = None if refusal.code is None else OSError(refusal.code, refusal.problem)
+        raise InputError(path, None, refusal.field, refusal.problem) from cause
+    except OSError as error:
+        raise InputError(path, None, None, f"cannot be read: {error.strerror}") from error
+
+
+def has_signature(path: Path) -> bool:
+    """Whether a file is HDF5; the signature may follow a block that belongs to the user, of 512 bytes times 2ⁿ."""
+    try:
+        with path.open("rb") as handle:
+            size, place = handle.seek(0, SEEK_END), 0
+            while place < size:
+                handle.seek(place)
+                if handle.read(len(_SIGNATURE)) == _SIGNATURE:
+                    return True
+                place = max(512, 2 * place)
+    except PermissionError as error:
+        raise InputError(path, None, None, "cannot be read: permission denied") from error
+    except OSError as error:
+        raise InputError(path, None, None, f"cannot be read: {error.strerror}") from error
+    return False
 
 
 def scene_names(handle: h5py.File) -> list[str]:
@@ -59,11 +102,19 @@ def scene_names(handle: h5py.File) -> list[str]:
 
 def natural_order(name: str) -> list[tuple[bool, int, str]]:
     """Sort key under which ``sample_9`` comes before ``sample_10``."""
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
+    return [_natural_part(part) for part in re.split(r"(\d+)", name)]
+
+
+def _natural_part(part: str) -> tuple[bool, int, str]:
+    digits = part.lstrip("0")  # compared as text, because a name may hold more digits than Python makes a number of
+    return (True, len(digits), digits) if part.isdecimal() else (False, 0, part)
 
 
 def scene_group(handle: h5py.File, name: str) -> h5py.Group:
     """The group of one scene."""
+    fault = getattr(handle, "faults", {}).get(name)
+    if fault is not None:
+        raise InputError(handle.filename, name, *fault)
     try:
         group = handle.get(name)
     except (OSError, RuntimeError, KeyError) as error:

@@ -7,11 +7,9 @@ import h5py
 from fluorojax.data.scene import Scene
 from fluorojax.io.challenge import list_scenes, read_scene
 from fluorojax.io.errors import InputError
-from fluorojax.io.hdf5 import open_hdf5, scene_group
-from fluorojax.io.reader import SceneReader, first_bytes
+from fluorojax.io.hdf5 import has_signature, open_hdf5, scene_group
+from fluorojax.io.reader import SceneReader
 from fluorojax.io.selection import Selection
-
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class Hdf5Reader(SceneReader):
@@ -21,8 +19,8 @@ class Hdf5Reader(SceneReader):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """See :class:`SceneReader`; the signature may follow a block that belongs to the user."""
-        return first_bytes(path, 8) == _SIGNATURE or h5py.is_hdf5(path)
+        """See :class:`SceneReader`."""
+        return has_signature(path)
 
     def names(self) -> list[str]:
         """See :class:`SceneReader`."""
@@ -38,5 +36,7 @@ class Hdf5Reader(SceneReader):
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See :class:`SceneReader`."""
         with open_hdf5(self.path) as handle:
+            if name in handle.faults:
+                return None
             counts = scene_group(handle, name).get("y")
             return counts.shape if isinstance(counts, h5py.Dataset) else None

@@ -8,12 +8,15 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fluorojax.foreign.limits import TEXT_BYTES
 from fluorojax.io.errors import InputError
 from fluorojax.io.texts import as_text, fixed_text, put_text
 
 # HDF5 keeps an attribute in its object header, which ends at 64 KiB; longer fields become scalar datasets.
 _ATTRIBUTE_BYTES = 60_000
 _SHOWN = 60  # characters
+_DEEPEST = 50  # levels of JSON inside JSON
+_DIGITS = 308  # of a whole number, which so has a float
 
 LARGEST = float(np.finfo(np.float32).max)
 """Largest number that may stand in a file: computations are in single precision."""
@@ -77,9 +80,51 @@ def read_json(group: h5py.Group, field: str, file: str, scene: str | None) -> An
     if not isinstance(raw, str):
         raise InputError(file, scene, field, f"is {type(raw).__name__}; expected a JSON string")
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a whole number of thousands of digits
-        raise InputError(file, scene, field, f"malformed JSON: {error}") from error
+        return parse_json(raw)
+    except ValueError as error:
+        raise InputError(file, scene, field, str(error)) from error
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text; ``ValueError`` for a text that is none, or that asks too much of whoever reads it.
+
+    A text may be 16 MiB long, nest lists and objects 50 deep, and hold whole numbers of 308 digits.
+    """
+    if len(text) > TEXT_BYTES:
+        raise ValueError(f"is a text of {len(text)} characters; expected JSON of at most {TEXT_BYTES}")
+    try:
+        value = json.loads(text, parse_int=_whole)
+        if "\\u" in text or not text.isascii():
+            dumps(value).encode()  # refuses half characters, which can be neither printed nor written
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half of a character; expected JSON text in UTF-8") from error
+    except RecursionError as error:
+        raise ValueError(f"nests lists and objects more than {_DEEPEST} deep; expected less") from error
+    except ValueError as error:  # no JSON, or a whole number of too many digits
+        raise ValueError(f"malformed JSON: {error}") from error
+    if _depth(value) > _DEEPEST:
+        raise ValueError(f"nests lists and objects more than {_DEEPEST} deep; expected less")
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits; expected at most {_DIGITS}")
+    return int(digits)
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested; not recursive, and no deeper than it has to look."""
+    depth, level = 0, [value]
+    while level and depth <= _DEEPEST:
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, dict | list)
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+        depth += 1
+    return depth - 1 if depth <= _DEEPEST else depth
 
 
 def _raw(group: h5py.Group, field: str) -> Any:

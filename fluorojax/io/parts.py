@@ -25,6 +25,7 @@ import h5py
 import numpy as np
 
 from fluorojax.data.reconstruction import QUANTILES, Reconstruction
+from fluorojax.foreign import vouch
 from fluorojax.io.atomic import temporary_name, writing
 from fluorojax.io.disk import Hdf5Output, hdf5_output, publish, sync_folder
 from fluorojax.io.errors import InputError
@@ -153,6 +154,7 @@ def gather(
             handle.check()
         if skipped:
             write_json(handle, "skipped", dict(skipped))
+    vouch(output)
     with open_hdf5(output) as handle:
         for name in parts:
             if wrong := damaged_fields(scene_group(handle, name), (str(output), name)):

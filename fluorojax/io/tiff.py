@@ -1,6 +1,5 @@
 """TIFF stacks as scenes: one page per frame; the protocol may stand in the image description as JSON."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
+from fluorojax.foreign.pages import open_tiff, stack_of
 from fluorojax.io.errors import InputError
-from fluorojax.io.json_fields import number
+from fluorojax.io.hdf5 import examined
+from fluorojax.io.json_fields import number, parse_json
 from fluorojax.io.reader import SceneReader, first_bytes
 from fluorojax.io.selection import Selection
 from fluorojax.io.stacks import STACK_SCENE, scene_of_stack
@@ -39,23 +40,20 @@ class TiffReader(SceneReader):
     def read(self, name: str, selection: Selection) -> Scene:
         """See :class:`SceneReader`."""
         with self._open() as tiff:
-            counts, known = tiff.asarray(), self._protocol(tiff)
+            counts, known = stack_of(tiff).asarray(), self._protocol(tiff)
         return scene_of_stack(str(self.path), counts, selection, known=known)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See :class:`SceneReader`."""
         with self._open() as tiff:
-            shape = tuple(tiff.series[0].shape)
+            shape = tuple(stack_of(tiff).shape)
         return shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
 
     @contextmanager
     def _open(self) -> "Iterator[TiffFile]":
-        from tifffile import TiffFile
-
+        examined(self.path, "tiff")
         try:
-            with TiffFile(self.path) as tiff:
-                if not tiff.series:
-                    raise ValueError("it holds no image")
+            with open_tiff(str(self.path)) as tiff:
                 yield tiff
         except InputError:
             raise
@@ -66,8 +64,8 @@ class TiffReader(SceneReader):
     def _protocol(self, tiff: "TiffFile") -> dict[str, float]:
         """The protocol values of the image description; none where it holds none."""
         try:
-            stored: Any = json.loads(tiff.pages.first.description)[DESCRIPTION_KEY]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            stored: Any = parse_json(tiff.pages.first.description)[DESCRIPTION_KEY]
+        except (ValueError, KeyError, TypeError, AttributeError):
             return {}
         at = (str(self.path), None, "image description")
         if not isinstance(stored, dict):

@@ -1,6 +1,6 @@
 """The classical methods of :mod:`fluorojax.classical` behind the protocol of all methods.
 
-They take the medians of the spec posterior at their word and state no uncertainty of the spec.
+They use the medians of the spec posterior as if they were exact, and state no uncertainty of the spec.
 """
 
 import math

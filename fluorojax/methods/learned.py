@@ -1,7 +1,7 @@
 """The learned posterior: mean and standard deviation of every pixel from a network trained on simulated scenes.
 
-The network sees counts and the spec posterior, and is trained on the simulator alone (``fluorojax.learned``). Its
-response to one posterior sd of each spec parameter is the share of the imaging chain in the uncertainty.
+The network gets the counts and the spec posterior. It is trained on simulated scenes only (``fluorojax.learned``). Its
+response to one posterior sd of each spec parameter gives the share of the imaging chain in the uncertainty.
 """
 
 import math

@@ -47,9 +47,9 @@ class NutsMethod(SceneMethod):
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "joint", "nominal", "true")
 
     chains: int = 4
-    """Markov chains."""
+    """Number of Markov chains."""
     warmup: int = 150
-    """Iterations of each Markov chain before its draws."""
+    """Warm-up iterations of each Markov chain."""
     draws: int = 200
     """Draws of each Markov chain."""
     joint: bool = False

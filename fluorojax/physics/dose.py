@@ -41,5 +41,5 @@ class FrameDose(TemporalStage):
         return jnp.asarray(self.relative, dtype)
 
     def of_frames(self, first: int, last: int) -> "FrameDose":
-        """See :meth:`~fluorojax.physics.stage.Stage.of_frames`; still relative to the exposure that I_0 stands for."""
+        """The doses of these frames; still relative to the exposure that I_0 stands for."""
         return FrameDose(self.relative[first:last])

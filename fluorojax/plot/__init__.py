@@ -8,6 +8,7 @@ from fluorojax.plot.curves import time_curve
 from fluorojax.plot.display import Window
 from fluorojax.plot.images import before_after, frame_strip, uncertainty_overlay
 from fluorojax.plot.interval_coverage import coverage_curve, error_vs_sd
+from fluorojax.plot.photon_transfer import photon_transfer_figure
 from fluorojax.plot.residuals import residual_figure
 from fluorojax.plot.scenarios import scenario_bars
 from fluorojax.plot.spec import spec_posteriors
@@ -18,6 +19,7 @@ __all__ = [
     "coverage_curve",
     "error_vs_sd",
     "frame_strip",
+    "photon_transfer_figure",
     "residual_figure",
     "scenario_bars",
     "spec_posteriors",

@@ -12,6 +12,11 @@ from fluorojax.reports.palettes import KINDS, palette_of
 from fluorojax.reports.player import json_block
 from fluorojax.reports.templates import render
 
+# Control characters, and marks that turn the direction of writing: texts from files may hold them, a page must not.
+_UNSEEN = dict.fromkeys(
+    {*range(32), *range(127, 160), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {9, 10, 13},
+    "\ufffd",
+)
 # Together one script, in this order.
 _SCRIPTS = ("decode.js", "state.js", "panels.js", "controls.js", "curve.js", "compare.js", "main.js")
 
@@ -28,7 +33,7 @@ def document(title: str, body: Iterable[str]) -> Markup:
         "base-uri 'none'; form-action 'none'"
     )
     colours = {kind: base64.b64encode(palette_of(kind).tobytes()).decode() for kind in KINDS}
-    return render(
+    page = render(
         "page",
         title=title,
         policy=policy,
@@ -37,6 +42,7 @@ def document(title: str, body: Iterable[str]) -> Markup:
         palettes=json_block(colours),
         script=Markup(script),
     )
+    return Markup(str(page).translate(_UNSEEN))
 
 
 @cache

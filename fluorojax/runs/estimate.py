@@ -2,12 +2,11 @@
 
 import math
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.foreign.memory import free_bytes
 
 # Working set of a scene under the batch methods, in float32 arrays of the size of its counts, on top of what the
 # process takes whatever it computes (interpreter, XLA, its compiler). Both are above the measured peaks of `map`:
@@ -79,7 +78,7 @@ def available_bytes() -> int | None:
 
         facts = jax.local_devices()[0].memory_stats() or {}
         return facts.get("bytes_limit")
-    return _least(_machine_bytes(), _group_bytes())
+    return free_bytes()
 
 
 def backend_words() -> str:
@@ -127,43 +126,3 @@ def _on_cpu() -> bool:
     import jax
 
     return jax.default_backend() == "cpu"
-
-
-def _least(*values: int | None) -> int | None:
-    return min((value for value in values if value is not None), default=None)
-
-
-def _machine_bytes() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    if platform.system() == "Windows":
-        return None
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return None
-
-
-def _group_bytes() -> int | None:
-    """What the control group of the process (a container's limit) still leaves; caches can be given back."""
-    folder = Path("/sys/fs/cgroup")
-    limit, used = (_number(folder / name) for name in ("memory.max", "memory.current"))
-    if limit is None or used is None:
-        return None
-    try:
-        lines = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        lines = []
-    cached = sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))
-    return max(limit - used + cached, 0)
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no limit reads as "max"
-        return None

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from fluorojax.data.printable import MESSAGE, printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import Task, TaskID
@@ -90,7 +92,11 @@ class LineProgress(ProgressDisplay):
         self._last = now
         told = pace(task)
         timing = f" ({told})" if told else ""
-        print(f"{self._label} {done:.4g}/{task.total:g}{timing}: {note}", file=self._stream, flush=True)
+        print(
+            f"{self._label} {done:.4g}/{task.total:g}{timing}: {printable(note, MESSAGE)}",
+            file=self._stream,
+            flush=True,
+        )
 
 
 class BarProgress(ProgressDisplay):
@@ -112,7 +118,7 @@ class BarProgress(ProgressDisplay):
             def get_renderables(self) -> Iterable[RenderableType]:
                 yield self.make_tasks_table(self.tasks)
                 for task in self.tasks:
-                    yield Text(task.fields["note"])
+                    yield Text(printable(task.fields["note"], MESSAGE))
 
         columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), PaceColumn())
         self._bar = Bar(*columns, console=Console(file=stream), transient=True, get_time=clock)

@@ -1,4 +1,4 @@
-"""Results as DICOM objects: exact round trips, references to the source, an independent checker, no patient on request."""
+"""Results as DICOM objects: round trips, references to the source, an independent checker, no patient on request."""
 
 import shutil
 import subprocess

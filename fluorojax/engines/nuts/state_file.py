@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from fluorojax.engines.nuts.kept import Watch
 from fluorojax.io.atomic import writing
 from fluorojax.io.disk import hdf5_output, publish
-from fluorojax.io.errors import RunError
+from fluorojax.io.errors import InputError, RunError
+from fluorojax.io.hdf5 import open_hdf5
 from fluorojax.io.shutdown import undisturbed
 from fluorojax.io.texts import as_text, put_text
 from fluorojax.models.protocol import SceneData, SceneModel
@@ -111,17 +112,17 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
     """
     path = Path(path)
     try:
-        with h5py.File(path, "r") as handle:
+        with open_hdf5(path) as handle:
             return _read_state(handle, path, like, marks)
-    except OSError as error:
-        # With an error number the system refused the file; without one it is HDF5 that finds no sense in it.
-        what = " ".join(str(error).split())
-        if error.errno is not None:
-            raise ValueError(f"resume is {path}: cannot be read ({what}); expected a readable state file") from error
+    except InputError as error:
+        # With an error number the system refused the file; without one it is the content that makes no sense.
+        what = ": ".join(part for part in (error.field, error.problem) if part)
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            raise RunError(f"resume is {path}: cannot be read ({what}); expected a readable state file") from error
         raise ForeignStateError(path, f"cannot be read as HDF5 ({what})", "a NUTS state file") from error
     except ForeignStateError:
         raise
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py raises where a file is damaged
+    except (KeyError, TypeError, ValueError) as error:  # what h5py raises where a file is damaged
         what = " ".join(str(error).split())
         raise ForeignStateError(path, f"is damaged ({what})", "a NUTS state file") from error
 

@@ -33,6 +33,8 @@ from fluorojax.engines.nuts.run import coordinates_around
 from fluorojax.engines.nuts.sampler import Problem, sampler_for
 from fluorojax.engines.nuts.state_file import fingerprint
 from fluorojax.engines.online_statistics import Grid, Moments
+from fluorojax.foreign import Report
+from fluorojax.foreign.identity import mark_of
 from fluorojax.models.loading import list_models, load_model
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
 from fluorojax.simulation import SimulationOptions, simulate_scene
@@ -423,7 +425,9 @@ def test_a_state_that_may_not_be_read_is_no_foreign_one(reason, tmp_path, monkey
     def refuse(*arguments):
         raise OSError(reason, os.strerror(reason))
 
-    monkeypatch.setattr("fluorojax.engines.nuts.state_file.h5py.File", refuse)
+    monkeypatch.setattr("fluorojax.io.hdf5.ExaminedFile", refuse)
+    monkeypatch.setattr("fluorojax.io.hdf5.has_signature", lambda path: True)
+    monkeypatch.setattr("fluorojax.io.hdf5.examine", lambda path, kind: Report(mark_of(path)))
     with pytest.raises(ValueError, match=r"^resume is .*run\.h5: cannot be read") as caught:
         small(state_file=path, on_foreign_state=lambda state, what: None)
     assert not isinstance(caught.value, ForeignStateError)
