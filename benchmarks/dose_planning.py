@@ -58,11 +58,12 @@ def main() -> None:
             )
             found = check_plan(plan, result, options, scene=one)
             other = reconstructed(scene(seed, middle * plan.factor))
+            low, high = plan.factor_range
             print(
                 f"seed {seed}: sd {plan.sd:.4f}, wanted {plan.target:.4f}, dose × {plan.factor:.2f} "
-                f"({plan.factor_range[0]:.2f} to {plan.factor_range[1]:.2f}); "
-                f"check ({found.kind}) {found.reached:.4f}, exponent {found.exponent:.2f}, dose × {found.factor:.2f}; scene at that dose: sd "
-                f"{root_mean_square(other.x_std):.4f}, error {root_mean_square(other.x_hat - one.x_true):.4f}",
+                f"({low:.2f} to {high:.2f}); check ({found.kind}) {found.reached:.4f}, exponent {found.exponent:.2f}, "
+                f"dose × {found.factor:.2f}; scene at that dose: sd {root_mean_square(other.x_std):.4f}, error "
+                f"{root_mean_square(other.x_hat - one.x_true):.4f}",
                 flush=True,
             )
 
