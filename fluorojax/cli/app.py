@@ -20,6 +20,7 @@ from fluorojax.cli.demo import demo
 from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
+from fluorojax.cli.plan_dose import plan_dose
 from fluorojax.cli.printing import tell
 from fluorojax.cli.reconstruct import reconstruct
 from fluorojax.cli.renamed import with_new_names
