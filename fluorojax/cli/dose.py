@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fluorojax.cli.printing import print_json, say
+
 if TYPE_CHECKING:
     from fluorojax.dose.record import DoseRecord, Totals
     from fluorojax.dose.skin import SkinAssumptions, SkinDose
@@ -50,7 +52,6 @@ def dose(
     from fluorojax.dose.reading import read_dose
     from fluorojax.dose.record import compare_totals
     from fluorojax.dose.skin import skin_dose
-    from fluorojax.io import dumps
 
     assumptions = _assumptions(skin_distance, skin_uncertainty)
     record = read_dose(files)
@@ -75,18 +76,18 @@ def dose(
             "source_of_levels": SOURCE,
             "remarks": [*record.remarks, *(f"{file.path}: {text}" for file in record.files for text in file.remarks)],
         }
-        print(dumps(document, indent=2))
+        print_json(document)
         return 0
     _print_sums(record)
     if events:
         _print_events(record)
     for line in [*_agreement(record), *_remarks(record), *_skin_lines(skin)]:
-        print(line)
+        say(line)
     print()
     if found:
         print(f"Notices, after {SOURCE}:")
         for notice in found:
-            print(f"  {notice}")
+            say(f"  {notice}")
     else:
         print(f"No notice level is reached ({SOURCE}).")
     return 0

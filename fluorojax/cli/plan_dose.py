@@ -8,6 +8,7 @@ import typer
 
 from fluorojax.cli.backend import use_cache
 from fluorojax.cli.options import QuietOption, ResultArgument, SceneOption, SeedOption, VerboseOption, make_notify
+from fluorojax.cli.printing import print_json, say
 
 if TYPE_CHECKING:
     from fluorojax.data.reconstruction import ReconstructOptions
@@ -75,7 +76,7 @@ def plan_dose(
     from dataclasses import asdict
 
     from fluorojax.dose.planning import Region, check_plan, plan_dose
-    from fluorojax.io import InputError, dumps, list_reconstructions, read_provenance, read_reconstruction
+    from fluorojax.io import InputError, list_reconstructions, read_provenance, read_reconstruction
     from fluorojax.io.selection import parse_range, parse_window
     from fluorojax.runs.progress import make_progress
 
@@ -118,7 +119,11 @@ def plan_dose(
             lines += _check_lines(plan, found)
             document["check"] = asdict(found)
         documents.append(document)
-    print(dumps({"plans": documents}, indent=2) if as_json else "\n".join(lines))
+    if as_json:
+        print_json({"plans": documents})
+    else:
+        for line in lines:
+            say(line)
     return 0
 
 
