@@ -9,7 +9,7 @@ A stack of counts needs no file::
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,7 @@ from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SpecRanges
 from fluorojax.io.checks import check_scene
 from fluorojax.io.errors import InputError
+from fluorojax.io.hdf5 import single_precision
 from fluorojax.io.stacks import narrowed_ranges
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
@@ -49,6 +50,9 @@ def scene_from_counts(
 
     **Raises** :class:`~fluorojax.io.InputError` naming the argument, its value and what was expected.
     """
+    if ranges is not None:
+        _check_type("ranges", ranges, SpecRanges, name)
+    _check_type("operator", operator, FluoroscopyOperator, name)
     acquisition = _acquisition(name, protocol)
     given = ranges is not None
     try:
@@ -58,12 +62,17 @@ def scene_from_counts(
         raise InputError("", name, "ranges" if given else "tier", str(error)) from error
     if not given:
         chosen = _narrowed(chosen, acquisition, operator)
-    counts = np.asarray(counts)
+    try:
+        counts = np.asanyarray(counts)
+    except ValueError as error:  # nested lists of different lengths
+        raise InputError("", name, "counts", "are frames of different shapes; expected an array (T, H, W)") from error
+    if np.ma.is_masked(counts):
+        raise InputError("", name, "counts", "are a masked array; expected a count in every pixel")
     if counts.dtype.kind not in "uif":
         raise InputError("", name, "counts", f"have dtype {counts.dtype}; expected real numbers")
     if counts.ndim == 3 and len(counts) == 1:
         counts = counts[0]
-    scene = Scene(name, np.asarray(counts, np.float32), acquisition, chosen, operator=operator)
+    scene = Scene(name, single_precision(counts), acquisition, chosen, operator=operator)
     check_scene(scene)
     return scene
 
@@ -74,6 +83,8 @@ def _acquisition(scene: str, protocol: dict[str, Any]) -> Acquisition:
     for argument, value in protocol.items():
         name = _SHORT.get(argument, argument)
         try:
+            if isinstance(value, bool | str):
+                raise TypeError
             number = float(value)
         except (TypeError, ValueError) as error:
             raise InputError("", scene, argument, f"is {value!r}; expected a number") from error
@@ -114,6 +125,8 @@ def reconstruct(
     seed: int = 0,
     batch: int | None = None,
     progress: bool = False,
+    held_out: float | None = None,
+    fallback: bool = True,
     settings: dict[str, Any] | None = None,
     **scene: Any,
 ) -> "Reconstruction | list[Reconstruction]":
@@ -121,54 +134,110 @@ def reconstruct(
 
     **Arguments:**
 
-    - `source`: counts (T, H, W) or (H, W); a :class:`~fluorojax.data.scene.Scene`; several scenes; or the path of a
-      file.
+    - `source`: counts (T, H, W) or (H, W), as an array or as frames in a list; a
+      :class:`~fluorojax.data.scene.Scene`; several scenes; or the path of a file.
     - `method`: ``map`` (seconds), ``mgvi`` (minutes), ``nuts`` (hours), ``learned`` (a second), or a classical
       method.
     - `model`: name of a shipped model or path of your own ``.py`` file, whose code is run.
     - `spec`: where the spec parameters come from: ``calibrated``, ``joint``, ``nominal`` or ``true``.
     - `seed`, `batch`: seed of all randomness; scenes computed together.
     - `progress`: whether to show progress on standard error.
+    - `held_out`: share of the quanta that is held out to check the result, at the cost of one more reconstruction
+      (:func:`fluorojax.metrics.held_out`); the verdict stands in ``result.diagnostics["held_out"]``. By default 0.1
+      with ``learned``, and no check otherwise.
+    - `fallback`: whether ``map`` takes the scenes that ``learned`` does not serve, with a warning.
     - `settings`: further fields of :class:`fluorojax.data.reconstruction.ReconstructOptions`, e.g. ``{"samples": 8}``.
     - `scene`: for counts, what :func:`scene_from_counts` takes: ``fps``, ``pulse_ms``, ``photons``, ``tier``, …
 
     **Returns** a :class:`~fluorojax.data.reconstruction.Reconstruction` for counts and for a scene, a list of them
     otherwise.
 
-    **Raises** :class:`~fluorojax.io.InputError` for a scene that cannot be used, and ``ValueError`` for an option.
+    **Raises** :class:`~fluorojax.io.InputError` for a source that cannot be used, and ``ValueError`` for an option.
     """
-    from fluorojax.io import open_scenes
     from fluorojax.runs.batches import reconstruct_scenes
+    from fluorojax.runs.notes import fallback_notice
     from fluorojax.runs.progress import ProgressDisplay, make_progress
 
     options = ReconstructOptions(
-        method=method, model=str(model), spec=spec, seed=seed, batch=batch, **({} if settings is None else settings)
+        method=method,
+        model=str(model),
+        spec=spec,
+        seed=seed,
+        batch=batch,
+        held_out=held_out,
+        fallback=fallback,
+        **_settings(settings),
     )
-    single = isinstance(source, Scene)
-    if isinstance(source, str | PathLike):
-        scenes: list[Scene] = list(open_scenes(source))
-    elif isinstance(source, Scene):
-        scenes = [source]
-    elif hasattr(source, "__array__") or _is_nested_list(source):
-        single = True
-        scenes = [scene_from_counts(np.asarray(source), **scene)]
-        scene = {}
-    else:
-        scenes = list(source)  # pyright: ignore[reportArgumentType]
-    if scene:
-        argument = next(iter(scene))
-        raise InputError("", None, argument, "is given for a scene that has its own; expected it with counts only")
+    scenes, single = _scenes_of(source, scene)
     names = [one.name for one in scenes]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError("", min(twice), None, "is the name of more than one scene; expected distinct names")
     with make_progress("reconstruct") if progress else ProgressDisplay() as display:
         results = list(reconstruct_scenes(scenes, options, progress=display))
+    for result in results:
+        if told := fallback_notice(result):
+            warnings.warn(told, stacklevel=2)
     results.sort(key=lambda result: names.index(result.name))
     return results[0] if single else results
 
 
-def _is_nested_list(source: object) -> bool:
-    return isinstance(source, list | tuple) and len(source) > 0 and isinstance(source[0], list | tuple)
+def _settings(settings: object) -> dict[str, Any]:
+    """The further fields of the options, checked by name."""
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"settings is {settings!r}; expected a mapping such as {{'samples': 8}}")
+    arguments = ("method", "model", "spec", "seed", "batch")
+    known = [field.name for field in fields(ReconstructOptions) if field.name not in arguments]
+    for name in settings:
+        if name in arguments:
+            raise ValueError(f"settings name {name}; expected it as an argument of its own, {name}=…")
+        if name not in known:
+            raise ValueError(f"settings name {name!r}; expected {', '.join(known)}")
+    return dict(settings)
+
+
+def _scenes_of(source: Any, protocol: dict[str, Any]) -> tuple[list[Scene], bool]:
+    """The scenes that a caller means by ``source``, and whether it is a single one.
+
+    ``protocol`` is what :func:`scene_from_counts` takes beside counts.
+    """
+    if isinstance(source, str | PathLike):
+        from fluorojax.io import open_scenes
+
+        scenes, single = list(open_scenes(source)), False
+    elif isinstance(source, Scene):
+        scenes, single = [source], True
+    elif hasattr(source, "__array__"):
+        return [scene_from_counts(source, **protocol)], True
+    else:
+        expected = "expected counts, a scene, several scenes, or the path of a file"
+        if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
+            raise InputError("", None, "source", f"is of type {type(source).__name__}; {expected}")
+        parts = list(source)
+        if parts and not any(isinstance(part, Scene | str) or part is None for part in parts):
+            return [scene_from_counts(parts, **protocol)], True  # pyright: ignore[reportArgumentType]
+        for i, part in enumerate(parts):
+            if not isinstance(part, Scene):
+                raise InputError("", None, "source", f"holds {type(part).__name__} at index {i}; {expected}")
+        if not parts:
+            raise InputError("", None, "source", f"is empty; {expected}")
+        scenes, single = parts, False
+    if protocol:
+        argument = next(iter(protocol))
+        raise InputError("", None, argument, "is given for a scene that has its own; expected it with counts only")
+    return scenes, single
+
+
+def _check_type(argument: str, value: object, kind: type, scene: str | None = None) -> None:
+    if not isinstance(value, kind):
+        raise InputError("", scene, argument, f"is of type {type(value).__name__}; expected {kind.__name__}")
+
+
+def _path(argument: str, value: object, expected: str = "the path of a file") -> Path:
+    if not isinstance(value, str | PathLike):
+        raise InputError("", None, argument, f"is of type {type(value).__name__}; expected {expected}")
+    return Path(value)
 
 
 def simulate(
@@ -182,10 +251,16 @@ def simulate(
 
     **Raises** ``ValueError`` naming an option that cannot be used, :class:`~fluorojax.io.InputError` for the output.
     """
-    from fluorojax.io import write_challenge
+    from fluorojax.io import check_output, write_challenge
     from fluorojax.simulation import SimulationOptions, simulate_scenes
 
+    known = [field.name for field in fields(SimulationOptions)]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{name} is no option of the simulator; expected {', '.join(known)}")
     chosen = SimulationOptions(**options)
+    if output is not None:
+        check_output(_path("output", output))
     scenes = list(simulate_scenes(count, seed, chosen))
     if output is not None:
         write_challenge(output, scenes, tier=chosen.tier)
@@ -200,22 +275,28 @@ def score(
 ) -> Any:
     """Scores of a result against the truth: PSNR, SSIM, standard and blind score, interval coverage, spec errors.
 
-    **Arguments:** a result and the scene with its truth, or two files; ``allow_other`` takes a file of truth that is
-    not the one that was reconstructed. **Returns** a :class:`fluorojax.metrics.SceneScore` or, for files, a
-    :class:`fluorojax.metrics.FileScore`.
+    **Arguments:** a result and the scene with its truth, or two files; ``allow_other`` takes a truth that is not what
+    was reconstructed (a file with other counts, a scene of another name). **Returns** a
+    :class:`fluorojax.metrics.SceneScore` or, for files, a :class:`fluorojax.metrics.FileScore`.
 
     **Raises** :class:`~fluorojax.io.InputError` where there is no truth, or the two do not belong together.
     """
     from fluorojax.metrics import score_files, score_scene
 
     if isinstance(result, Reconstruction) and isinstance(truth, Scene):
+        check_scene(truth)
+        if result.name != truth.name and not allow_other:
+            problem = f"is the scene {truth.name}; expected {result.name}, which was reconstructed, or allow_other=True"
+            raise InputError("", None, "truth", problem)
         return score_scene(result, truth)
     if isinstance(result, Reconstruction) or isinstance(truth, Scene):
         problem = (
             "belongs to a file and the result does not, or the reverse; expected two files, or a result and a scene"
         )
         raise InputError("", None, "truth", problem)
-    return score_files(result, truth, allow_other=allow_other)
+    expected = "a result and a scene, or the paths of two files"
+    files = _path("result", result, expected), _path("truth", truth, expected)
+    return score_files(*files, allow_other=allow_other)
 
 
 def report(
@@ -235,8 +316,13 @@ def report(
     """
     from fluorojax.reports import write_report
 
-    write_report(Path(output), Path(result), truth=truth, source=source, overwrite=overwrite, allow_other=allow_other)
-    return Path(output)
+    expected = "the path of a reconstruction file, as `fluorojax reconstruct` writes it"
+    page, file = _path("output", output), _path("result", result, expected)
+    for argument, value in (("truth", truth), ("source", source)):
+        if value is not None:
+            _path(argument, value)
+    write_report(page, file, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other)
+    return page
 
 
 __all__ = ["reconstruct", "report", "scene_from_counts", "score", "simulate"]

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_models import MODEL
 
 import fluorojax
+from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.spec import SpecRanges
 from fluorojax.io import write_challenge
 
@@ -81,11 +83,62 @@ def test_the_default_range_is_narrowed_where_the_window_would_reach_zero():
             {"ranges": SpecRanges(np.float32([0, 0, 1]), np.float32([1, 1, 1]))},
             "ranges: gain_drift has min 1 and max 1",
         ),
+        (COUNTS, {"ranges": {"lag": (0.0, 1.0)}}, "ranges: is of type dict; expected SpecRanges"),
+        (COUNTS, {"operator": None}, "operator: is of type NoneType; expected FluoroscopyOperator"),
+        (COUNTS, {"photons": True}, "photons: is True; expected a number"),
+        (COUNTS, {"name": "a/b"}, "name: is 'a/b'; expected a text without slashes"),
+        (COUNTS[:0], {}, r"counts: has shape \(0, 16, 16\); expected at least one pixel"),
+        (np.ma.masked_greater(COUNTS, 60), {}, "counts: are a masked array; expected a count in every pixel"),
+        ([[1.0, 2.0], [3.0]], {}, r"counts: are frames of different shapes; expected an array \(T, H, W\)"),
+        ([], {}, "source: is empty; expected counts, a scene, several scenes, or the path of a file"),
+        (["a.h5", "b.h5"], {}, "source: holds str at index 0; expected counts"),
+        (None, {}, "source: is of type NoneType; expected counts"),
+        ({"y": COUNTS}, {}, "source: is of type dict; expected counts"),
     ],
 )
 def test_bad_counts_and_protocols_are_refused_by_name(counts, arguments, message):
     with pytest.raises(fluorojax.InputError, match=message):
         fluorojax.reconstruct(counts, **arguments)
+
+
+def test_frames_in_a_list_are_counts(monkeypatch):
+    def seen(scenes, options, progress):
+        return [SimpleNamespace(name=scene.name, y=scene.y) for scene in scenes]
+
+    monkeypatch.setattr("fluorojax.runs.batches.reconstruct_scenes", seen)
+    for source in (list(COUNTS), tuple(COUNTS), COUNTS.tolist(), iter(COUNTS)):
+        np.testing.assert_array_equal(fluorojax.reconstruct(source).y, COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": 1.5}, "seed is 1.5; expected a whole number"),
+        ({"seed": None}, "seed is None; expected a whole number"),
+        ({"batch": "two"}, "batch is 'two'; expected a positive number of scenes"),
+        ({"batch": 0}, "batch is 0; expected a positive number of scenes"),
+        ({"settings": {"samples": 1.5}}, "samples is 1.5; expected a positive number of mirrored pairs"),
+        ({"settings": {"sample": 3}}, "settings name 'sample'; expected samples, chains"),
+        ({"settings": {"method": "nuts"}}, "settings name method; expected it as an argument of its own, method=…"),
+        ({"settings": 3}, "settings is 3; expected a mapping"),
+    ],
+)
+def test_bad_options_are_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fluorojax.reconstruct(COUNTS, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"count": 0}, "count is 0; expected a positive whole number of scenes"),
+        ({"count": 1.5}, "count is 1.5; expected a positive whole number"),
+        ({"frame": 3}, "frame is no option of the simulator; expected tier, frames"),
+    ],
+)
+def test_the_simulator_names_what_it_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fluorojax.simulate(**arguments)
 
 
 def test_scenes_made_by_hand_get_the_checks_of_files(model):
@@ -98,6 +151,18 @@ def test_scenes_made_by_hand_get_the_checks_of_files(model):
         fluorojax.reconstruct([good, good], model=model)
     with pytest.raises(fluorojax.InputError, match="fps: is given for a scene that has its own"):
         fluorojax.reconstruct(good, model=model, fps=15)
+    with pytest.raises(fluorojax.InputError, match="counts: are of type list; expected a NumPy array"):
+        fluorojax.reconstruct(replace(good, y=COUNTS.tolist()), model=model)
+    with pytest.raises(fluorojax.InputError, match="acquisition: lag_ms is 'long'; expected a number"):
+        fluorojax.reconstruct(replace(good, acquisition=fluorojax.Acquisition(lag_ms="long")), model=model)
+    with pytest.raises(fluorojax.InputError, match="true_spec: has lag nan; expected a finite number"):
+        fluorojax.reconstruct(replace(good, true_spec=fluorojax.Spec(lag=np.nan)), model=model, spec="true")
+    with pytest.raises(fluorojax.InputError, match="source: holds ndarray at index 1; expected counts, a scene"):
+        fluorojax.reconstruct([good, COUNTS], model=model)
+    with pytest.raises(ValueError, match=r"ranges have bounds of shapes \(1,\) and \(1,\); expected \(3,\)"):
+        replace(good, ranges=SpecRanges(np.zeros(1), np.ones(1)))
+    with pytest.raises(ValueError, match="operator of a scene is NoneType; expected FluoroscopyOperator"):
+        replace(good, operator=None)
 
 
 def test_score_wants_two_of_a_kind(tmp_path):
@@ -105,3 +170,18 @@ def test_score_wants_two_of_a_kind(tmp_path):
     write_challenge(tmp_path / "in.h5", [scene])
     with pytest.raises(fluorojax.InputError, match="expected two files, or a result and a scene"):
         fluorojax.score(tmp_path / "in.h5", scene)
+    result = Reconstruction(
+        "b", scene.x_true, None, fluorojax.Spec(), fluorojax.Spec(), {}, Status.CONVERGED, seconds=0.0
+    )
+    with pytest.raises(fluorojax.InputError, match="truth: is the scene sample_00; expected b, which"):
+        fluorojax.score(result, scene)
+    assert fluorojax.score(result, scene, allow_other=True).psnr == np.inf
+    with pytest.raises(fluorojax.InputError, match="x_true: has nan"):
+        fluorojax.score(result, replace(scene, name="b", x_true=np.full_like(scene.y, np.nan)))
+    with pytest.raises(fluorojax.InputError, match="result: is of type int; expected a result and a scene"):
+        fluorojax.score(3, 4)
+
+
+def test_report_wants_a_file(tmp_path):
+    with pytest.raises(fluorojax.InputError, match="result: is of type list; expected the path of a reconstruction"):
+        fluorojax.report([], tmp_path / "page.html")

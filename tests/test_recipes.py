@@ -141,7 +141,7 @@ def test_blind_entry_refuses_a_bad_model_and_seed(script, scenes, engine, tmp_pa
     inputs, outputs = tmp_path / "in", tmp_path / "out"
     inputs.mkdir()
     (inputs / "a.h5").write_bytes(scenes.read_bytes())
-    assert script("blind_entry.py", inputs, outputs, "--model", "none.py") == 1
+    assert script("blind_entry.py", inputs, outputs, "--model", "none.py") == 2
     assert script("blind_entry.py", inputs, outputs, "--seed", -1) == 2
     errors = capsys.readouterr().err
     assert "none.py: no such file" in errors

@@ -27,6 +27,7 @@ PACKAGE = "fluorojax"
 INTERNAL = {
     "fluorojax.benchmark": "what the command `benchmark` is made of",
     "fluorojax.cli": "the command line, which has a page of its own",
+    "fluorojax.foreign": "the child process that looks through files before they are read",
 }
 """Modules and packages that are not for import, with the reason."""
 

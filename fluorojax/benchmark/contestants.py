@@ -1,6 +1,6 @@
 """The methods of a benchmark behind one call: ours and the classical ones."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
@@ -49,9 +49,13 @@ class Contestant:
         if self.name == CALIBRATION:
             return {}
         if self.ours:
-            options = ReconstructOptions(method=self.name, seed=seed)
+            options = self.options(seed)
             return {**asdict(options), "assets": asset_digests(make_method(options))}
         return {"class": type(CLASSICAL[self.name].method).__name__, **asdict(CLASSICAL[self.name].method)}
+
+    def options(self, seed: int) -> ReconstructOptions:
+        """Settings of the method itself: no other in its place, and no check beside it."""
+        return ReconstructOptions(method=self.name, seed=seed, held_out=0.0, fallback=False)
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -79,7 +83,7 @@ class Contestant:
 
     def run(self, scene: Scene, scenario: str, calibrated: Spec | None, seed: int) -> Reconstruction:
         """Reconstruct one scene. ``calibrated`` is the spec that a classical method assumes in Scenario III."""
-        options = ReconstructOptions(method=self.name, seed=seed, spec="calibrated" if scenario == "III" else "nominal")
+        options = replace(self.options(seed), spec="calibrated" if scenario == "III" else "nominal")
         if self.ours:
             return next(iter(reconstruct_scenes([scene], options)))
         parameters = scene.operator.parameters

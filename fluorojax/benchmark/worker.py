@@ -101,7 +101,9 @@ def run_cost(request: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
 
     try:
         scenes = [source_from(values).load(Path(request["cache"]))[0] for values in task["sources"]]
-        options = ReconstructOptions(method=request["method"], batch=len(scenes), seed=request["seed"])
+        options = ReconstructOptions(
+            method=request["method"], batch=len(scenes), seed=request["seed"], held_out=0.0, fallback=False
+        )
         memory = Memory()
         memory.mark()
         results, times = timed(lambda: list(reconstruct_scenes(scenes, options)), repeat=True, always=True)

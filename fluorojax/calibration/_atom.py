@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, Float
 
 from fluorojax.calibration._blocks import BlockCurves
 
@@ -53,13 +53,13 @@ def atom_log_likelihood(curves: BlockCurves, grid: Float[Array, " D"]) -> Float[
         at_rest, in_motion = densities(probability, weights)
         moving_share = (1 - probability) / (at_rest + in_motion)
         responsibility = at_rest / (at_rest + in_motion)
-        weights = weights * (moving.T @ moving_share)
+        weights = weights * (moving.T @ (curves.present[:, None] * moving_share))
         weights = (1 - FLOOR) * weights / weights.sum(axis=0) + FLOOR / components
-        return (_local_mean(responsibility, curves.shape), weights), None
+        return (_local_mean(responsibility, curves), weights), None
 
     start = (jnp.full(static.shape, 0.2, dtype), jnp.full((components, grid.size), 1 / components, dtype))
     state, _ = jax.lax.scan(step, start, None, length=EM_STEPS)
-    return jnp.log(sum(densities(*state))).sum(axis=0) / curves.overlap
+    return curves.present @ jnp.log(sum(densities(*state))) / curves.overlap
 
 
 def _slope_components(grid: Float[Array, " D"]) -> tuple[Float[Array, " M"], Float[Array, " M"]]:
@@ -85,15 +85,16 @@ def _log_normal(residual: Float[Array, "*#n"], variance: Float[Array, "*#n"]) ->
     return -0.5 * (residual**2 / variance + jnp.log(variance))
 
 
-def _local_mean(responsibility: Float[Array, "N D"], shape: tuple[int, int]) -> Float[Array, "N D"]:
+def _local_mean(responsibility: Float[Array, "N D"], curves: BlockCurves) -> Float[Array, "N D"]:
     """Nine parts the Gaussian mean over neighbours (standard deviation of one block), one part the mean of all."""
-    down, across = (_neighbour_weights(n, responsibility.dtype) for n in shape)
-    local = jnp.einsum("ai,bj,ijd->abd", down, across, responsibility.reshape(*shape, -1))
-    mean = 0.9 * local.reshape(responsibility.shape) + 0.1 * responsibility.mean(axis=0)
+    down, across = (_neighbour_weights(present) for present in (curves.rows, curves.columns))
+    field = responsibility.reshape(curves.rows.size, curves.columns.size, -1)
+    local = jnp.einsum("ai,bj,ijd->abd", down, across, field).reshape(responsibility.shape)
+    mean = 0.9 * local + 0.1 * (curves.present @ responsibility) / curves.present.sum()
     return jnp.clip(mean, 1e-3, 0.97)
 
 
-def _neighbour_weights(size: int, dtype: DTypeLike) -> np.ndarray:
-    distance = np.arange(size)[:, None] - np.arange(size)
-    weights = np.exp(-0.5 * distance**2)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(dtype)
+def _neighbour_weights(present: Float[Array, " n"]) -> Float[Array, "n n"]:
+    distance = np.arange(present.size)[:, None] - np.arange(present.size)
+    weights = jnp.asarray(np.exp(-0.5 * distance**2), present.dtype) * present
+    return weights / weights.sum(axis=1, keepdims=True)

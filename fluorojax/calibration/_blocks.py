@@ -1,13 +1,16 @@
-"""Time curves of overlapping square blocks of pixels, split into a linear trend and the rest."""
+"""Time curves of overlapping square blocks of pixels, split into a linear trend and the rest.
+
+Arrays have a place for every cell, whatever the side of the blocks, so that one program serves all sides.
+"""
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, DTypeLike, Float, Int
 
 
 class BlockCurves(eqx.Module):
-    """Log time curves of N blocks in raster order, with the variances that Poisson counts give them."""
+    """Log time curves of the blocks that begin at each of N cells, in raster order, with their Poisson variances."""
 
     slope: Float[Array, " N"]
     """Least-squares slope of the log counts, %/frame (100 × log units per frame)."""
@@ -17,21 +20,29 @@ class BlockCurves(eqx.Module):
     """Coefficients of the log counts along K = T − 2 orthonormal directions beyond the trend, slowest first."""
     bend_variance: Float[Array, " N"]
     """Variance of each of these coefficients."""
-    shape: tuple[int, int] = eqx.field(static=True)
-    """Blocks along height and width."""
-    overlap: int = eqx.field(static=True)
+    rows: Float[Array, " R"]
+    """One where a block begins at this row of cells; zero near the lower border, where none fits."""
+    columns: Float[Array, " C"]
+    """The same along the width; N = R·C."""
+    overlap: Float[Array, ""]
     """How many blocks cover a pixel away from the border."""
+
+    @property
+    def present(self) -> Float[Array, " N"]:
+        """One where a block begins at this cell. Values of cells without a block mean nothing."""
+        return jnp.outer(self.rows, self.columns).ravel()
 
 
 def block_curves(
-    counts: Float[Array, "T H W"], scatter: Float[Array, "T H W"], *, stride: int, side: int
+    counts: Float[Array, "T H W"], scatter: Float[Array, "T H W"], *, stride: int, side: Int[Array, ""] | int
 ) -> BlockCurves:
     """Curves of blocks of ``side`` × ``side`` cells that start at every cell; a cell is ``stride`` × ``stride`` pixels.
 
     ``scatter`` (quanta) is subtracted before the logarithm, and its noise stays. Pixels that fill no cell are cropped.
     """
     frames, height, width = counts.shape
-    total, background = (_block_sums(image, stride, side) for image in (counts, scatter))
+    down, across = (_windows(size // stride, side, counts.dtype) for size in (height, width))
+    total, background = (_block_sums(image, stride, down, across) for image in (counts, scatter))
     primary = jnp.maximum(total - background, 0.01 * total)
     # Half a count makes the logarithm of a Poisson count unbiased to first order and finite at zero.
     variance = (total.mean(axis=1) + 0.5) / (primary.mean(axis=1) + 0.5) ** 2
@@ -42,19 +53,24 @@ def block_curves(
         slope_variance=(100 / length) ** 2 * variance,
         bends=coefficients[:, 1:],
         bend_variance=variance,
-        shape=(height // stride - side + 1, width // stride - side + 1),
-        overlap=side**2,
+        rows=down.max(axis=1),
+        columns=across.max(axis=1),
+        overlap=jnp.asarray(side, counts.dtype) ** 2,
     )
 
 
-def _block_sums(image: Float[Array, "T H W"], stride: int, side: int) -> Float[Array, "N T"]:
-    frames, height, width = image.shape
-    rows, columns = height // stride, width // stride
+def _windows(cells: int, side: Int[Array, ""] | int, dtype: DTypeLike) -> Float[Array, "cells cells"]:
+    """Row i is one on the ``side`` cells from i on, and zero where that many are not left."""
+    first, cell = jnp.arange(cells)[:, None], jnp.arange(cells)
+    return ((cell >= first) & (cell < first + side) & (first + side <= cells)).astype(dtype)
+
+
+def _block_sums(
+    image: Float[Array, "T H W"], stride: int, down: Float[Array, "R R"], across: Float[Array, "C C"]
+) -> Float[Array, "N T"]:
+    frames, rows, columns = len(image), len(down), len(across)
     cells = image[:, : rows * stride, : columns * stride].reshape(frames, rows, stride, columns, stride).sum((2, 4))
-    for axis, cell_count in ((1, rows), (2, columns)):
-        starts = cell_count - side + 1
-        cells = jnp.stack([jnp.take(cells, jnp.arange(k, k + starts), axis=axis) for k in range(side)]).sum(axis=0)
-    return cells.reshape(frames, -1).T
+    return jnp.einsum("ai,tij,bj->abt", down, cells, across).reshape(-1, frames)
 
 
 def _time_basis(frames: int, dtype: DTypeLike) -> tuple[np.ndarray, float]:

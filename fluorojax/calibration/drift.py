@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from fluorojax.calibration._atom import atom_log_likelihood
 from fluorojax.calibration._blocks import block_curves
@@ -69,14 +69,16 @@ def drift_log_posterior(
     fraction = scalar("scatter_fraction", acquisition.scatter_fraction, y.dtype)
     scattered = jnp.zeros_like(y) if scatter is None else _scattered(y, fraction, scatter)
     rows, columns = height // STRIDE, width // STRIDE
+    sides = [side for side in SIDES if side == 1 or (rows // side) * (columns // side) >= FEWEST_BLOCKS]
+
+    def density(side: Int[Array, ""]) -> Float[Array, " points"]:
+        curves = block_curves(y, scattered, stride=STRIDE, side=side)
+        return _normalise(TEMPER * atom_log_likelihood(curves, grid), grid)
+
     # The fast matrix products of accelerators keep three digits, fewer than a slope needs.
     with jax.default_matmul_precision("highest"):
-        densities = [
-            _normalise(TEMPER * atom_log_likelihood(block_curves(y, scattered, stride=STRIDE, side=side), grid), grid)
-            for side in SIDES
-            if side == 1 or (rows // side) * (columns // side) >= FEWEST_BLOCKS
-        ]
-    return grid, _normalise(logsumexp(jnp.stack(densities), axis=0), grid)
+        densities = jax.lax.map(density, jnp.array(sides))
+    return grid, _normalise(logsumexp(densities, axis=0), grid)
 
 
 def _scattered(y: Float[Array, "T H W"], fraction: Float[Array, ""], scatter: Scatter) -> Float[Array, "T H W"]:

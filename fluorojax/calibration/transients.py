@@ -30,9 +30,11 @@ one thin wire, the window keeps its prior.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
+import jax
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from fluorojax.calibration._transient_profiles import Profiles, blocks_of, device_profiles, gaussian, project_out
 from fluorojax.calibration._transient_tracks import ACROSS, ALONG
@@ -124,13 +126,25 @@ def transient_log_likelihood(
     return TransientLikelihood(blur_grid, blur_likelihood, lag_grid, lag_likelihood, blur_cells, lag_cells)
 
 
+@partial(jax.jit, static_argnames="frames")
+def _lag_matrices(
+    release: ChargeReleaseLag,
+    taus: Float[Array, " nodes"],
+    frame_time_ms: Float[ArrayLike, ""],
+    readout_delay_ms: Float[ArrayLike, ""],
+    frames: int,
+) -> Float[Array, "nodes T T"]:
+    """The matrices of the lag at several time constants; one program instead of one for each of its operations."""
+    return jax.vmap(lambda tau: release.matrix(tau, frame_time_ms, readout_delay_ms, frames))(taus)
+
+
 def _inverse_lag(
     release: ChargeReleaseLag, nodes: np.ndarray, acquisition: Acquisition, frames: int
 ) -> Float[np.ndarray, "k T T"]:
     protocol = acquisition.as_dict()
     times = protocol["frame_time_ms"], protocol["readout_delay_ms"]
-    matrices = [np.asarray(release.matrix(protocol["lag_ms"] + node, *times, frames), np.float64) for node in nodes]
-    return np.linalg.inv(np.array(matrices))
+    matrices = np.asarray(_lag_matrices(release, protocol["lag_ms"] + nodes, *times, frames), np.float64)
+    return np.linalg.inv(matrices)
 
 
 def _lag_log_likelihood(

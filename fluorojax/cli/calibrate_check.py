@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def calibrate_check(
     model: ModelOption = "sequence",
     method: Annotated[
-        str, typer.Option(help="Method to test: map, mgvi, nuts, or for comparison laplace or laplace-held.")
+        str, typer.Option(help="Method to test: map, learned, mgvi, nuts, or for comparison laplace or laplace-held.")
     ] = "nuts",
     replicates: Annotated[
         int, typer.Option(help="Number of draws of truth and data for each dose, at least 20.")

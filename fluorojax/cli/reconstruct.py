@@ -1,13 +1,15 @@
 """``fluorojax reconstruct``: posterior summaries of every scene of a challenge file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluorojax.cli.backend import tell_backend
+from fluorojax.cli.backend import SETTINGS, tell_backend
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
     AllowLossyOption,
@@ -16,7 +18,6 @@ from fluorojax.cli.options import (
     FpsOption,
     FramesOption,
     GainOption,
-    InputArgument,
     IntensityOption,
     LogScaleOption,
     MethodOption,
@@ -41,13 +42,28 @@ from fluorojax.cli.printing import tell
 if TYPE_CHECKING:
     from fluorojax.io import InputError
     from fluorojax.runs.files import Outcome
+    from fluorojax.runs.inputs import FilePair
+    from fluorojax.runs.places import Place
+
+
+class Scheduler(StrEnum):
+    """Who hands the scenes to the processes that compute them."""
+
+    DASK = "dask"
+    JAX = "jax"
 
 
 def reconstruct(
-    input_file: InputArgument,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[IN.h5]...", help="Files of scenes, or quoted patterns of names.", show_default=False),
+    ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.h5", help="File to write.", show_default=False)
-    ],
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT.h5", help="File to write; a folder for several inputs.", show_default=False
+        ),
+    ] = None,
     model: ModelOption = "sequence",
     method: MethodOption = "map",
     batch: BatchOption = None,
@@ -64,6 +80,23 @@ def reconstruct(
             metavar="WEIGHTS.npz", help="File with the weights of the network (learned). Default: the shipped weights."
         ),
     ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            "--held-out",
+            metavar="SHARE",
+            help="Share of the quanta held out to check the result, at the cost of one more reconstruction; 0 for no "
+            "check. Default: 0.1 with learned, else 0.",
+            show_default=False,
+        ),
+    ] = None,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Let map take the scenes that the network does not serve, with a notice (learned).",
+        ),
+    ] = True,
     seed: SeedOption = 0,
     spec: Annotated[
         SpecSource,
@@ -79,6 +112,27 @@ def reconstruct(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="List of inputs, one on each line, with or without its output.", show_default=False),
+    ] = None,
+    scheduler: Annotated[
+        Scheduler | None,
+        typer.Option(help="Compute on the workers of a Dask cluster, or in all processes of a JAX cluster."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the scheduler (dask: or its scheduler file), or HOST:PORT of the first process (jax)."),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Longest time without any worker (dask) or process (jax).")
+    ] = 120.0,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="End by itself after this time with what is finished.", show_default=False
+        ),
+    ] = None,
     gain: GainOption = None,
     offset: OffsetOption = None,
     intensity: IntensityOption = None,
@@ -98,18 +152,38 @@ def reconstruct(
     --photons, and also --fps and --protocol if the defaults do not fit. The output records the selection of scenes,
     frames and pixels, and `score` and `report` use the same selection.
 
+    Several inputs, a quoted pattern such as 'study/*.h5', or a --manifest need a folder for their outputs: run1.h5
+    becomes FOLDER/run1.h5. Outputs that are complete are left alone, so that the same command goes on after an
+    interruption. With --keep-going, a file that cannot be read is told and the others go on.
+
+    With --scheduler, scenes are computed in other processes, which read the inputs and write beside the outputs
+    themselves: all machines must see both under the same names (see "Clusters" in the documentation).
+
     Finished scenes are kept in the folder OUT.h5.parts and survive an interrupt, a crash and a full disk. The same
     command continues the run, also with --overwrite, and gathers all scenes into OUT.h5 at the end. The exit code is 1
     if a scene diverged, has not converged or was skipped.
+
+    --held-out 0.1 sets a tenth of the quanta aside, reconstructs from the rest, and tests whether the result predicts
+    the quanta that were set aside. The verdict on bias and on the size of the stated errors needs no truth; `report`
+    shows it.
+
+    With --method learned, map reconstructs the scenes that are unlike the scenes of the training, and those that fail
+    this test; a notice names them. With --no-fallback the network takes every scene that it can.
 
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged. Repeat the command with more --draws
     and --overwrite to continue from that state. A state of other settings is refused, or discarded with --overwrite.
     """
     from fluorojax.data.reconstruction import ReconstructOptions
-    from fluorojax.runs.files import reconstruct_file
+    from fluorojax.io import InputError
+    from fluorojax.runs.files import reconstruct_files
+    from fluorojax.runs.inputs import find_pairs
     from fluorojax.runs.progress import make_progress
 
-    check_suffix("--output", output, HDF5_SUFFIXES)
+    if scheduler is None and address is not None:
+        raise ValueError(f"--address is {address!r} without --scheduler; expected --scheduler dask or jax")
+    pairs = find_pairs(inputs or [], output, manifest)
+    for pair in pairs:
+        check_suffix("--output", pair.output, HDF5_SUFFIXES)
     counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
     selection = make_selection(
         scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
@@ -125,12 +199,18 @@ def reconstruct(
         warmup=warmup,
         draws=draws,
         weights=weights,
+        held_out=held_out,
+        fallback=fallback,
     )
+    notify = make_notify(quiet)
+    place = _place(scheduler, address, wait, notify)
 
     def begin(shapes: Mapping[str, tuple[int, ...]]) -> None:
         from fluorojax.runs.estimate import check_memory, estimate
 
-        notify = tell_backend(quiet)
+        if scheduler is Scheduler.DASK:
+            return
+        tell_backend(quiet)
         if not shapes:
             return
         needs = estimate(shapes, options)
@@ -138,23 +218,76 @@ def reconstruct(
             check_memory(needs)
         notify(needs.sentence())
 
-    with make_progress("reconstruct", quiet=quiet, verbose=verbose) as progress:
-        outcome = reconstruct_file(
-            input_file,
-            output,
+    codes: list[int] = []
+
+    def end(pair: "FilePair", outcome: "Outcome") -> None:
+        if place is None or place.leading:
+            if not quiet and pair.output.exists():
+                print_results(pair.output)
+            tell_diverged(outcome, pair.output)
+            tell_unconverged(outcome, pair.output)
+        codes.append((replace(outcome, unconverged=()) if allow_unconverged else outcome).exit_code)
+
+    several = len(pairs) > 1
+    with _folder(output, pairs), make_progress("reconstruct", quiet=quiet, verbose=verbose) as progress:
+        outcomes = reconstruct_files(
+            pairs,
             options,
             selection=selection,
             overwrite=overwrite,
+            leave_complete=several or pairs[0].output != Path(output or ""),
+            place=place,
+            time_limit=time_limit,
             on_start=begin,
             on_error=_tell_skipped if keep_going else None,
+            on_bad_file=_tell_skipped if keep_going and several else None,
             progress=progress,
-            notify=make_notify(quiet),
+            notify=notify,
         )
-    if not quiet:
-        print_results(output)
-    tell_diverged(outcome, output)
-    tell_unconverged(outcome, output)
-    return (replace(outcome, unconverged=()) if allow_unconverged else outcome).exit_code
+    for pair, outcome in zip(pairs, outcomes, strict=True):
+        if outcome is not None:
+            end(pair, outcome)
+    if not codes:
+        raise InputError(pairs[0].source.parent, None, None, f"none of the {len(pairs)} inputs could be reconstructed")
+    return max(1 if len(codes) < len(pairs) else 0, *codes)
+
+
+def _place(
+    scheduler: Scheduler | None, address: str | None, wait: float, notify: Callable[[str], None]
+) -> "Place | None":
+    """Where the scenes are computed; None for this process."""
+    if scheduler is None:
+        return None
+    if scheduler is Scheduler.JAX:
+        from fluorojax.runs.hosts import JaxProcesses
+
+        return JaxProcesses(address, wait=wait, notify=notify)
+    if address is None:
+        raise ValueError("--scheduler is 'dask' without --address; expected what `dask scheduler` prints")
+    from fluorojax.runs.dask import DaskCluster
+
+    return DaskCluster(address, wait=wait, cache=not SETTINGS.no_cache, notify=notify)
+
+
+@contextmanager
+def _folder(output: str | None, pairs: "Sequence[FilePair]") -> Iterator[None]:
+    """Make the folder of the outputs where it is missing, and take it away where it stays empty."""
+    from fluorojax.io import InputError
+
+    folder = None if output is None else Path(output)
+    made = folder is not None and not folder.exists() and any(pair.output.parent == folder for pair in pairs)
+    if folder is None or not made:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(folder, None, None, f"cannot be created: {error.strerror}; expected a folder") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it holds outputs
+            folder.rmdir()
 
 
 def _tell_skipped(error: "InputError") -> None:

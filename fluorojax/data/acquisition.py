@@ -49,21 +49,21 @@ class Acquisition(eqx.Module):
 
         ``parameters`` are those of the imaging chain: a quantity that one of them offsets has to stay positive.
         """
+        values = {name: self._number(name) for name in self.__dataclass_fields__}
         for name in ("photons_per_pixel", "attenuation_scale", "frame_time_ms", "readout_delay_ms"):
-            value = float(getattr(self, name))
-            if not (_finite(value) and np.float32(value) > 0):
-                raise ValueError(f"{name} is {value:g}; expected a positive number in single precision")
+            if not (_finite(values[name]) and np.float32(values[name]) > 0):
+                raise ValueError(f"{name} is {values[name]:g}; expected a positive number in single precision")
         for name in ("pulse_width_ms", "lag_ms"):
-            if not _finite(float(getattr(self, name))):
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a finite number")
-        fraction = self.as_dict()["scatter_fraction"]
+            if not _finite(values[name]):
+                raise ValueError(f"{name} is {values[name]}; expected a finite number")
+        fraction = values["scatter_fraction"]
         if not 0 <= fraction < 1:
             raise ValueError(f"scatter_fraction is {fraction:g}; expected 0 ≤ f < 1")
         bounds = ranges.as_dict()
         for parameter in parameters:
             if parameter.offset_of is None:
                 continue
-            value, low = float(getattr(self, parameter.offset_of)), bounds[parameter.name][0]
+            value, low = values[parameter.offset_of], bounds[parameter.name][0]
             least = value + low
             # Bounds are float32: a sum within their rounding is zero (3.6 − 3.6 would leave 1e-7).
             if abs(least) <= _ROUNDING * max(abs(value), abs(low)):
@@ -74,6 +74,13 @@ class Acquisition(eqx.Module):
                     f"{parameter.quantity} {least:g} {parameter.unit}; expected a positive value over the whole "
                     "spec range"
                 )
+
+    def _number(self, name: str) -> float:
+        value = getattr(self, name)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} is {value!r}; expected a number") from error
 
 
 def _finite(value: float) -> bool:

@@ -150,8 +150,22 @@ class ReconstructOptions:
     weights: str | None = None
     """Weights of the network (learned): name of shipped ones, or path of a ``.npz`` file; None for the default."""
 
+    held_out: float | None = None
+    """Share of the quanta that is held out to check the result (:func:`fluorojax.metrics.held_out`), at the cost of one
+    more reconstruction; 0 for no check, None for what the method does by itself (0.1 for learned, else no check)."""
+    fallback: bool = True
+    """Whether scenes that the method does not serve go to its fallback (learned: to map), with a notice."""
+
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"seed is {self.seed}; expected a whole number from 0 to {MAX_SEED}")
-        if self.samples < 1:
-            raise ValueError(f"samples is {self.samples}; expected a positive number of mirrored pairs")
+        if self.held_out is not None and not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out is {self.held_out:g}; expected a share of the quanta from 0 to below 1")
+        if not (_is_whole(self.seed) and 0 <= self.seed <= MAX_SEED):
+            raise ValueError(f"seed is {self.seed!r}; expected a whole number from 0 to {MAX_SEED}")
+        if not (_is_whole(self.samples) and self.samples >= 1):
+            raise ValueError(f"samples is {self.samples!r}; expected a positive number of mirrored pairs")
+        if self.batch is not None and not (_is_whole(self.batch) and self.batch >= 1):
+            raise ValueError(f"batch is {self.batch!r}; expected a positive number of scenes")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fluorojax.data.scene import Scene
+from fluorojax.data.spec import Spec
 from fluorojax.io.challenge import check_counts
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import check_finite, check_stack
@@ -11,13 +12,18 @@ from fluorojax.io.hdf5 import check_finite, check_stack
 def check_scene(scene: Scene) -> None:
     """Refuse a scene that no method could use.
 
-    Raises :class:`InputError` naming the scene, the argument, its value and what was expected: counts that are not
-    numbers, not of shape (T, H, W) with T ≥ 2 or (H, W), not finite or negative; a protocol that is not finite, or
-    whose exposure window or lag time constant reaches zero inside the spec range; empty ranges; a truth of another
-    shape.
+    Raises :class:`InputError` naming the scene, the argument, its value and what was expected: a name that is no name
+    of a group; counts that are no array of numbers, not of shape (T, H, W) with T ≥ 2 or (H, W), not finite or
+    negative; a protocol that is not finite, or whose exposure window or lag time constant reaches zero inside the spec
+    range; empty ranges; a truth of another shape, and a true spec that is not finite.
     """
+    if not isinstance(scene.name, str) or not scene.name or "/" in scene.name or scene.name in (".", ".."):
+        raise InputError("", None, "name", f"is {scene.name!r}; expected a text without slashes, such as sample_00")
     where = ("", scene.name)
-    counts = np.asarray(scene.y)
+    counts = scene.y
+    if not hasattr(counts, "dtype") or not hasattr(counts, "__array__"):
+        raise InputError(*where, "counts", f"are of type {type(counts).__name__}; expected a NumPy array")
+    counts = np.asarray(counts)
     if counts.dtype.kind not in "uif":
         raise InputError(*where, "counts", f"have dtype {counts.dtype}; expected real numbers")
     check_stack(counts.shape, "counts", where)
@@ -38,3 +44,14 @@ def check_scene(scene: Scene) -> None:
             shape = np.shape(scene.x_true)
             raise InputError(*where, "x_true", f"has shape {shape}; expected {counts.shape}, like the counts")
         check_finite(np.asarray(scene.x_true), "x_true", where, "finite values")
+    _check_true_spec(scene, where)
+
+
+def _check_true_spec(scene: Scene, where: tuple[str, str]) -> None:
+    if scene.true_spec is None:
+        return
+    if not isinstance(scene.true_spec, Spec):
+        raise InputError(*where, "true_spec", f"is of type {type(scene.true_spec).__name__}; expected Spec")
+    for name, value in zip(scene.true_spec.names, scene.true_spec.values, strict=True):
+        if np.shape(value) != () or np.asarray(value).dtype.kind not in "uif" or not np.isfinite(value):
+            raise InputError(*where, "true_spec", f"has {name} {value!r}; expected a finite number")

@@ -29,10 +29,10 @@ from fluorojax.foreign import vouch
 from fluorojax.io.atomic import temporary_name, writing
 from fluorojax.io.disk import Hdf5Output, hdf5_output, publish, sync_folder
 from fluorojax.io.errors import InputError
-from fluorojax.io.hdf5 import natural_order, open_hdf5, scene_group
+from fluorojax.io.hdf5 import natural_order, scene_group
 from fluorojax.io.json_fields import read_object, write_json
 from fluorojax.io.provenance import Provenance
-from fluorojax.io.reconstruction_reader import COUNTS_SHA256, read_provenance
+from fluorojax.io.reconstruction_reader import COUNTS_SHA256, provenance_of
 from fluorojax.io.shutdown import at_stop, undisturbed
 from fluorojax.io.texts import put_text
 
@@ -118,9 +118,10 @@ def read_parts(
     for path in _files(folder):
         problem = seal_problem(path)
         if problem is None:
-            with open_hdf5(path) as handle:
+            with h5py.File(path, "r") as handle:  # as this package wrote it, so that no child has to examine it
                 (name,) = (str(name) for name in handle if isinstance(handle[name], h5py.Group))
-            if differences := provenance.differences(read_provenance(path)):
+                its = provenance_of(handle, str(path))
+            if differences := provenance.differences(its):
                 raise InputError(
                     folder,
                     None,
@@ -144,18 +145,18 @@ def gather(
 
     Compressed blocks are copied as they are: neither memory nor time grows with what they hold. ``skipped`` are the
     scenes left out, with the reason. What was written is read back and compared with the checksums of every dataset.
-    Raises ``OSError`` where the disk refuses, and :class:`InputError` for a part that cannot be read.
+    Raises ``OSError`` where the disk refuses, or where a part cannot be read.
     """
     with hdf5_output(output) as handle:
         write_root(handle, provenance)
         for name in sorted(parts, key=natural_order):
-            with open_hdf5(parts[name]) as part:
-                part.copy(scene_group(part, name), handle, name)
+            with h5py.File(parts[name], "r") as part:
+                part.copy(name, handle, name)
             handle.check()
         if skipped:
             write_json(handle, "skipped", dict(skipped))
     vouch(output)
-    with open_hdf5(output) as handle:
+    with h5py.File(output, "r") as handle:
         for name in parts:
             if wrong := damaged_fields(scene_group(handle, name), (str(output), name)):
                 raise OSError(f"{', '.join(wrong)} of {name} cannot be read back as written")

@@ -141,18 +141,23 @@ def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:
 def read_provenance(path: str | PathLike[str]) -> Provenance:
     """The provenance of a file; fields that are absent read as empty (a seed as −1)."""
     with open_hdf5(path) as handle:
-        where = (str(path), None)
-        return Provenance(
-            model=_text(handle, "model", where),
-            method=_text(handle, "method", where),
-            seed=int(_attribute(handle, "seed", "ui", "a whole number", where, -1)),
-            settings=read_object(handle, "settings", *where) or {},
-            input_file=_text(handle, "input_file", where),
-            input_sha256=_text(handle, "input_sha256", where),
-            model_files=read_object(handle, "model_files", *where) or {},
-            assets=read_object(handle, "assets", *where) or {},
-            versions=read_object(handle, "versions", *where) or {},
-        )
+        return provenance_of(handle, str(path))
+
+
+def provenance_of(handle: h5py.File, file: str) -> Provenance:
+    """The provenance of an open file; ``file`` is its name in messages."""
+    where = (file, None)
+    return Provenance(
+        model=_text(handle, "model", where),
+        method=_text(handle, "method", where),
+        seed=int(_attribute(handle, "seed", "ui", "a whole number", where, -1)),
+        settings=read_object(handle, "settings", *where) or {},
+        input_file=_text(handle, "input_file", where),
+        input_sha256=_text(handle, "input_sha256", where),
+        model_files=read_object(handle, "model_files", *where) or {},
+        assets=read_object(handle, "assets", *where) or {},
+        versions=read_object(handle, "versions", *where) or {},
+    )
 
 
 def read_count_digests(path: str | PathLike[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ response to one posterior sd of each spec parameter gives the share of the imagi
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -14,11 +14,16 @@ import numpy as np
 
 from fluorojax.calibration.identifiability import describe
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.scene import Scene
 from fluorojax.data.spec import PUBLISHED
+from fluorojax.learned.familiarity import unfamiliar
 from fluorojax.learned.inference import MIN_FRAMES, outside_training, posterior
 from fluorojax.learned.weights import DEFAULT, Weights, load_weights, shipped_file
-from fluorojax.methods.protocol import Job, SceneMethod
-from fluorojax.physics.dose import FrameDose
+from fluorojax.methods.protocol import Job, NotServed, SceneMethod
+from fluorojax.metrics.held_out import SHARE
+from fluorojax.physics.lag import ChargeReleaseLag
+from fluorojax.physics.operator import PUBLISHED_OPERATOR
+from fluorojax.physics.scatter import Scatter
 
 
 @dataclass(frozen=True)
@@ -27,20 +32,29 @@ class LearnedMethod(SceneMethod):
 
     label: ClassVar[str] = "fluorojax learned"
     summary: ClassVar[str] = "Mean and standard deviation from a network trained on simulated scenes, in a second."
+    states_mean: ClassVar[bool] = True
+    held_out: ClassVar[float] = SHARE
+    fallback: ClassVar[str | None] = "map"
     uses_model: ClassVar[bool] = False
 
     weights: Path
     """File of the weights."""
     mirrors: int = 2
     """Mirror images whose answers are averaged."""
+    careful: bool = True
+    """Whether scenes outside of the training are refused; else the result says so."""
 
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "LearnedMethod":
         """The shipped weights, or the file that ``options.weights`` names; raises ``ValueError`` for bad weights."""
         name = options.weights or DEFAULT
-        method = cls(Path(name) if name.endswith(".npz") else shipped_file(name))
+        method = cls(Path(name) if name.endswith(".npz") else shipped_file(name), careful=options.fallback)
         method._load()  # bad weights are told before any scene is read
         return method
+
+    def insisting(self) -> "LearnedMethod":
+        """The network for every scene that it can take, also outside of its training."""
+        return replace(self, careful=False)
 
     def assets(self) -> tuple[Path, ...]:
         """The file of the weights."""
@@ -52,27 +66,17 @@ class LearnedMethod(SceneMethod):
     def run(self, job: Job) -> Reconstruction:
         """See :class:`~fluorojax.methods.protocol.SceneMethod`.
 
-        Raises ``ValueError`` naming the scene where the method does not serve it: fewer than three frames, or an
-        imaging chain whose parameters are not the published ones.
+        Raises :class:`~fluorojax.methods.protocol.NotServed` for a scene that the network cannot take
+        (:func:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
         """
         scene, known = job.scene, job.posterior
-        if scene.y.ndim != 3 or len(scene.y) < MIN_FRAMES:
-            raise ValueError(
-                f"{scene.name}: counts have shape {scene.y.shape}; the method 'learned' expects at least {MIN_FRAMES} "
-                "frames, and the method 'map' serves fewer"
-            )
-        if known.parameters != PUBLISHED:
-            names = ", ".join(parameter.name for parameter in known.parameters)
-            raise ValueError(
-                f"{scene.name}: the imaging chain has {names}; the method 'learned' knows the published ones"
-            )
-        if scene.operator.stage(FrameDose) is not None:
-            raise ValueError(
-                f"{scene.name}: the dose changes from frame to frame; the method 'learned' was trained on runs of one "
-                "dose, and the method 'map' serves others"
-            )
+        if reasons := unserved(scene):
+            raise NotServed(scene.name, "learned", reasons)
         weights, protocol = self._load(), scene.acquisition.as_dict()
         mean, std = known.array("mean"), known.array("std")
+        outside = [*outside_training(scene.y, protocol, mean), *unfamiliar(scene.y)]
+        if outside and self.careful:
+            raise NotServed(scene.name, "learned", outside)
         found = posterior(
             weights.network,
             scene.y,
@@ -84,7 +88,6 @@ class LearnedMethod(SceneMethod):
         )
         variance = found.std**2
         shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()
-        outside = outside_training(scene.y, protocol, mean)
         finite = bool(np.isfinite(found.mean).all() and np.isfinite(found.std).all())
         return Reconstruction(
             name=scene.name,
@@ -102,13 +105,36 @@ class LearnedMethod(SceneMethod):
                 "weights": {"file": self.weights.name, "sha256": weights.sha256},
                 "variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True)),
                 **(
-                    {"outside_training": outside, "verdict": f"outside the training range: {'; '.join(outside)}"}
+                    {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
                     if outside
                     else {}
                 ),
                 **describe(known, None, scene.ranges),
             },
         )
+
+
+def unserved(scene: Scene) -> list[str]:
+    """Clauses on why the network cannot take a scene; empty where it can. It takes three frames or more, through the
+    stages of the published imaging chain, with or without scatter."""
+    reasons = []
+    if scene.y.ndim != 3 or len(scene.y) < MIN_FRAMES:
+        frames = len(scene.y) if scene.y.ndim == 3 else 1
+        few = f"{frames} frame{'' if frames == 1 else 's'}"
+        reasons.append(f"it has {few}, and the network needs at least {MIN_FRAMES}")
+    known = {stage.name: stage for stage in PUBLISHED_OPERATOR.stages}
+    mine = {stage.name: stage for stage in scene.operator.stages}
+    if other := [name for name in mine if name not in known]:
+        reasons.append(f"its imaging chain has the stage {', '.join(other)}, which the network does not know")
+    if missing := [name for name in known if name not in mine and name != Scatter.name]:
+        reasons.append(f"its imaging chain lacks the stage {', '.join(missing)}")
+    if scene.operator.parameters != PUBLISHED and not (other or missing):
+        names = ", ".join(parameter.name for parameter in scene.operator.parameters)
+        reasons.append(f"its imaging chain has the parameters {names}, and the network knows the published ones")
+    lag = scene.operator.stage(ChargeReleaseLag)
+    if lag is not None and lag.start != "steady":
+        reasons.append("its run starts from dark, and the network knows runs in a steady state")
+    return reasons
 
 
 @lru_cache(maxsize=4)

@@ -32,6 +32,7 @@ class MgviMethod(BatchedMethod):
 
     label: ClassVar[str] = "fluorojax mgvi"
     summary: ClassVar[str] = "Posterior mean from mirrored pairs of draws, with full uncertainty, in minutes per scene."
+    states_mean: ClassVar[bool] = True
     cost: ClassVar[Cost] = "minutes"
     joint_draws: ClassVar[bool] = True
     # A draw that the linear response cannot reach is followed by Newton steps and Hamiltonian trajectories. Side by

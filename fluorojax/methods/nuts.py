@@ -43,6 +43,7 @@ class NutsMethod(SceneMethod):
 
     label: ClassVar[str] = "fluorojax nuts"
     summary: ClassVar[str] = "Exact posterior draws by Hamiltonian Monte Carlo, in hours per scene."
+    states_mean: ClassVar[bool] = True
     cost: ClassVar[Cost] = "hours"
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "joint", "nominal", "true")
 
@@ -167,7 +168,7 @@ class NutsMethod(SceneMethod):
                 name: {"rhat": c.rhat, "ess_bulk": c.ess_bulk, "ess_tail": c.ess_tail}
                 for name, c in result.convergence.items()
             },
-            "x_rhat_99": float(np.quantile(result.x_rhat, 0.99)),
+            "x_rhat_99": _high_quantile(result.x_rhat, 0.99),
             "divergences": result.divergences,
             "leapfrog_steps": result.leapfrog_steps,
             "warmup_steps": result.warmup_steps,
@@ -195,6 +196,13 @@ class NutsMethod(SceneMethod):
             sample_stats=result.sample_stats,
             parameters=posterior.parameters,
         )
+
+
+def _high_quantile(values: Float[np.ndarray, "*shape"], probability: float) -> float:
+    """The quantile of values that may be infinite: between two infinite ones, NumPy would interpolate to NaN."""
+    if np.isfinite(values).all():
+        return float(np.quantile(values, probability))
+    return float(np.quantile(values, probability, method="higher"))
 
 
 def base_quantiles(posterior: SpecPosterior, ranges: SpecRanges) -> Float[np.ndarray, "points parameters"]:

@@ -12,7 +12,7 @@ uncertainty. It never reads a global operator: the scene carries its imaging cha
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -31,7 +31,7 @@ Cost = Literal["seconds", "minutes", "hours"]
 LatentDraws = dict[str, Float[Array, "draws *latent"]]
 
 
-def _silent(fraction: float, note: str) -> None:
+def silent(fraction: float, note: str) -> None:
     """Reports to nobody."""
 
 
@@ -53,8 +53,17 @@ class Job:
     """Where a method that can be interrupted keeps its state."""
     on_foreign_state: Callable[[Path, str], None] | None = None
     """Called with a state of another run before it is deleted; without it such a state is refused."""
-    report: Callable[[float, str], None] = _silent
+    report: Callable[[float, str], None] = silent
     """Receives the fraction of the work that is done and a sentence on how it goes."""
+
+
+class NotServed(ValueError):
+    """A method refuses a scene that it does not serve, or should not be used for."""
+
+    def __init__(self, scene: str, method: str, reasons: Sequence[str]):
+        """``reasons`` are clauses that say why, most important first."""
+        self.reasons = tuple(reasons)
+        super().__init__(f"{scene}: the method {method!r} does not serve this scene: {'; '.join(self.reasons)}")
 
 
 class Method(ABC):
@@ -71,6 +80,14 @@ class Method(ABC):
     joint_draws: ClassVar[bool] = False
     """Whether :meth:`latent_draws` gives joint draws of all latents, which ``calibrate-check`` then tests; any other
     method is tested by the means and standard deviations that it states."""
+    held_out: ClassVar[float] = 0.0
+    """Share of the quanta that is held out to check the result, unless the user asks for another; the check costs one
+    more reconstruction."""
+    fallback: ClassVar[str | None] = None
+    """Name of the method that takes the scenes that this one refuses by :class:`NotServed`."""
+    states_mean: ClassVar[bool] = False
+    """Whether ``x_hat`` is the posterior mean of x. The expected counts of a posterior lie above the counts at its
+    mean; at a mode, or at the logarithm of a filtered rate, they do not."""
     uses_model: ClassVar[bool] = True
     """Whether the method needs a generative model; others ignore ``--model``."""
 
@@ -78,6 +95,10 @@ class Method(ABC):
     @abstractmethod
     def from_options(cls, options: ReconstructOptions) -> "Method":
         """The method with its settings. Raises ``ValueError`` naming an option that it cannot use."""
+
+    def insisting(self) -> "Method":
+        """The method without refusals of scenes that it can take; by default itself."""
+        return self
 
     def assets(self) -> tuple[Path, ...]:
         """Files that the result depends on beside model and input, such as network weights."""
@@ -112,7 +133,10 @@ class SceneMethod(Method):
 
     @abstractmethod
     def run(self, job: Job) -> Reconstruction:
-        """The result of one scene; its ``seconds`` are set by the caller."""
+        """The result of one scene; its ``seconds`` are set by the caller.
+
+        Raises :class:`NotServed` for a scene that the method refuses.
+        """
 
 
 def to_device(tree: PyTree) -> PyTree:

@@ -10,6 +10,7 @@ from fluorojax.metrics.contrast import (
     vessel_score,
 )
 from fluorojax.metrics.detectability import Detectability, disk, npw_detectability, template_detectability, wire
+from fluorojax.metrics.held_out import Bias, HeldOut, IntervalSize, held_out, thinned
 from fluorojax.metrics.image import psnr, ssim
 from fluorojax.metrics.interval_coverage import LEVELS, Coverage, SpecError, coverage, moving_pixels, spec_errors
 from fluorojax.metrics.noise import NoisePower, ensemble_noise, noise_power
@@ -22,11 +23,14 @@ from fluorojax.metrics.whiteness import Whiteness, standardised_residuals, white
 
 __all__ = [
     "LEVELS",
+    "Bias",
     "Coverage",
     "Detectability",
     "DeviceContrast",
     "EdgeTransfer",
     "FileScore",
+    "HeldOut",
+    "IntervalSize",
     "NoisePower",
     "SceneScore",
     "SpecError",
@@ -42,6 +46,7 @@ __all__ = [
     "edge_transfer",
     "ensemble_noise",
     "expected_counts",
+    "held_out",
     "moving_pixels",
     "moving_psnr",
     "noise_power",
@@ -61,6 +66,7 @@ __all__ = [
     "task_noise",
     "task_transfer",
     "template_detectability",
+    "thinned",
     "vessel_score",
     "whiteness",
     "wire",

@@ -15,6 +15,7 @@ from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.engines.variance_factor import LOWEST
 from fluorojax.metrics import SceneScore, Whiteness
 from fluorojax.reports.templates import render
+from fluorojax.runs.notes import fallback_notice
 
 # Coverage of 90 % intervals in one scene, whose errors are correlated, may be this far off by chance.
 _TOO_NARROW, _FAR_TOO_NARROW, _TOO_WIDE = 0.87, 0.82, 0.94
@@ -65,7 +66,7 @@ def judge(
         computation = Verdict(computation.topic, "good", text)
     errors = _stated_errors(coverage_verdict(result, score), variance_verdict(result), fit)
     spec = spec_verdict(result)
-    verdicts = (computation, fit, errors, *(() if spec is None else (spec,)))
+    verdicts = (computation, fit, errors, held_out_verdict(result), *(() if spec is None else (spec,)))
     return _overall(verdicts), verdicts
 
 
@@ -94,7 +95,8 @@ def _overall(verdicts: Sequence[Verdict]) -> Verdict:
         return Verdict("Overall", "unknown", f"This report cannot judge the result: {unchecked}.")
     if unchecked:
         return Verdict("Overall", "good", f"Nothing that was checked speaks against this result; {unchecked}.")
-    return Verdict("Overall", "good", "This result can be used: every check below was passed.")
+    which = "every check that was made" if "unknown" in levels else "every check below"
+    return Verdict("Overall", "good", f"This result can be used: {which} was passed.")
 
 
 def _stated_errors(coverage: Verdict, size: Verdict | None, fit: Verdict) -> Verdict:
@@ -121,13 +123,16 @@ def convergence_verdict(result: Reconstruction) -> Verdict:
     sentence = _sentence(said) if isinstance(said, str) else ""
     iterations = result.diagnostics.get("iterations")
     count = f" after {iterations} iterations" if isinstance(iterations, int) else ""
+    if told := fallback_notice(result):
+        sentence = f"{_sentence(told.removeprefix(f'{result.name}: '))} {sentence}".strip()
     reason = ""
     match result.status:
         case Status.CONVERGED if math.isnan(result.seconds) and not result.diagnostics:
             level, text = "unknown", "The file does not say how the computation ended."
             reason = "the file does not say how the computation ended"
         case Status.CONVERGED:
-            level, text = "good", sentence or f"The solver reached its tolerance{count}."
+            done = "" if isinstance(said, str) else f"The solver reached its tolerance{count}."
+            level, text = "good", f"{sentence} {done}".strip()
         case Status.ITERATION_LIMIT:
             text = (
                 f"The solver stopped at its iteration limit{count}, before it reached its tolerance. The values might "
@@ -238,6 +243,26 @@ def variance_verdict(result: Reconstruction) -> Verdict | None:
         text = f"{text}, the smallest allowed: the intervals are wider than necessary."
         return Verdict(topic, "caution", text, "the stated errors are larger than necessary")
     return Verdict(topic, "good", f"{text}.")
+
+
+def held_out_verdict(result: Reconstruction) -> Verdict:
+    """Did the result predict quanta that it had not seen?"""
+    topic = "Held-out quanta"
+    told = result.diagnostics.get("held_out")
+    if not isinstance(told, dict) or not isinstance(told.get("verdict"), str):
+        return Verdict(
+            topic,
+            "unknown",
+            "It was not tested whether the result predicts quanta that it has not seen. `fluorojax reconstruct "
+            "--held-out 0.1` tests it, for any method, at the cost of one more reconstruction.",
+        )
+    level = told.get("level")
+    reason = {
+        "bad": "the result does not predict held-out quanta",
+        "caution": "the prediction of held-out quanta shows a defect",
+    }.get(str(level), "")
+    known = level in ("good", "caution", "bad")
+    return Verdict(topic, str(level) if known else "unknown", _sentence(told["verdict"]), reason)
 
 
 def spec_verdict(result: Reconstruction) -> Verdict | None:

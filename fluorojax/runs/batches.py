@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.identifiability import describe
@@ -26,10 +25,11 @@ from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.io.checks import check_scene
 from fluorojax.io.errors import RunError
 from fluorojax.io.provenance import asset_digests
-from fluorojax.methods.protocol import BatchedMethod, Job, Method, SceneMethod, to_device
+from fluorojax.methods.protocol import BatchedMethod, Job, Method, NotServed, SceneMethod, silent, to_device
 from fluorojax.methods.registry import make_method
 from fluorojax.methods.summary import Summary, scalar_facts
 from fluorojax.metrics.agreement import judged
+from fluorojax.metrics.held_out import held_out, thinned
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.runs.devices import chunk_size, solve_chunk
@@ -38,6 +38,8 @@ from fluorojax.runs.progress import Progress, ProgressDisplay
 
 # Of the progress of a scene: what its calibration counts, and what a method reports before the result is summarised.
 _CALIBRATION_SHARE, _METHOD_SHARE = 0.2, 0.99
+# Keeps the draws that thin the counts apart from other draws of the same seed.
+_THINNING = 1
 
 
 def reconstruct_scenes(
@@ -63,8 +65,6 @@ def reconstruct_scenes(
     ``ValueError`` for unknown options, a model file outside the protocol, or ``spec="true"`` without a truth,
     before the first result.
     """
-    if options.batch is not None and options.batch < 1:
-        raise ValueError(f"batch is {options.batch}; expected a positive number of scenes")
     method = make_method(options)
     progress = ProgressDisplay() if progress is None else progress
     groups: dict[Hashable, list[Scene]] = {}
@@ -90,11 +90,12 @@ def _model_for(scene: Scene, method: Method, options: ReconstructOptions) -> Sce
 
 def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
     """What a model sees of a scene. A spec taken as known may lie outside the ranges: they then stretch to it."""
-    ranges = to_device(scene.ranges)
+    ranges = scene.ranges
     if spec is not None:
-        known = to_device(Spec.from_dict({name: getattr(spec, name) for name in ranges.names}).as_array())
-        ranges = SpecRanges(jnp.minimum(ranges.low, known), jnp.maximum(ranges.high, known), ranges.names)
-    return SceneData(to_device(scene.y), to_device(scene.acquisition), ranges, to_device(scene.operator))
+        # On the host: every operation on a device would be a small program of its own to compile.
+        known = np.array([float(np.asarray(getattr(spec, name))) for name in ranges.names])
+        ranges = SpecRanges(np.minimum(ranges.low, known), np.maximum(ranges.high, known), ranges.names)
+    return SceneData(to_device(scene.y), to_device(scene.acquisition), to_device(ranges), to_device(scene.operator))
 
 
 @dataclass
@@ -133,37 +134,88 @@ class _Run:
             jobs.append(job)
             share = _CALIBRATION_SHARE * i if batched else 0.0
             self.progress.update(self.done + share, f"{scene.name}: {spec_note(scene, job.posterior, self.options)}")
-        for result in chain(failed, self._solve(jobs, size)):
+        for result in chain(failed, self._served(jobs, size)):
             self.done += 1
             self.progress.update(self.done, f"{result.name}: {standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
 
-    def _solve(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
-        if isinstance(self.method, BatchedMethod):
-            yield from self._solve_together(self.method, jobs, size)
-        else:
-            method = self.method
-            assert isinstance(method, SceneMethod)
-            for job in jobs:
-                yield _guarded(job.scene, lambda job=job: _finished(job, method.run(job)))
+    def _served(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+        """Checked results; a scene that the method refuses, or whose check it fails, goes to its fallback."""
+        other = self.method.fallback if self.options.fallback else None
+        if other is None:
+            yield from self._checked(self.method, jobs, size)
+            return
+        for job in jobs:
+            try:
+                (found,) = self._checked(self.method, [job], 1, refusals=True)
+                told = found.diagnostics.get("held_out", {})
+                if told.get("level") == "bad":
+                    raise NotServed(
+                        job.scene.name, self.options.method, [f"held-out quanta speak against it: {told['verdict']}"]
+                    )
+            except NotServed as refusal:
+                self.progress.update(self.done, f"{job.scene.name}: {other} instead: {'; '.join(refusal.reasons)}")
+                instead = make_method(replace(self.options, method=other))
+                (found,) = self._checked(instead, [job], 1)
+                facts = {"method": other, "instead_of": self.options.method, "reasons": list(refusal.reasons)}
+                found = replace(found, diagnostics={"fallback": facts, **found.diagnostics})
+            yield found
 
-    def _solve_together(self, method: BatchedMethod, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
-        """Where the scenes of a chunk cannot be solved together, each is solved alone, to find the one it is due to."""
-        if not jobs:
+    def _checked(
+        self, method: Method, jobs: list[Job], size: int, *, refusals: bool = False
+    ) -> Iterator[Reconstruction]:
+        """Results with what held-out quanta say about them, where the check is wanted.
+
+        With ``refusals`` a method may raise :class:`~fluorojax.methods.protocol.NotServed`; else the scene diverged.
+        """
+        share = method.held_out if self.options.held_out is None else self.options.held_out
+        if share == 0:
+            yield from _solve(method, jobs, size, refusals=refusals)
             return
-        try:
-            summaries = solve_chunk(method, jobs, size)
-        except Exception as error:
-            if not _is_of_a_scene(error):
-                raise
-            if len(jobs) == 1:
-                yield _diverged(jobs[0].scene, error)
-                return
-            for job in jobs:
-                yield from self._solve_together(method, [job], size)
-            return
-        for job, summary in zip(jobs, summaries, strict=True):
-            yield _guarded(job.scene, lambda job=job, found=summary: _finished(job, _reconstruction(job, found)))
+        groups = [jobs] if isinstance(method, BatchedMethod) else [[job] for job in jobs]
+        for group in groups:
+            results = list(_solve(method, group, size, refusals=refusals))
+            yield from self._held_out(method, group, results, size, share)
+
+    def _held_out(
+        self, method: Method, jobs: list[Job], results: list[Reconstruction], size: int, share: float
+    ) -> Iterator[Reconstruction]:
+        parts: list[tuple[Job, np.ndarray] | str] = []
+        for job, result in zip(jobs, results, strict=True):
+            try:
+                if result.status is Status.DIVERGED or not np.isfinite(result.x_hat).all():
+                    raise ValueError(f"{result.name}: there is no usable result to check")
+                scene, held = thinned(job.scene, share, np.random.default_rng([self.options.seed, _THINNING]))
+                parts.append((self._kept(job, scene), held))
+            except ValueError as error:
+                parts.append(str(error))
+        found = iter(list(_solve(method.insisting(), [part[0] for part in parts if not isinstance(part, str)], size)))
+        for result, part in zip(results, parts, strict=True):
+            facts: dict[str, Any]
+            if isinstance(part, str):
+                facts = {"level": "unknown", "verdict": f"not checked: {part}"}
+            else:
+                kept, held = part
+                again = next(found)
+                try:
+                    if again.status is Status.DIVERGED:
+                        raise ValueError(f"{again.name}: the reconstruction from the kept quanta diverged")
+                    facts = held_out(again, kept.scene, held, result, share, mean=method.states_mean).facts()
+                except ValueError as error:
+                    facts = {"level": "unknown", "verdict": f"not checked: {error}"}
+            yield replace(result, diagnostics={**result.diagnostics, "held_out": facts})
+
+    def _kept(self, job: Job, scene: Scene) -> Job:
+        """The job of the kept quanta: calibrated anew, so that nothing knows the others."""
+        posterior = _spec_posterior(scene, self.options)
+        return replace(
+            job,
+            scene=scene,
+            data=scene_data(scene, posterior.spec),
+            posterior=posterior,
+            state_file=None,
+            report=silent,
+        )
 
     def _job(self, model: SceneModel, scene: Scene, assets: dict[str, str]) -> Job:
         posterior = _spec_posterior(scene, self.options)
@@ -193,6 +245,40 @@ class _Run:
         return report
 
 
+def _solve(method: Method, jobs: list[Job], size: int, *, refusals: bool = False) -> Iterator[Reconstruction]:
+    """The results of the jobs in their order; ``refusals`` lets a method refuse a scene, else the scene diverged."""
+    if isinstance(method, BatchedMethod):
+        yield from _solve_together(method, jobs, size)
+        return
+    assert isinstance(method, SceneMethod)
+    for job in jobs:
+        try:
+            yield _guarded(job.scene, lambda job=job: _finished(job, method.run(job)))
+        except NotServed as refusal:
+            if refusals:
+                raise
+            yield _diverged(job.scene, refusal)
+
+
+def _solve_together(method: BatchedMethod, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+    """Where the scenes of a chunk cannot be solved together, each is solved alone, to find the one it is due to."""
+    if not jobs:
+        return
+    try:
+        summaries = solve_chunk(method, jobs, size)
+    except Exception as error:
+        if not _is_of_a_scene(error):
+            raise
+        if len(jobs) == 1:
+            yield _diverged(jobs[0].scene, error)
+            return
+        for job in jobs:
+            yield from _solve_together(method, [job], size)
+        return
+    for job, summary in zip(jobs, summaries, strict=True):
+        yield _guarded(job.scene, lambda job=job, found=summary: _finished(job, _reconstruction(job, found)))
+
+
 def _finished(job: Job, found: Reconstruction) -> Reconstruction:
     return judged(replace(found, **facts_of(job.scene)), job.scene)
 
@@ -213,10 +299,10 @@ def _guarded(scene: Scene, work: Callable[[], Result]) -> Result | Reconstructio
 def _is_of_a_scene(error: Exception) -> bool:
     """Whether an error says that a scene cannot be solved, and nothing about the others.
 
-    A failure of arithmetic does, and so does a method that refuses a scene. Lack of memory, a setting that no scene can
+    A failure of arithmetic does. Refusals of a method are dealt with apart. Lack of memory, a setting that no scene can
     be computed with, a disk that cannot be written and mistakes in a program end the run instead.
     """
-    if isinstance(error, RunError):
+    if isinstance(error, RunError | NotServed):
         return False
     if isinstance(error, jax.errors.JaxRuntimeError):
         return "RESOURCE_EXHAUSTED" not in str(error)

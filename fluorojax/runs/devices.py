@@ -45,23 +45,35 @@ def chunk_size(shape: tuple[int, ...], scenes: int, batch: int | None) -> int:
 
 
 def solve_chunk(method: BatchedMethod, chunk: Sequence[Job], size: int) -> list[Summary]:
-    """The results of up to ``size`` scenes of one shape and imaging chain, on the host, in the order of ``chunk``."""
+    """The results of up to ``size`` scenes of one shape and imaging chain, on the host, in the order of ``chunk``.
+
+    A program takes as many scenes as all lanes hold, whatever ``size`` is, and is called as often as the chunk needs. A
+    program for another number of scenes would be compiled to other roundings, and an iteration amplifies them: with one
+    lane, as on a CPU, the bits of a scene do not depend on the chunk that the scene is in.
+    """
+    devices = jax.local_device_count()
+    width = devices * min(-(-size // devices), lanes(chunk[0].data.counts.shape))
     inputs = [method.inputs(job.posterior, job.data.ranges, job.seed) for job in chunk]
-    order = [*range(len(chunk)), *[0] * (size - len(chunk))]
     mesh = Mesh(np.array(jax.local_devices()), ("scene",))
     layout = NamedSharding(mesh, PartitionSpec("scene"))
-    batch = jax.device_put((_stack([chunk[i].data for i in order]), _stack([inputs[i] for i in order])), layout)
     # One key for all: it only drives the probes of preconditioner and variance, and a scene's answer must not depend
     # on its place in a batch.
     key = jax.device_put(jax.random.key(chunk[0].seed), NamedSharding(mesh, PartitionSpec()))
-    results = jax.device_get(_batched(chunk[0].model, method, mesh)(*batch, key))
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], results) for i in range(len(chunk))]
+    solve = _batched(chunk[0].model, method, mesh)
+    pieces = []
+    for first in range(0, len(chunk), width):
+        order = [i if i < len(chunk) else first for i in range(first, first + width)]
+        batch = (_stack([chunk[i].data for i in order]), _stack([inputs[i] for i in order]))
+        # Not waited for: no device is idle until the slowest has finished its scene.
+        pieces.append(solve(*jax.device_put(batch, layout), key))
+    results = jax.device_get(pieces)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i % width], results[i // width]) for i in range(len(chunk))]
 
 
 def _stack(trees: Sequence) -> Any:
-    return jax.tree.map(
-        lambda *leaves: jnp.stack([jnp.asarray(leaf, jnp.result_type(float)) for leaf in leaves]), *trees
-    )
+    """The leaves of several pytrees, stacked on the host."""
+    dtype = jnp.result_type(float)
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf, dtype) for leaf in leaves]), *trees)
 
 
 _COMPILED: dict[tuple[SceneModel, BatchedMethod, Mesh], Callable[..., Summary]] = {}

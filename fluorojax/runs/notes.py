@@ -19,6 +19,18 @@ def spec_note(scene: Scene, posterior: SpecPosterior, options: ReconstructOption
     return f"spec calibrated, reconstructing; {'; '.join(parts)}"
 
 
+def fallback_notice(result: Reconstruction) -> str | None:
+    """Which method took the place of the one that was asked for, and why; None where none did."""
+    facts = result.diagnostics.get("fallback")
+    if not isinstance(facts, dict):
+        return None
+    reasons = "; ".join(map(str, facts.get("reasons", ())))
+    return (
+        f"{result.name}: reconstructed by the method {facts.get('method')!r} in place of {facts.get('instead_of')!r}: "
+        f"{reasons}"
+    )
+
+
 def standing(result: Reconstruction) -> str:
     """How the computation of a scene ended, and how well its result agrees with the counts."""
     facts = result.diagnostics

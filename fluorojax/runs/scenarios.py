@@ -82,7 +82,7 @@ def _run_one(
     from fluorojax.runs.batches import reconstruct_scenes  # slow to import: bad input is reported before
 
     truth = {scene.name: scene for scene in scenes}
-    results = reconstruct_scenes(scenes, ReconstructOptions(**settings), progress=progress)
+    results = reconstruct_scenes(scenes, ReconstructOptions(**{"held_out": 0.0, **settings}), progress=progress)
     scores = {result.name: score_scene(result, truth[result.name], file=source) for result in results}
     return FileScore(tuple(scores[name] for name in truth), {})
 

@@ -164,7 +164,12 @@ def _further_stages(
 
 
 def simulate_scenes(count: int, seed: int, options: SimulationOptions) -> Iterator[Scene]:
-    """Simulate ``count`` runs named ``sample_00``, ``sample_01``, …; run i depends on ``(seed, i)`` only."""
+    """Simulate ``count`` runs named ``sample_00``, ``sample_01``, …; run i depends on ``(seed, i)`` only.
+
+    Raises ``ValueError`` for a ``count`` that is not a positive whole number.
+    """
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"count is {count!r}; expected a positive whole number of scenes")
     for index in range(count):
         yield simulate_scene(seed, options, index=index, name=f"sample_{index:02d}")
 

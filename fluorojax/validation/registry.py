@@ -25,13 +25,14 @@ def make_sampler(name: str) -> Sampler:
     """The posterior sampler of a method; raises ``ValueError`` for an unknown name.
 
     A method with joint draws of its own (:meth:`fluorojax.methods.protocol.Method.latent_draws`) is checked by them,
-    any other by the means and standard deviations that it states.
+    any other by the means and standard deviations that it states. Nothing takes the place of the method, whatever the
+    scenes look like.
     """
     if name in REFERENCES:
         return REFERENCES[name]()
     if name not in method_names():
         raise ValueError(f"method is {name!r}; expected one of {', '.join(sampler_names())}")
-    method = make_method(ReconstructOptions(method=name))
+    method = make_method(ReconstructOptions(method=name, fallback=False))
     if method_class(name).joint_draws:
         return from_latent_draws(method.latent_draws)
     return stated_posterior(method)

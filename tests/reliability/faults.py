@@ -35,9 +35,10 @@ def watched(on_call: Callable[[int, str, bool], None]) -> Iterator[list[str]]:
             number = len(found)
             found.append(name)
             on_call(number, name, False)
-            value = real[name](*args, **kwargs)
-            on_call(number, name, True)
-            return value
+            try:
+                return real[name](*args, **kwargs)
+            finally:
+                on_call(number, name, True)
 
         return call
 

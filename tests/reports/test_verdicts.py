@@ -11,6 +11,7 @@ from fluorojax.metrics import Coverage, SceneScore, whiteness
 from fluorojax.reports.verdicts import (
     convergence_verdict,
     coverage_verdict,
+    held_out_verdict,
     judge,
     residual_verdict,
     spec_verdict,
@@ -25,6 +26,9 @@ def result(**changes):
     spec = {"spec": Spec(), "spec_std": Spec(1, 1, 1), "spec_interval": {}}
     run = {"status": Status.CONVERGED, "seconds": 1.0}
     return Reconstruction(name="sample_00", **{**images, **spec, **run, **changes})
+
+
+HELD = {"level": "good", "verdict": "10 % of the quanta were held out. The prediction shows no bias that matters."}
 
 
 def score(overall, moving, static):
@@ -180,7 +184,9 @@ def found(kind="truth"):
 @pytest.mark.parametrize(
     ("changes", "shares", "residual", "level", "part"),
     [
-        ({}, (0.9, 0.9, 0.9), "truth", "good", "can be used: every check below was passed"),
+        ({}, (0.9, 0.9, 0.9), "truth", "good", "can be used: every check that was made was passed"),
+        ({"diagnostics": {"held_out": HELD}}, (0.9, 0.9, 0.9), "truth", "good", "every check below was passed"),
+        ({"diagnostics": {"held_out": {**HELD, "level": "bad"}}}, (0.9, 0.9, 0.9), "truth", "bad", "held-out quanta"),
         ({"diagnostics": FACTOR}, None, "truth", "good", "can be used"),
         ({}, None, "truth", "good", "its stated errors could not be checked without the truth"),
         ({}, None, None, "unknown", "its fit to the counts could not be checked without the measurement"),
@@ -200,6 +206,21 @@ def test_the_overall_verdict_is_the_worst_with_its_reasons(changes, shares, resi
     if level != "unknown":
         worst = max((verdict.level for verdict in verdicts), key=order.index)
         assert worst == level or {worst, level} == {"unknown", "good"}
+
+
+def test_held_out_quanta_have_a_verdict_or_a_way_to_get_one():
+    told = held_out_verdict(result(diagnostics={"held_out": {**HELD, "level": "caution"}}))
+    assert (told.level, told.text) == ("caution", HELD["verdict"])
+    missing = held_out_verdict(result())
+    assert missing.level == "unknown"
+    assert "fluorojax reconstruct --held-out 0.1" in missing.text
+
+
+def test_a_fallback_is_told():
+    facts = {"method": "map", "instead_of": "learned", "reasons": ["it has 2 frames"]}
+    text = convergence_verdict(result(diagnostics={"fallback": facts})).text
+    assert text.startswith("Reconstructed by the method 'map' in place of 'learned': it has 2 frames.")
+    assert "reached its tolerance" in text
 
 
 def topics(verdicts):

@@ -1,10 +1,6 @@
 """Batches of scenes: one answer per scene, whatever shares its batch, its device or its run."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -413,42 +409,3 @@ def test_chunks_fill_the_devices_and_no_more(scenes_of_shape, batch):
     assert 1 <= size < scenes_of_shape + devices
     if batch is not None:
         assert size < batch + devices
-
-
-SEVERAL_DEVICES = """
-import sys
-import jax
-import numpy as np
-from fluorojax.runs.batches import reconstruct_scenes
-from fluorojax.data.reconstruction import ReconstructOptions
-from fluorojax.simulation import SimulationOptions, simulate_scenes
-
-assert jax.local_device_count() == 3
-scenes = list(simulate_scenes(4, 0, SimulationOptions(frames=6, size=24)))
-options = ReconstructOptions(model=sys.argv[1], chain="true")
-found = {result.name: result for result in reconstruct_scenes(scenes, options)}
-np.savez(
-    sys.argv[2],
-    x_hat=np.stack([found[s.name].x_hat for s in scenes]),
-    x_std=np.stack([found[s.name].x_std for s in scenes]),
-)
-"""
-
-
-@pytest.mark.slow
-def test_several_devices_give_the_answer_of_one(one_by_one, static_model, tmp_path):
-    out = tmp_path / "several.npz"
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3".strip()
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SEVERAL_DEVICES, str(static_model), str(out)],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    several = np.load(out)
-    for i, name in enumerate(sorted(one_by_one)):
-        alone = one_by_one[name]
-        check_same(replace(alone, x_hat=several["x_hat"][i], x_std=several["x_std"][i]), alone)

@@ -1,0 +1,156 @@
+"""What one process computes of a file, and what comes back of it: the same wherever the process runs.
+
+A :class:`Share` is small: paths, names and options. Whoever computes it reads the scenes from their file, runs the
+pipeline of :mod:`fluorojax.runs.batches`, publishes each finished scene beside the output (:mod:`fluorojax.io.parts`),
+and gives back a :class:`Finished` or :class:`Failed` of one line. Results never travel from process to process, and
+the process that gathers them need not be the one that computed them.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from fluorojax.data.reconstruction import ReconstructOptions, Status
+from fluorojax.data.scene import Scene
+from fluorojax.io import (
+    Provenance,
+    Scenes,
+    Selection,
+    counts_digest,
+    open_scenes,
+    parts_folder,
+    publish_scene,
+    read_provenance,
+    read_summaries,
+)
+from fluorojax.io.parts import part_name, seal_problem
+from fluorojax.runs.progress import Progress
+
+
+@dataclass(frozen=True)
+class Share:
+    """Scenes of one file, to be computed in one process."""
+
+    file: int
+    """Which file of the run."""
+    source: Path
+    output: Path
+    """The file that the scenes will end up in."""
+    names: tuple[str, ...]
+    options: ReconstructOptions
+    selection: Selection
+    provenance: Provenance = field(repr=False)
+    discard_states: bool = False
+    """Whether the state of a sampler that another run left is discarded rather than refused."""
+
+    @property
+    def key(self) -> tuple[int, tuple[str, ...]]:
+        """What tells the share from the others of a run."""
+        return self.file, self.names
+
+    @property
+    def folder(self) -> Path:
+        """Where the finished scenes go."""
+        return parts_folder(self.output)
+
+    def only(self, *names: str) -> "Share":
+        """The part of the share that is about these scenes."""
+        return replace(self, names=names)
+
+    def absolute(self) -> "Share":
+        """The same share for a process in another working folder."""
+        options = self.options
+        if options.model.endswith(".py"):
+            options = replace(options, model=str(Path(options.model).absolute()))
+        if options.weights is not None and options.weights.endswith(".npz"):
+            options = replace(options, weights=str(Path(options.weights).absolute()))
+        return replace(self, source=self.source.absolute(), output=self.output.absolute(), options=options)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A scene that is safe on disk."""
+
+    file: int
+    name: str
+    standing: str
+    """How its computation ended, in words."""
+    notice: str | None = None
+    """What the user has to know of it beyond that, such as that another method took its place."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A scene that could not be computed: every process that tried has died."""
+
+    file: int
+    name: str
+    reason: str
+
+
+Event = Finished | Failed
+
+
+def sampler_state(output: Path, scene: str) -> Path:
+    """Where a sampling run of a scene keeps its state, to be continued: ``OUT.SCENE.state`` next to ``OUT``.
+
+    A name of a scene that is long, or of characters that not every file system takes, is cut and told by its digest.
+    """
+    name = scene if re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", scene) else part_name(scene).removesuffix(".h5")
+    return output.with_name(f"{output.name}.{name}.state")
+
+
+def compute(
+    share: Share,
+    *,
+    notify: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
+) -> Iterator[Finished]:
+    """Compute the scenes of a share in this process; each is on disk when its event comes.
+
+    Raises what :func:`fluorojax.runs.batches.reconstruct_scenes` raises, and :class:`~fluorojax.io.InputError` where a
+    scene cannot be read or written.
+    """
+    from fluorojax.runs.batches import reconstruct_scenes  # slow to import: bad input is reported before
+    from fluorojax.runs.notes import fallback_notice, standing
+
+    def discard(state: Path, what: str) -> None:
+        notify(f"discarding {state}: {what}")
+
+    digests: dict[str, str] = {}
+    missing = dict.fromkeys(share.names)
+    results = reconstruct_scenes(
+        _digested(open_scenes(share.source, selection=share.selection).only(share.names), digests),
+        share.options,
+        state_file=partial(sampler_state, share.output),
+        on_foreign_state=discard if share.discard_states else None,
+        progress=progress,
+    )
+    for result in results:
+        publish_scene(share.folder, share.provenance, result, counts_sha256=digests.get(result.name))
+        if result.status is not Status.NOT_CONVERGED:
+            sampler_state(share.output, result.name).unlink(missing_ok=True)
+        missing.pop(result.name, None)
+        yield Finished(share.file, result.name, standing(result), fallback_notice(result))
+    if missing:
+        raise RuntimeError(f"the engine returned no result for {', '.join(sorted(missing))}")
+
+
+def finished_before(share: Share) -> Iterator[Finished]:
+    """The scenes of a share that stand on disk as they were written, by this run or an earlier part of it."""
+    for name in share.names:
+        part = share.folder / part_name(name)
+        if not part.is_file() or seal_problem(part) is not None:
+            continue
+        if not share.provenance.differences(read_provenance(part)):
+            (summary,) = read_summaries(part)
+            yield Finished(share.file, name, f"{summary.status.name.lower().replace('_', ' ')}, by another worker")
+
+
+def _digested(scenes: Scenes, digests: dict[str, str]) -> Iterator[Scene]:
+    """The scenes, read one by one, with the digests of their counts entered under their names."""
+    for scene in scenes:
+        digests[scene.name] = counts_digest(scene.y)
+        yield scene
