@@ -17,8 +17,10 @@ from fluorojax.cli.benchmark import benchmark
 from fluorojax.cli.calibrate_check import calibrate_check
 from fluorojax.cli.convert import convert
 from fluorojax.cli.demo import demo
+from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
+from fluorojax.cli.plan_dose import plan_dose
 from fluorojax.cli.printing import tell
 from fluorojax.cli.reconstruct import reconstruct
 from fluorojax.cli.renamed import with_new_names
@@ -45,6 +47,8 @@ for _command in (
     convert,
     scenarios,
     subtract,
+    dose,
+    plan_dose,
     benchmark,
     calibrate_check,
     train,

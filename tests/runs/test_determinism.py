@@ -42,7 +42,7 @@ def check_same_bits(first, second):
     np.testing.assert_equal(first.spec_std.as_dict(), second.spec_std.as_dict())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["map", "learned", "nlm", pytest.param("nuts", marks=pytest.mark.slow)])
 def test_batch_order_and_names_change_no_bit(scenes, method):
     scenes = scenes[:2] if method == "nuts" else scenes
     first = run(scenes, method=method, batch=1, **METHODS[method])
@@ -57,6 +57,7 @@ def test_a_scene_alone_has_the_bits_of_a_batch(scenes):
     check_same_bits(run(scenes[2:])["sample_02"], together["sample_02"])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_draws(scenes):
     """What the tests above compare does depend on the seed."""
     options = {"method": "nuts", **METHODS["nuts"]}
