@@ -177,7 +177,8 @@ def _trust(residual: np.ndarray, spread: np.ndarray, use: np.ndarray) -> np.ndar
         return np.ones(z.shape)
     middle = np.median(z[use])
     scale = 1.4826 * np.median(np.abs(z[use] - middle)) + np.finfo(np.float64).tiny
-    return (1.0 + ((z - middle) / (CUTOFF * scale)) ** 2) ** -2
+    with np.errstate(over="ignore"):  # what is infinitely far off has the weight 0
+        return (1.0 + ((z - middle) / (CUTOFF * scale)) ** 2) ** -2
 
 
 def _covariance(

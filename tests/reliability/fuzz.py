@@ -32,7 +32,7 @@ from fluorojax.io import Provenance, ReconstructionWriter, counts_digest, write_
 from fluorojax.io.texts import as_text
 
 SHAPE = (4, 16, 16)
-WALL_SECONDS = 600.0
+WALL_SECONDS = 1800.0
 """After this a command counts as hung; the machine may be busy with other things."""
 COMMANDS = ("info", "info of results", "reconstruct", "subtract", "score", "report", "state")
 

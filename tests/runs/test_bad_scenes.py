@@ -10,11 +10,12 @@ from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SpecRanges
-from fluorojax.io import InputError, read_summaries, write_challenge
+from fluorojax.io import InputError, read_scene, read_summaries, write_challenge
 from fluorojax.io.errors import RunError
+from fluorojax.methods.nuts import _high_quantile
 from fluorojax.methods.summary import Summary
 from fluorojax.runs import batches
-from fluorojax.runs.files import reconstruct_file
+from fluorojax.runs.files import assumptions, reconstruct_file
 from fluorojax.runs.progress import ProgressDisplay
 
 SHAPE = (3, 8, 8)
@@ -155,3 +156,18 @@ def test_ranges_that_no_detector_has_are_refused(tmp_path, case):
     with pytest.raises(InputError) as caught:
         reconstruct_file(tmp_path / "in.h5", tmp_path / "out.h5", ReconstructOptions(), progress=ProgressDisplay())
     assert f"in.h5: sample_00: spec_ranges: {problem}" in str(caught.value)
+
+
+def test_a_key_of_the_file_does_not_meet_those_of_the_reader(tmp_path):
+    """``assumed`` is where the reader lists defaults; a file may have a key of that name for itself."""
+    write_challenge(tmp_path / "in.h5", [replace(SCENES[0], metadata={"assumed": "by the user", "site": "A"})])
+    read = read_scene(tmp_path / "in.h5", "sample_00")
+    assert read.metadata == {"assumed in the file": "by the user", "site": "A"}
+    assert assumptions(read) == []
+
+
+def test_a_quantile_of_infinite_values_is_infinite_and_warns_of_nothing():
+    values = np.array([1.0, 1.2, np.inf, np.inf])
+    assert _high_quantile(values, 0.99) == np.inf
+    assert _high_quantile(values, 0.2) == 1.2
+    assert _high_quantile(values[:2], 0.5) == pytest.approx(1.1)
