@@ -103,7 +103,7 @@ def test_bad_counts_and_protocols_are_refused_by_name(counts, arguments, message
 
 def test_frames_in_a_list_are_counts(monkeypatch):
     def seen(scenes, options, progress):
-        return [SimpleNamespace(name=scene.name, y=scene.y) for scene in scenes]
+        return [SimpleNamespace(name=scene.name, y=scene.y, diagnostics={}) for scene in scenes]
 
     monkeypatch.setattr("fluorojax.runs.batches.reconstruct_scenes", seen)
     for source in (list(COUNTS), tuple(COUNTS), COUNTS.tolist(), iter(COUNTS)):

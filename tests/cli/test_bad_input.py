@@ -232,7 +232,7 @@ FILE_DEFECTS = {
     "text": (text_file, "not a file of a known format"),
     "empty": (empty_file, "not a file of a known format"),
     "truncated": (truncated, "truncated HDF5 file"),
-    "directory": (directory, "not a regular file"),
+    "directory": (directory, "is a folder without DICOM files"),
     "no scenes": (no_scenes, "holds no scenes; expected groups named sample_00"),
     "array for a scene": (scene_is_an_array, "sample_01: is a dataset; expected a group"),
 }
@@ -279,10 +279,10 @@ def test_an_output_that_cannot_be_written(run, engine, challenge, tmp_path, name
     assert list(tmp_path.iterdir()) == [challenge]
 
 
-def test_a_directory_as_output(run, engine, challenge, tmp_path):
+def test_a_folder_as_output_that_holds_the_input(run, engine, challenge, tmp_path):
     code, _, stderr = run("reconstruct", challenge, "-o", tmp_path)
     assert (code, stderr.count("\n")) == (2, 1)
-    assert "is a directory" in stderr
+    assert "is the input file" in stderr
 
 
 @pytest.mark.parametrize("link", ["same", "symbolic", "hard", "partial"])
@@ -367,6 +367,6 @@ def test_the_process_exits_with_the_code(tmp_path):
     assert process.returncode == 2
     assert (
         process.stderr
-        == f"fluorojax: {tmp_path}/nowhere.h5: no such file; expected a file of scenes (HDF5, .npy or TIFF)\n"
+        == f"fluorojax: {tmp_path}/nowhere.h5: no such file; expected a file of scenes (HDF5, DICOM, .npy or TIFF)\n"
     )
     assert list(tmp_path.iterdir()) == []
