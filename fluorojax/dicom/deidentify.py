@@ -5,7 +5,7 @@ emptied or removed, UIDs become new ones that are the same wherever the old one 
 private elements are removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from pydicom import DataElement, Dataset
@@ -56,7 +56,8 @@ def _clean(made: Dataset, uids: dict[str, str]) -> None:
         elif action == "D" and element.VR != "SQ":
             _replace(element, uids)
         if element.VR == "SQ" and element.tag in made:
-            for item in element.value or ():
+            items: Iterable[Dataset] = element.value or ()
+            for item in items:
                 _clean(item, uids)
 
 

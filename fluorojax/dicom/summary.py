@@ -69,7 +69,7 @@ def summary_report(
         text("NOTICE", "Notice", "Research software, not a medical device: not for diagnosis."),
     ]
     root = ContainerContentItem(code("SUMMARY", "Summary of a fluoroscopy reconstruction"), is_content_continuous=False)
-    root.ContentSequence = items
+    root.ContentSequence = items  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     made = source.derived(
         "1.2.840.10008.5.1.4.1.1.88.22", series=series, number=number, description="fluorojax summary"
     )
