@@ -40,6 +40,8 @@ except OSError:
 assert [name for _, name in socket.if_nameindex()] == ["lo"], "there is a network"
 sys.path.insert(0, {tests!r})
 import methods_for_clusters
+
+pytestmark = pytest.mark.slow
 methods_for_clusters.register()
 sys.argv = ["blind_entry.py", *sys.argv[1:]]
 runpy.run_path({entry!r}, run_name="__main__")

@@ -104,7 +104,7 @@ class DoseFile:
 
 @dataclass(frozen=True)
 class DoseRecord:
-    """The files of one patient with every event counted once; made by :func:`fluorojax.dose.read_dose`."""
+    """The files of one patient with every event counted once; made by ``fluorojax.dose.read_dose``."""
 
     files: tuple[DoseFile, ...]
     events: tuple[DoseEvent, ...]

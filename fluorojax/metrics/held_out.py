@@ -123,7 +123,7 @@ class HeldOut:
 
     @property
     def threshold(self) -> float:
-        """|z| from which on a bias is not chance: one of all tests alarms with a probability of 1 % at most."""
+        """Size of z from which on a bias is not chance: one of all tests alarms with a probability of at most 1 %."""
         return float(-ndtri(0.5 * _ALARM / max(len(self.biases), 1)))
 
     @property

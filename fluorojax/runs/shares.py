@@ -1,7 +1,7 @@
 """What one process computes of a file, and what comes back of it: the same wherever the process runs.
 
 A :class:`Share` is small: paths, names and options. Whoever computes it reads the scenes from their file, runs the
-pipeline of :mod:`fluorojax.runs.batches`, publishes each finished scene beside the output (:mod:`fluorojax.io.parts`),
+pipeline of :mod:`fluorojax.runs.batches`, publishes each finished scene beside the output (``fluorojax.io.parts``),
 and gives back a :class:`Finished` or :class:`Failed` of one line. Results never travel from process to process, and
 the process that gathers them need not be the one that computed them.
 """

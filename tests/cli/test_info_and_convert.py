@@ -75,7 +75,7 @@ def test_images_of_a_result_become_stacks(run, result, tmp_path):
         (["reconstruct", "in.h5", "-o", "a.h5", "--crop", "0:4"], "--crop is '0:4'; expected R0:R1,C0:C1"),
         (["reconstruct", "in.h5", "-o", "a.h5", "--protocol", "dose=3"], "protocol has dose; expected names among"),
         (["reconstruct", "in.h5", "-o", "a.h5", "--scene", "sample_09"], "sample_09: no such scene in this file"),
-        (["reconstruct", "in.h5"], "reconstruct: Missing option"),
+        (["reconstruct", "in.h5"], "no output for in.h5; expected --output"),
     ],
 )
 def test_refusals_are_one_line(run, engine, challenge, tmp_path, monkeypatch, args, named):

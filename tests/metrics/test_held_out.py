@@ -98,6 +98,7 @@ def test_a_shift_of_x_is_found(right):
     assert all("larger" in t.sentence() or "more quanta than" in t.sentence() for t in found if t.biased)
 
 
+@pytest.mark.slow
 def test_wrong_sizes_of_the_intervals_are_found(right):
     halved = check_all(right[:10], lambda r: replace(r, x_std=0.5 * r.x_std))
     doubled = check_all(right[:10], lambda r: replace(r, x_std=2.0 * r.x_std))

@@ -6,7 +6,10 @@ import pytest
 from reliability.fuzz import COMMANDS, fuzz, make_bases, running
 from reliability.mutations import mutate
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured and limited as Linux does")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="memory is measured and limited as Linux does"),
+]
 
 FEW = {"info": 16, "info of results": 8, "state": 8, "reconstruct": 4, "subtract": 4, "score": 6, "report": 4}
 

@@ -22,6 +22,8 @@ from fluorojax.runs.inputs import FilePair
 from fluorojax.runs.progress import ProgressDisplay
 from fluorojax.simulation import SimulationOptions, simulate_scenes
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed")
 
 SCENES = 4

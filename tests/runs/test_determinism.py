@@ -10,6 +10,8 @@ from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.runs.progress import ProgressDisplay
 from fluorojax.simulation import SimulationOptions, simulate_scenes
 
+pytestmark = pytest.mark.slow
+
 FIELDS = ("x_hat", "x_std", "spec_correlation", "x_quantiles")
 METHODS = {
     "map": {},

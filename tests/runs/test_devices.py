@@ -36,6 +36,8 @@ from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.simulation import SimulationOptions, simulate_scenes
 
+pytestmark = pytest.mark.slow
+
 assert jax.local_device_count() == 2
 scenes = list(simulate_scenes({SCENES}, 0, SimulationOptions(frames={SIZE.frames}, size={SIZE.size})))
 found = {{}}

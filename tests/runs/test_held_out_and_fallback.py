@@ -18,6 +18,8 @@ from fluorojax.runs.files import reconstruct_file
 from fluorojax.runs.notes import fallback_notice
 from fluorojax.simulation import SimulationOptions, simulate_scene
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = SimulationOptions(frames=5, size=16, photons=1500.0)
 
 
