@@ -56,7 +56,7 @@ def _clean(made: Dataset, uids: dict[str, str]) -> None:
         elif action == "D" and element.VR != "SQ":
             _replace(element, uids)
         if element.VR == "SQ" and element.tag in made:
-            items: Iterable[Dataset] = element.value or ()
+            items: Iterable[Dataset] = element.value or ()  # pyright: ignore[reportAssignmentType]
             for item in items:
                 _clean(item, uids)
 

@@ -142,7 +142,7 @@ def _json_value(handle: h5py.File, rng: Rng) -> None:
     """Another value somewhere in a JSON field."""
     group, name = _attribute(handle, rng)
     raw = group.attrs[name]
-    value = json.loads(raw)
+    value = json.loads(raw)  # pyright: ignore[reportArgumentType]
     places: list[tuple[Any, Any]] = []
 
     def walk(item: Any) -> None:

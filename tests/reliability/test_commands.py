@@ -26,7 +26,7 @@ def run(*args, limit=None):
     """Run a command in a process of its own, which may write files of ``limit`` bytes at most."""
 
     def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # pyright: ignore[reportArgumentType]
 
     process = subprocess.run(
         [sys.executable, "-c", COMMAND, *map(str, args)],
