@@ -30,9 +30,10 @@ from fluorojax.data.printable import MESSAGE, printable
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io import InputError
 from fluorojax.runs.cache import enable_compilation_cache
-from fluorojax.runs.files import Outcome, reconstruct_files
+from fluorojax.runs.files import reconstruct_files
 from fluorojax.runs.inputs import FilePair
 from fluorojax.runs.interrupts import run_interruptible
+from fluorojax.runs.outcomes import Outcome
 from fluorojax.runs.progress import make_progress
 
 

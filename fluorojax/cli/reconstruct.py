@@ -41,8 +41,8 @@ from fluorojax.cli.printing import tell
 
 if TYPE_CHECKING:
     from fluorojax.io import InputError
-    from fluorojax.runs.files import Outcome
     from fluorojax.runs.inputs import FilePair
+    from fluorojax.runs.outcomes import Outcome
     from fluorojax.runs.places import Place
 
 

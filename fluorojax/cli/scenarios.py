@@ -45,7 +45,7 @@ def scenarios(
     """
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.io import check_output, dumps, write_text
-    from fluorojax.runs.files import Outcome
+    from fluorojax.runs.outcomes import Outcome
     from fluorojax.runs.progress import make_progress
     from fluorojax.runs.scenarios import SCENARIOS, run_scenarios, verdict
 

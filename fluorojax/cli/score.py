@@ -31,7 +31,7 @@ def score(
     """
     from fluorojax.cli.reconstruct import tell_diverged
     from fluorojax.metrics import score_files
-    from fluorojax.runs.files import Outcome
+    from fluorojax.runs.outcomes import Outcome
 
     scores = score_files(result, truth, allow_other=allow_other_truth, notify=use_cache(quiet=False))
     if as_json:

@@ -10,7 +10,8 @@ from fluorojax.metrics.contrast import (
     vessel_score,
 )
 from fluorojax.metrics.detectability import Detectability, disk, npw_detectability, template_detectability, wire
-from fluorojax.metrics.held_out import Bias, HeldOut, IntervalSize, held_out, thinned
+from fluorojax.metrics.held_out import held_out, thinned
+from fluorojax.metrics.held_out_verdict import Bias, HeldOut, IntervalSize
 from fluorojax.metrics.image import psnr, ssim
 from fluorojax.metrics.interval_coverage import LEVELS, Coverage, SpecError, coverage, moving_pixels, spec_errors
 from fluorojax.metrics.noise import NoisePower, ensemble_noise, noise_power

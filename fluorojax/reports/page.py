@@ -28,7 +28,7 @@ from fluorojax.reports.document import document
 from fluorojax.reports.fragments import definitions
 from fluorojax.reports.scene_section import SceneInputs, scene_section, score_table
 from fluorojax.reports.templates import render
-from fluorojax.runs.files import Outcome
+from fluorojax.runs.outcomes import Outcome
 
 PAGE_BYTES = 4_000_000
 """Most bytes of HTML that the images of a page take. Text and scripts usually add a tenth of it."""

@@ -175,7 +175,8 @@ class DaskCluster(Place):
         import distributed
 
         if not self._running:
-            time.sleep(_POLL)
+            with suppress(TimeoutError):
+                self._client.wait_for_workers(1, timeout=_POLL)
             return []
         with suppress(TimeoutError, distributed.CancelledError), self._client.as_current():
             distributed.wait(list(self._running), timeout=_POLL, return_when="FIRST_COMPLETED")

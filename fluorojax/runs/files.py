@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
+from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.data.scene import Scene
 from fluorojax.io import (
     InputError,
@@ -21,54 +21,19 @@ from fluorojax.io import (
     Scenes,
     Selection,
     check_output,
-    list_reconstructions,
     open_scenes,
     parts_folder,
-    read_parts,
     read_provenance,
     read_reconstruction,
-    read_skipped,
-    read_summaries,
 )
 from fluorojax.io.parts import part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.inputs import FilePair
+from fluorojax.runs.outcomes import LATE, Outcome, ended_early, finished_in_time, is_late, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
 from fluorojax.runs.shares import Event, Failed, Share, sampler_state
-
-LATE = "not computed"
-"""Begins the reason of every scene that a time limit left out; the same command computes those scenes."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the run that made a reconstruction file ended. An interrupted run counts with all its parts."""
-
-    diverged: tuple[str, ...]
-    """Names of the scenes whose result must not be used."""
-    skipped: dict[str, str]
-    """Scenes left out because of bad input, an error, or the time limit, with the reason."""
-    unconverged: tuple[str, ...] = ()
-    """Names of the scenes whose Markov chains have not mixed."""
-    prior_only: tuple[str, ...] = ()
-    """Names of the scenes about which the counts hold no information: their result is the model's prior."""
-
-    @property
-    def exit_code(self) -> int:
-        """0 where every scene has a result that can be used, else 1."""
-        return 1 if self.diverged or self.unconverged or self.prior_only or self.skipped else 0
-
-
-def read_outcome(path: str | PathLike[str]) -> Outcome:
-    """The outcome a reconstruction file tells of; raises :class:`fluorojax.io.InputError`."""
-    statuses = {summary.name: summary.status for summary in read_summaries(path)}
-
-    def of(status: Status) -> tuple[str, ...]:
-        return tuple(name for name, found in statuses.items() if found is status)
-
-    return Outcome(of(Status.DIVERGED), read_skipped(path), of(Status.NOT_CONVERGED), of(Status.PRIOR_ONLY))
 
 
 def reconstruct_file(
@@ -217,8 +182,8 @@ class _Run:
     ) -> list[Outcome | None]:
         """Run all files; ``late`` says why a scene was not computed where the time limit ended the run."""
         with self.place as place:
-            if not place.leads(pairs[0].output.parent):
-                place.follow(lambda index, names: self._share(index, pairs[index], names), self.end)
+            if (follow := place.follower(pairs[0].output.parent)) is not None:
+                follow(lambda index, names: self._share(index, pairs[index], names), self.end)
                 return [read_outcome(pair.output) if pair.output.is_file() else None for pair in pairs]
             several = len(pairs) > 1
             for index, pair in enumerate(pairs):
@@ -268,7 +233,7 @@ class _Run:
 
     def _check(self, index: int, pair: FilePair) -> _File:
         """Read all scenes of a file; raises :class:`InputError` where file or output cannot be used."""
-        continued = self.overwrite or parts_folder(pair.output).is_dir() or _ended_early(pair.output)
+        continued = self.overwrite or parts_folder(pair.output).is_dir() or ended_early(pair.output)
         check_output(pair.output, inputs=[pair.source], overwrite=continued)
         scenes = open_scenes(pair.source, selection=self.selection)
         names, skipped, remarks = _check_scenes(scenes, self.options, self.on_error)
@@ -329,7 +294,7 @@ class _Run:
             name = damaged.get(part.name, part.name)
             self.notify(f"{name}: computing again, because the finished scene in {part} is damaged: {problem}")
 
-        earlier = [] if self.overwrite else _finished_in_time(output, file.provenance)
+        earlier = [] if self.overwrite else finished_in_time(output, file.provenance)
         writer = ReconstructionWriter(
             output,
             file.provenance,
@@ -435,32 +400,6 @@ class _Run:
             if (file := self._files.pop(index, None)) is not None:
                 file.stack.__exit__(InputError, error, error.__traceback__)
                 file.writer = None
-
-
-def is_late(outcome: Outcome) -> bool:
-    """Whether a time limit left scenes of a file to be computed."""
-    return any(reason.startswith(LATE) for reason in outcome.skipped.values())
-
-
-def _ended_early(output: Path) -> bool:
-    """Whether an output is one that a time limit ended early, of whatever run."""
-    try:
-        return output.is_file() and is_late(read_outcome(output))
-    except InputError:
-        return False
-
-
-def _finished_in_time(output: Path, provenance: Provenance) -> list[str]:
-    """The scenes of an output that a time limit ended early, where it is of this run; none of any other file."""
-    if not output.is_file():
-        return []
-    try:
-        if provenance.differences(read_provenance(output)) or not is_late(read_outcome(output)):
-            return []
-        read_parts(parts_folder(output), provenance)
-    except InputError:
-        return []
-    return list_reconstructions(output)
 
 
 def _check_scenes(

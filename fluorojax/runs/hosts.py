@@ -21,11 +21,13 @@ import numpy as np
 
 from fluorojax.io import InputError, Provenance, package_versions
 from fluorojax.io.atomic import write_text
-from fluorojax.runs.places import Place, Tally, ThisProcess, check_versions, until
+from fluorojax.runs.places import Follower, Place, Tally, ThisProcess, check_versions, until
 from fluorojax.runs.progress import ProgressDisplay
 from fluorojax.runs.shares import Event, Finished, Share
 
 _POLL = 0.5  # seconds
+# Longest time in which the other processes answer that they have read of an error.
+_ANSWER = 10.0
 _VARIABLES = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -71,16 +73,17 @@ class JaxProcesses(Place):
         import jax
 
         if self._plan is not None and self.index == 0:
-            if not self._plan.exists() and error is not None:  # the others wait for it
+            told = [self._events(process) for process in range(1, self.count)]
+            if not self._plan.exists() and error is not None:  # the others wait for it, and answer
                 with suppress(InputError):
                     write_text(self._plan, json.dumps({"error": " ".join(str(error).split())}))
-                time.sleep(4 * _POLL)
-            for path in (*(self._events(process) for process in range(1, self.count)), self._plan):
+                _wait_until(lambda: all(path.exists() for path in told), _ANSWER)
+            for path in (*told, self._plan):
                 path.unlink(missing_ok=True)
         with suppress(RuntimeError):
             jax.distributed.shutdown()
 
-    def leads(self, folder: Path) -> bool:
+    def follower(self, folder: Path) -> Follower | None:
         """See :class:`~fluorojax.runs.places.Place`: only process 0 leads."""
         from jax.experimental import multihost_utils
 
@@ -88,7 +91,7 @@ class JaxProcesses(Place):
         run = bytes(np.asarray(multihost_utils.broadcast_one_to_all(own), np.uint8)).hex()
         self._plan = folder.absolute() / f".fluorojax-{run}.json"
         self.leading = self.index == 0
-        return self.leading
+        return None if self.leading else self._follow
 
     def run(self, shares: Iterable[Share], tally: Tally) -> Iterator[Event]:
         """See :class:`~fluorojax.runs.places.Place`.
@@ -114,17 +117,17 @@ class JaxProcesses(Place):
             yield event
             yield from self._come(read, tally, by_file)
         while read:
-            time.sleep(_POLL)
+            _wait_until(lambda: self._has_news(read), _POLL)
             yield from self._come(read, tally, by_file)
 
-    def follow(self, make_share: Callable[[int, tuple[str, ...]], Share], end: float | None) -> None:
-        """See :class:`~fluorojax.runs.places.Place`: compute what process 0 gives to this one, until it has gathered.
+    def _follow(self, make_share: Callable[[int, tuple[str, ...]], Share], end: float | None) -> None:
+        """Compute what process 0 gives to this one, until it has gathered.
 
         Raises ``ValueError`` where process 0 cannot go on, or has other versions or other inputs.
         """
         assert self._plan is not None
-        while not self._plan.exists():
-            time.sleep(_POLL)
+        plan_file = self._plan
+        _wait_until(plan_file.exists)
         plan = json.loads(self._plan.read_text(encoding="utf-8"))
         try:
             if "error" in plan:
@@ -142,13 +145,17 @@ class JaxProcesses(Place):
             self._tell({"error": " ".join(str(error).split()) or type(error).__name__})
             raise
         self._tell({"end": True})
-        while self._plan.exists():
-            time.sleep(_POLL)
+        _wait_until(lambda: not plan_file.exists())
 
     def _events(self, process: int) -> Path:
         """The file in which a process tells what became of its scenes, a line of JSON for each."""
         assert self._plan is not None
         return self._plan.with_name(f"{self._plan.stem}.{process}.jsonl")
+
+    def _has_news(self, read: dict[int, int]) -> bool:
+        """Whether a process told more than what was read of it."""
+        files = {process: self._events(process) for process in read}
+        return any(path.exists() and path.stat().st_size > read[process] for process, path in files.items())
 
     def _tell(self, line: dict[str, Any]) -> None:
         with self._events(self.index).open("a", encoding="utf-8") as handle:
@@ -179,6 +186,16 @@ class JaxProcesses(Place):
                 tally.update(share.key, share, 1, f"{event.name}: {event.standing}")
                 tally.close(share.key, 1)
                 yield event
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float | None = None) -> None:
+    """Look at files of the shared folder until ``condition`` holds, or for so many seconds.
+
+    Folders that are shared over a network tell nobody of a change, so there is nothing else to wait for.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    while not condition() and (end is None or time.monotonic() < end):
+        time.sleep(_POLL)
 
 
 def _grouped(scenes: list[tuple[int, str]]) -> list[tuple[int, list[str]]]:

@@ -51,6 +51,11 @@ class Tally:
         self._done += finished
 
 
+Follower = Callable[[Callable[[int, tuple[str, ...]], Share], float | None], None]
+"""Computes what the leading process hands out, until it has gathered. Takes what makes a share of the number of a file
+and the names of scenes, and when the run ends by itself (of :func:`time.monotonic`, or None)."""
+
+
 class Place(ABC):
     """Where scenes are computed; a context manager that connects and disconnects."""
 
@@ -66,19 +71,13 @@ class Place(ABC):
         """Give back what the place holds; by default nothing."""
         return None
 
-    def leads(self, folder: Path) -> bool:
-        """Find out :attr:`leading`; called once, with a folder that all processes share.
+    def follower(self, folder: Path) -> Follower | None:
+        """What this process does in place of the run where another process leads; None where this one leads.
 
-        In a process that does not lead, :meth:`follow` is all that the run does.
+        Called once, with a folder that all processes share; sets :attr:`leading`.
         """
-        return self.leading
-
-    def follow(self, make_share: Callable[[int, tuple[str, ...]], Share], end: float | None) -> None:
-        """Compute what the leading process hands out, until it has gathered; ``make_share`` takes file and scenes.
-
-        ``end``, of :func:`time.monotonic`, is when the run ends by itself.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no process that follows")
+        del folder
+        return None
 
     @abstractmethod
     def run(self, shares: Iterable[Share], tally: Tally) -> Iterator[Event]:

@@ -12,7 +12,8 @@ from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
-from fluorojax.metrics.held_out import error_correlation, held_out, thinned
+from fluorojax.metrics.held_out import held_out, thinned
+from fluorojax.metrics.interval_size import error_correlation
 from fluorojax.metrics.scene_score import expected_counts
 from fluorojax.physics.dark import DarkRate
 from fluorojax.physics.operator import PUBLISHED_OPERATOR

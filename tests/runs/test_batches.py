@@ -12,7 +12,7 @@ from fluorojax.data.spec import SPEC_NAMES, TIERS, Spec, SpecRanges
 from fluorojax.metrics import expected_counts
 from fluorojax.physics import PUBLISHED_OPERATOR
 from fluorojax.runs.batches import chunk_size, reconstruct_scenes
-from fluorojax.runs.files import Outcome
+from fluorojax.runs.outcomes import Outcome
 from fluorojax.simulation import SimulationOptions, simulate_scene, simulate_scenes
 
 OPTIONS = SimulationOptions(frames=6, size=24)

@@ -9,7 +9,7 @@ import fluorojax
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.io import read_summaries, write_challenge
 from fluorojax.methods.learned import LearnedMethod, unserved
-from fluorojax.metrics.held_out import HeldOut
+from fluorojax.metrics.held_out_verdict import HeldOut
 from fluorojax.physics.dark import DarkRate
 from fluorojax.physics.lag import ChargeReleaseLag
 from fluorojax.physics.operator import PUBLISHED_OPERATOR
