@@ -18,6 +18,8 @@ import pytest
 from fluorojax.io import list_reconstructions, read_reconstruction, read_skipped, write_challenge
 from fluorojax.simulation import SimulationOptions, simulate_scenes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 NOBODY = 65534
 
@@ -40,8 +42,6 @@ except OSError:
 assert [name for _, name in socket.if_nameindex()] == ["lo"], "there is a network"
 sys.path.insert(0, {tests!r})
 import methods_for_clusters
-
-pytestmark = pytest.mark.slow
 methods_for_clusters.register()
 sys.argv = ["blind_entry.py", *sys.argv[1:]]
 runpy.run_path({entry!r}, run_name="__main__")

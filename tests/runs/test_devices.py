@@ -15,6 +15,8 @@ from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.simulation import SimulationOptions, simulate_scenes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 # Of the range of x. What remains is the order of sums in programs that are compiled for one scene or for several.
 BOUND = 1e-4
@@ -35,8 +37,6 @@ import numpy as np
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.simulation import SimulationOptions, simulate_scenes
-
-pytestmark = pytest.mark.slow
 
 assert jax.local_device_count() == 2
 scenes = list(simulate_scenes({SCENES}, 0, SimulationOptions(frames={SIZE.frames}, size={SIZE.size})))
