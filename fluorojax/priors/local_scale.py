@@ -26,7 +26,7 @@ _DAMPING = 0.03
 # Share of the level's mean energy that every neighbourhood keeps: no place is ruled out for good.
 _FLOOR = 0.01
 # Smoothing of the local energies in pixels, at least, and in knots: coarse levels vary slowly themselves.
-_MIN_SMOOTHING = 3.0
+_MIN_SMOOTHING = 4.0
 
 
 class LocalScales(eqx.Module):
@@ -95,7 +95,9 @@ def update_scales(
     for level, (square, z) in enumerate(zip(scales.square, pyramid.split(white), strict=True)):
         energy = jnp.stack([jnp.mean(z[..., low:high] ** 2, axis=-1) for low, high in pyramid.groups])
         share = jnp.moveaxis(pyramid.at_nodes(level, determined[level]), -1, 0)
-        both = smooth(jnp.concatenate([energy, share]), max(1.0, _MIN_SMOOTHING / 2**level))
+        # The data hardly see the latents beyond the border, which take the scales of their neighbours.
+        seen = opaque(pyramid.inside(level), precision.dtype)
+        both = smooth(seen * jnp.concatenate([energy, share]), max(1.0, _MIN_SMOOTHING / 2**level))
         ratio = (both[:groups] + _DAMPING) / (both[groups:] + _DAMPING)
         updated = square * jnp.moveaxis(ratio, 0, -1)
         new.append((1 - _FLOOR) * updated + _FLOOR * jnp.mean(updated, axis=(0, 1), keepdims=True))

@@ -111,7 +111,13 @@ class Pyramid:
 
     def at_nodes(self, level: int, image: Float[Array, "H W *K"]) -> Float[Array, "rows columns *K"]:
         """A smooth image at the nodes of the grid of a level; nodes beyond the border take the nearest pixel."""
-        return image[self._nodes(level, 0)][:, self._nodes(level, 1)]
+        rows, columns = (np.clip(nodes, 0, size - 1) for nodes, size in self._nodes(level))
+        return image[rows][:, columns]
+
+    def inside(self, level: int) -> Float[np.ndarray, "rows columns"]:
+        """One at the nodes of the grid of a level that lie on the image, zero beyond its border."""
+        rows, columns = ((nodes >= 0) & (nodes < size) for nodes, size in self._nodes(level))
+        return np.outer(rows, columns).astype(float)
 
     @cached_property
     def basis_energy(self) -> Float[np.ndarray, "levels"]:
@@ -140,11 +146,15 @@ class Pyramid:
     def _spline_part(self, level: int, values: Array) -> Array:
         return values if level == self.levels - 1 else values[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
 
-    def _nodes(self, level: int, axis: int) -> Int[np.ndarray, "nodes"]:
-        at = np.arange(self.grids[level][axis]) - _MARGIN * (level < self.levels - 1)
-        for _ in range(level):
-            at = 2 * (at - 1)
-        return np.clip(at - 1, 0, (self.height, self.width)[axis] - 1)
+    def _nodes(self, level: int) -> list[tuple[Int[np.ndarray, "nodes"], int]]:
+        """Pixel coordinates of the nodes of each axis, and the size of the image along it."""
+        found = []
+        for nodes, size in zip(self.grids[level], (self.height, self.width), strict=True):
+            at = np.arange(nodes) - _MARGIN * (level < self.levels - 1)
+            for _ in range(level):
+                at = 2 * (at - 1)
+            found.append((at - 1, size))
+        return found
 
     def _basis(self, level: int) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
         """One axis of the spline of a level on the pixels, and the same after the low-pass part of its filter."""
