@@ -9,7 +9,6 @@ from jaxtyping import Array, Float
 
 from fluorojax.priors.constants import opaque
 
-
 # Longest axis that a dense matrix smooths, and the reach of the window on longer ones, in standard deviations.
 _DENSE = 256
 _REACH = 4.0
