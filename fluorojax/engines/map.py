@@ -24,7 +24,7 @@ from fluorojax.engines.linear_response import (
     spec_response,
 )
 from fluorojax.engines.newton import conditional_mode
-from fluorojax.engines.variance_factor import VarianceFactor, factor_of, noise_probes
+from fluorojax.engines.variance_factor import ADAPTATION, VarianceFactor, factor_of, noise_probes
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 
 # Rounds before the last only feed the local scales, which average over neighbourhoods: one unfinished Newton step each.
@@ -128,10 +128,10 @@ def judge_mode(
 
     probes, change = noise_probes(linear, key), _rate_change(model, mode, spec, spec_std)
     moves, x, pushed, traces = jax.lax.map(solve, jnp.concatenate([-linear.information * change, probes]))
-    count = len(change)
+    count, adaptation = len(change), 0.0 if model.update_aux is None else ADAPTATION
     moves = jax.tree.map(lambda leaf: leaf[:count], moves)
     response = SpecResponse(x[:count], spec_information(linear, change + pushed[:count], moves))
-    return response, factor_of(target.excess(mode.latents), traces[count:])
+    return response, factor_of(target.excess(mode.latents), traces[count:], adaptation)
 
 
 def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"]) -> SpecResponse:

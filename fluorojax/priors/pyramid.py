@@ -166,7 +166,7 @@ class Pyramid:
         if level == self.levels - 1:
             return spline, np.zeros_like(spline)
         shifted = [np.roll(spline, shift * step) for shift in (-2, -1, 0, 1, 2)]
-        return spline, sum(w * s for w, s in zip(_LOW, shifted, strict=True))
+        return spline, np.asarray(_LOW) @ np.stack(shifted)
 
     def _basis_energy(self, level: int) -> float:
         spline, low = self._basis(level)
