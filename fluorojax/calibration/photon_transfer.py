@@ -6,10 +6,9 @@ slope of the line is the gain, and it meets zero at the offset. With electronic 
 below the offset of the detector, which is what one wants: ``(v − o') / g`` has a variance equal to its mean.
 
 The variance is that of differences of high order along time, within blocks of pixels and less their common part. A
-difference of order k takes out what is a polynomial of degree k − 1 in time: a drift of the gain, and motion that is slow
-against the frame rate. Second differences leave enough of breathing and heartbeat to make the gain 4 % too large at 300
-quanta; fifth differences leave less than 1 %. Blocks that still move differ from the line by more than chance and are
-left out.
+difference of order k takes out what is a polynomial of degree k − 1 in time: a drift of the gain, and motion that is
+slow against the frame rate. At 300 quanta, second differences leave enough of breathing and heartbeat to make the gain
+several percent too large. Blocks that still move differ from the line by more than chance and are left out.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Gain and offset from the noise of a run: still, moving, drifting, short, saturated."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -12,7 +14,9 @@ GAIN, OFFSET = 13.7, 120.0
 def rates(mean, frames=24, side=120, amplitude=0.0, period=20.0, drift=0.0, seed=0):
     """Expected counts (T, H, W) of a textured scene whose middle swings along the rows by ``amplitude`` pixels."""
     rng = np.random.default_rng(seed)
-    depth = 40.0 * gaussian_filter(rng.normal(size=(side, side)), 6.0) + gaussian_filter(rng.normal(size=(side, side)), 1)
+    depth = 40.0 * gaussian_filter(rng.normal(size=(side, side)), 6.0) + gaussian_filter(
+        rng.normal(size=(side, side)), 1
+    )
     depth += np.linspace(-1.2, 1.2, side)
     row, column = np.mgrid[:side, :side].astype(float)
     swing = amplitude * np.exp(-((row - side / 2) ** 2 + (column - side / 2) ** 2) / (side / 4) ** 2)
@@ -86,6 +90,4 @@ def test_what_cannot_be_estimated_is_refused_or_told(values, words):
         told = str(error)
     else:
         told = " ".join(found.sentences())
-    import re
-
     assert re.search(words, told)
