@@ -17,6 +17,7 @@ from fluorojax.cli.benchmark import benchmark
 from fluorojax.cli.calibrate_check import calibrate_check
 from fluorojax.cli.convert import convert
 from fluorojax.cli.demo import demo
+from fluorojax.cli.detectors import detectors
 from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
@@ -56,6 +57,7 @@ for _command in (
     models,
 ):
     app.command()(_command)
+app.add_typer(detectors, name="detectors")
 
 
 def _show_version(wanted: bool | None) -> None:

@@ -10,6 +10,7 @@ from fluorojax.cli.options import (
     HDF5_SUFFIXES,
     AllowLossyOption,
     CropOption,
+    DetectorOption,
     FpsOption,
     FramesOption,
     GainOption,
@@ -70,6 +71,7 @@ def convert(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    detector: DetectorOption = None,
     gain: GainOption = None,
     offset: OffsetOption = None,
     intensity: IntensityOption = None,
@@ -108,7 +110,15 @@ def convert(
     check_output(output, inputs=[source], overwrite=overwrite)
     counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
     selection = make_selection(
-        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
+        scene,
+        frames,
+        crop,
+        fps=fps,
+        photons=photons,
+        protocol=protocol,
+        tier=tier,
+        counting=counting,
+        detector=detector,
     )
     if output.suffix.lower() in DICOM_SUFFIXES:
         if dicom_source is None:

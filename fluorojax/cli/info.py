@@ -7,6 +7,7 @@ import typer
 
 from fluorojax.cli.options import (
     AllowLossyOption,
+    DetectorOption,
     FpsOption,
     GainOption,
     IntensityOption,
@@ -35,6 +36,7 @@ def info(
     photons: PhotonsOption = None,
     protocol: ProtocolOption = None,
     tier: TierOption = None,
+    detector: DetectorOption = None,
     gain: GainOption = None,
     offset: OffsetOption = None,
     intensity: IntensityOption = None,
@@ -49,7 +51,9 @@ def info(
     from fluorojax.subtraction.files import file_kind
 
     counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
-    selection = make_selection(scene, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting)
+    selection = make_selection(
+        scene, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting, detector=detector
+    )
     if file_kind(file) == "reconstruction":
         document, lines = _of_reconstruction(file, scene)
     else:

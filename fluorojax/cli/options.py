@@ -13,6 +13,7 @@ from fluorojax.data.choices import MAX_SEED
 from fluorojax.methods.registry import method_names
 
 if TYPE_CHECKING:
+    from fluorojax.detectors.detector import Detector
     from fluorojax.io.counting import Counting
     from fluorojax.io.selection import Selection
 
@@ -105,6 +106,15 @@ OffsetOption = Annotated[
     float | None,
     typer.Option("--offset", help="Stored value at no quanta, with --gain; default 0.", show_default=False),
 ]
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        metavar="NAME|FILE.toml",
+        help="Detector whose lag, veiling glare, pixel size, gain and offset are used (see `fluorojax detectors`).",
+        show_default=False,
+    ),
+]
 IntensityOption = Annotated[
     str | None,
     typer.Option(
@@ -141,6 +151,7 @@ def make_selection(
     protocol: list[str] | None = None,
     tier: str | None = None,
     counting: "Counting | None" = None,
+    detector: str | None = None,
 ) -> "Selection":
     """The selection that the options of a command describe; raises ``ValueError`` naming the option."""
     from fluorojax.io.counting import Counting
@@ -160,7 +171,17 @@ def make_selection(
         protocol=values,
         tier=tier,
         counting=Counting() if counting is None else counting,
+        detector=make_detector(detector),
     )
+
+
+def make_detector(detector: str | None) -> "Detector | None":
+    """The detector of the option ``--detector``; raises ``ValueError`` or ``InputError`` for one that is none."""
+    if detector is None:
+        return None
+    from fluorojax.detectors.detector import load_detector
+
+    return load_detector(detector)
 
 
 def make_counting(

@@ -15,6 +15,7 @@ from fluorojax.cli.options import (
     AllowLossyOption,
     BatchOption,
     CropOption,
+    DetectorOption,
     FpsOption,
     FramesOption,
     GainOption,
@@ -133,6 +134,7 @@ def reconstruct(
             min=0, metavar="SECONDS", help="End by itself after this time with what is finished.", show_default=False
         ),
     ] = None,
+    detector: DetectorOption = None,
     gain: GainOption = None,
     offset: OffsetOption = None,
     intensity: IntensityOption = None,
@@ -186,7 +188,15 @@ def reconstruct(
         check_suffix("--output", pair.output, HDF5_SUFFIXES)
     counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
     selection = make_selection(
-        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
+        scene,
+        frames,
+        crop,
+        fps=fps,
+        photons=photons,
+        protocol=protocol,
+        tier=tier,
+        counting=counting,
+        detector=detector,
     )
     options = ReconstructOptions(
         model=model,
