@@ -12,35 +12,22 @@ import typer
 from fluorojax.cli.backend import SETTINGS, tell_backend
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
-    AllowLossyOption,
     BatchOption,
-    CropOption,
-    FpsOption,
-    FramesOption,
-    GainOption,
-    IntensityOption,
-    LogScaleOption,
     MethodOption,
     ModelOption,
-    OffsetOption,
     OverwriteOption,
-    PhotonsOption,
-    ProtocolOption,
     QuietOption,
-    SceneOption,
     SeedOption,
     SpecSource,
-    TierOption,
     VerboseOption,
     check_suffix,
-    make_counting,
     make_notify,
-    make_selection,
+    takes_selection,
 )
 from fluorojax.cli.printing import tell
 
 if TYPE_CHECKING:
-    from fluorojax.io import InputError
+    from fluorojax.io import InputError, Selection
     from fluorojax.runs.inputs import FilePair
     from fluorojax.runs.outcomes import Outcome
     from fluorojax.runs.places import Place
@@ -53,6 +40,7 @@ class Scheduler(StrEnum):
     JAX = "jax"
 
 
+@takes_selection
 def reconstruct(
     inputs: Annotated[
         list[str] | None,
@@ -105,13 +93,8 @@ def reconstruct(
             "inferred with the scene (mgvi, nuts); nominal, all offsets zero; or true, from the file."
         ),
     ] = SpecSource.CALIBRATED,
-    scene: SceneOption = None,
-    frames: FramesOption = None,
-    crop: CropOption = None,
-    fps: FpsOption = None,
-    photons: PhotonsOption = None,
-    protocol: ProtocolOption = None,
-    tier: TierOption = None,
+    *,
+    selection: "Selection",
     manifest: Annotated[
         Path | None,
         typer.Option(help="List of inputs, one on each line, with or without its output.", show_default=False),
@@ -133,11 +116,6 @@ def reconstruct(
             min=0, metavar="SECONDS", help="End by itself after this time with what is finished.", show_default=False
         ),
     ] = None,
-    gain: GainOption = None,
-    offset: OffsetOption = None,
-    intensity: IntensityOption = None,
-    log_scale: LogScaleOption = None,
-    allow_lossy: AllowLossyOption = False,
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Start the run even if the memory may be too small for it.")
     ] = False,
@@ -184,10 +162,6 @@ def reconstruct(
     pairs = find_pairs(inputs or [], output, manifest)
     for pair in pairs:
         check_suffix("--output", pair.output, HDF5_SUFFIXES)
-    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
-    selection = make_selection(
-        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
-    )
     options = ReconstructOptions(
         model=model,
         method=method,
