@@ -1,6 +1,6 @@
 """``fluorojax reconstruct``: posterior summaries of every scene of a challenge file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluorojax.cli.backend import SETTINGS, tell_backend
+from fluorojax.cli.backend import SETTINGS, tell_backend, use_cache
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
     BatchOption,
@@ -177,7 +177,7 @@ def reconstruct(
         fallback=fallback,
     )
     notify = make_notify(quiet)
-    place = _place(scheduler, address, wait, notify)
+    place = _place(scheduler, address, wait, quiet)
 
     def begin(shapes: Mapping[str, tuple[int, ...]]) -> None:
         from fluorojax.runs.estimate import check_memory, estimate
@@ -226,21 +226,20 @@ def reconstruct(
     return max(1 if len(codes) < len(pairs) else 0, *codes)
 
 
-def _place(
-    scheduler: Scheduler | None, address: str | None, wait: float, notify: Callable[[str], None]
-) -> "Place | None":
+def _place(scheduler: Scheduler | None, address: str | None, wait: float, quiet: bool) -> "Place | None":
     """Where the scenes are computed; None for this process."""
     if scheduler is None:
         return None
     if scheduler is Scheduler.JAX:
         from fluorojax.runs.hosts import JaxProcesses
 
-        return JaxProcesses(address, wait=wait, notify=notify)
+        # every process compiles; `begin` is called in the one that leads
+        return JaxProcesses(address, wait=wait, notify=use_cache(quiet))
     if address is None:
         raise ValueError("--scheduler is 'dask' without --address; expected what `dask scheduler` prints")
     from fluorojax.runs.dask import DaskCluster
 
-    return DaskCluster(address, wait=wait, cache=not SETTINGS.no_cache, notify=notify)
+    return DaskCluster(address, wait=wait, cache=not SETTINGS.no_cache, notify=make_notify(quiet))
 
 
 @contextmanager
@@ -254,7 +253,7 @@ def _folder(output: str | None, pairs: "Sequence[FilePair]") -> Iterator[None]:
         yield
         return
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)  # another process of a cluster may have been faster
     except OSError as error:
         raise InputError(folder, None, None, f"cannot be created: {error.strerror}; expected a folder") from error
     try:
