@@ -166,6 +166,22 @@ def test_a_key_of_the_file_does_not_meet_those_of_the_reader(tmp_path):
     assert assumptions(read) == []
 
 
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_of_the_check_by_held_out_quanta_ends_no_scene(quick, monkeypatch, error):
+    calibrated = batches._spec_posterior
+
+    def of_all_quanta(scene, options):
+        if not any(scene.y is one.y for one in SCENES):
+            raise error
+        return calibrated(scene, options)
+
+    monkeypatch.setattr(batches, "_spec_posterior", of_all_quanta)
+    for result in run(replace(quick, held_out=0.2)):
+        assert result.status is Status.CONVERGED
+        assert result.diagnostics["held_out"]["level"] == "unknown"
+        assert str(error).splitlines()[0] in result.diagnostics["held_out"]["verdict"]
+
+
 @pytest.mark.parametrize("limit", [float("nan"), -1.0])
 def test_a_time_limit_is_a_number_of_seconds(tmp_path, limit):
     with pytest.raises(ValueError, match=r"the time limit is .*; expected a number of seconds, at least 0"):
