@@ -87,8 +87,8 @@ def test_a_right_posterior_rarely_alarms(right):
     ratios = [t.sizes[0].ratio for t in tests]
     assert np.mean([t.sizes[0].ratio * t.sizes[0].spread for t in tests]) == pytest.approx(1.0, abs=0.25)
     assert all(1.0 < t.sizes[0].spread < 3.0 for t in tests)
-    # The stated standard errors are those that the scenes show.
-    assert np.mean([t.sizes[0].std for t in tests]) == pytest.approx(np.std(ratios), rel=0.5)
+    # The stated standard errors are those that the scenes show, or somewhat larger.
+    assert 0.4 < np.std(ratios) / np.mean([t.sizes[0].std for t in tests]) < 1.3
     scores = np.array([[b.z for b in t.biases] for t in tests])
     assert 0.6 < scores.std() < 1.15
 

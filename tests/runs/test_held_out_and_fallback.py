@@ -86,11 +86,11 @@ def test_reasons_name_what_the_network_does_not_know(scene):
     assert unserved(replace(scene, operator=PUBLISHED_OPERATOR.without_stage("scatter"))) == []
 
 
-@pytest.mark.parametrize("among_others", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeypatch, tmp_path, among_others):
+@pytest.mark.slow
+def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeypatch, tmp_path):
     monkeypatch.setattr(LearnedMethod, "fallback", "recursive")
     scenes = [
-        *([scene] if among_others else []),
+        scene,
         gridded(scene),
         replace(scene, name="sample_short", y=scene.y[:2], x_true=None),
         replace(scene, name="sample_bright", y=400.0 + scene.y),
@@ -101,8 +101,7 @@ def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeyp
     outcome = reconstruct_file(tmp_path / "in.h5", tmp_path / "out.h5", options, notify=lines.append)
     assert outcome.exit_code == 0
     found = {result.name: result.diagnostics.get("fallback") for result in read_summaries(tmp_path / "out.h5")}
-    if among_others:
-        assert found.pop(scene.name) is None
+    assert found.pop(scene.name) is None
     assert {name: facts["method"] for name, facts in found.items()} == dict.fromkeys(found, "recursive")
     assert "unlike any anatomy" in found["sample_grid"]["reasons"][0]
     assert "mean counts per pixel" in found["sample_bright"]["reasons"][0]
