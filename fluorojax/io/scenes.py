@@ -100,12 +100,15 @@ def open_scenes(
     A folder is opened where it holds DICOM files.
 
     **Arguments:** ``names`` selects scenes (default all); ``selection`` also frames, a window of the detector, and
-    protocol values, which an .npy array needs because it holds none, and how the
-    stored values of a detector become counts. ``on_error`` is called with the error of a scene
-    that is not fit for use, which is then left out of the iteration; without it, the error is raised.
+    protocol values, which an .npy array needs because it holds none, and how the stored values of a
+    detector become counts. ``on_error`` is called with the error of a scene that is not fit for use, which is then
+    left out of the iteration; without it, the error is raised.
 
     Raises :class:`InputError` for a file that cannot be opened, is of no known format, or lacks a scene of ``names``.
     """
+    if not isinstance(path, (str, PathLike)) or not str(path):
+        found = "empty" if isinstance(path, str) else f"of type {type(path).__name__}"
+        raise InputError("", None, "path", f"is {found}; expected the path of a file")
     path = Path(path)
     if names is not None:
         selection = replace(selection, scenes=tuple(names))

@@ -138,3 +138,9 @@ def test_the_digest_is_of_the_values_not_of_the_dtype():
     assert counts_digest(COUNTS) == counts_digest(COUNTS.astype(np.uint16))
     assert counts_digest(COUNTS) != counts_digest(COUNTS + 1)
     assert counts_digest(COUNTS) != counts_digest(COUNTS.reshape(5, 9, 8))
+
+
+@pytest.mark.parametrize("path", [None, 3, b"x", ""])
+def test_what_is_no_path_is_named(path):
+    with pytest.raises(InputError, match=r"path.*expected the path of a file"):
+        open_scenes(path)

@@ -260,8 +260,9 @@ def _check_complete(where: tuple[str, str], known: dict[str, float], signal: _Si
     if "photons_per_pixel" not in known:
         hint = ""
         if selection.counting.gain is not None:
-            counts, _ = to_counts(_sequence(signal.values), selection.counting, where, saturation=signal.saturation)
+            counts, facts = to_counts(_sequence(signal.values), selection.counting, where, saturation=signal.saturation)
             hint = f"; the brightest thousandth of the pixels has {np.quantile(counts, 0.999):.4g}"
+            hint += "".join(f"; {remark}" for remark in facts.get("remarks", ()))
         missing.append(f"the counts of a pixel in the open beam (--photons{hint})")
     if missing:
         raise InputError(*where, None, f"lacks {'; '.join(missing)}")
