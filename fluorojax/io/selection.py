@@ -81,6 +81,8 @@ class Selection:
             detector = settings.get("detector")
             scenes, frames, crop = (settings.get(name) for name in ("scenes", "frames", "crop"))
             rows, columns = (None, None) if crop is None else crop
+            if scenes is not None and not scenes:
+                raise ValueError("the recorded selection names no scene; expected at least one")
             return cls(
                 scenes=None if scenes is None else tuple(str(name) for name in scenes),
                 frames=None if frames is None else _pair(frames),
@@ -185,7 +187,9 @@ def _behind(detector: "Detector", scene: Scene, file: str) -> Scene:
 
 def _pair(values: Any) -> tuple[int, int]:
     first, last = values
-    return int(first), int(last)
+    if type(first) is not int or type(last) is not int or not 0 <= first < last:
+        raise ValueError(f"a range is {values!r}; expected two whole numbers A and B with 0 ≤ A < B")
+    return first, last
 
 
 def _within(bounds: tuple[int, int], size: int, what: str, where: tuple[str, str]) -> tuple[int, int]:
