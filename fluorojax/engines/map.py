@@ -32,8 +32,6 @@ _EARLY_ITERATIONS = 12
 _ITERATIONS = 60
 # Relative residual of the solve of a Newton step: the next step, if one is needed, corrects what a looser solve leaves.
 _TOLERANCE = 0.05
-# The same for the responses of a mode, in which it is an error of some per cent.
-_RESPONSE_TOLERANCE = 0.03
 
 
 class Mode(eqx.Module):
@@ -123,7 +121,7 @@ def judge_mode(
 
     def solve(rate: Float[Array, "*shape"]) -> tuple[Latents, Array, Array, Array]:
         right = linear.pull(rate)
-        move = linear.solve(right, tolerance=_RESPONSE_TOLERANCE).solution
+        move = linear.solve(right).solution
         return move, push_x(move), linear.push(move), jnp.asarray(optax.tree.vdot(right, move))
 
     probes, change = noise_probes(linear, key), _rate_change(model, mode, spec, spec_std)
