@@ -1,8 +1,8 @@
 """The temporal filter of every pixel of every band, with a process noise that follows its own innovations.
 
-A band of the stabilised counts of frame t is ``b = c + noise`` with a known noise variance r. Its content c stays as it
-is, up to a small process noise, where the scene is at rest. Where the innovations ``b − m`` of a neighbourhood have more
-energy than the filter's own variance P and the noise explain, the scene has moved, and the process noise rises by what
+A band of the stabilised counts of a frame is its content c plus noise of the known variance r. Where the scene is at
+rest, c stays as it is up to a small process noise. Where the innovations (band minus mean) of a neighbourhood have more
+energy than the variance P of the filter and the noise explain, the scene has moved, and the process noise rises by what
 is not explained. How much the past is then worth is weighed against the prior that a detail is zero with the variance
 that the neighbourhood shows in this frame: content that is new is denoised in space, content at rest in time.
 """
@@ -57,7 +57,7 @@ class Link(NamedTuple):
 def unknown(shape: tuple[int, int]) -> Belief:
     """What is known before the first frame."""
     nothing = tuple(jnp.zeros(shape) for _ in NOISE)
-    return Belief(nothing, tuple(jnp.full(shape, UNKNOWN * noise) for noise in NOISE))
+    return Belief(nothing, tuple(jnp.full(shape, jnp.asarray(UNKNOWN * noise)) for noise in NOISE))
 
 
 def observe(
@@ -70,7 +70,7 @@ def observe(
 ) -> tuple[Belief, Link]:
     """The belief after a frame.
 
-    **Arguments:** ``belief`` about the frame before, in the units of this one; ``stabilised`` counts whose noise has the
+    **Arguments:** ``belief`` about the frame before, in the units of this one; ``stabilised`` counts with noise of the
     variance ``noise``; ``gap`` frames since the frame before; ``doubt`` further process noise of every pixel, in units
     of the noise variance of its band.
     """

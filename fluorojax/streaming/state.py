@@ -129,7 +129,9 @@ def start(
     values = acquisition.as_dict()
     tau = values["lag_ms"] + offset
     if not tau > 0:
-        raise ValueError(f"lag_ms {values['lag_ms']:g} plus the offset {offset:g} is {tau:g} ms; expected a positive sum")
+        raise ValueError(
+            f"lag_ms {values['lag_ms']:g} plus the offset {offset:g} is {tau:g} ms; expected a positive sum"
+        )
     rows, columns = (int(size) for size in shape)
     zeros = jnp.zeros((rows, columns))
     belief = unknown((rows, columns))
@@ -175,7 +177,7 @@ def step(
 
     # A frame that is missing was exposed: what it released and what it left behind is taken to be equal.
     kept = jnp.exp(-now.elapsed / now.gap / state.tau_ms)
-    held = jnp.exp(-state.acquisition.readout_delay_ms / state.tau_ms)
+    held = jnp.exp(-jnp.asarray(state.acquisition.readout_delay_ms) / state.tau_ms)
     trapped = jnp.where(first, held / (1 - kept) * counts, growth * state.trapped)
     exposed = (counts - (1 - kept) * trapped) / (1 - held)
     trapped = kept * trapped + held * exposed
@@ -223,7 +225,7 @@ def _attenuation(belief: Belief, state: State) -> tuple[Float[Array, "H W"], Flo
     z = sum(belief.means[1:], belief.means[0])
     variance = sum(belief.variances[1:], belief.variances[0])
     protocol = state.acquisition
-    least = protocol.photons_per_pixel * jnp.exp(-protocol.attenuation_scale)
+    least = protocol.photons_per_pixel * jnp.exp(-jnp.asarray(protocol.attenuation_scale))
     gain = jnp.exp(state.gain.log_gain)
     rate = jnp.clip(_rate(z) / gain, least, protocol.photons_per_pixel)
     x = -jnp.log(rate / protocol.photons_per_pixel) / protocol.attenuation_scale
