@@ -125,13 +125,13 @@ def start_gain(shape: tuple[int, int], low: float, high: float) -> Gain:
 def block_counts(counts: Float[Array, "H W"]) -> Float[Array, " blocks"]:
     """Counts of every block of every size, the smallest first, at least half a quantum.
 
-    Rows and columns that fill no block are left out.
+    Half a quantum is added, which makes the logarithm unbiased. Rows and columns that fill no block are left out.
     """
     side = block_side(counts.shape)  # pyright: ignore[reportArgumentType]
     height, width = (size // side for size in counts.shape)
     finest = _merged(counts, side, (height, width))
     sums = [_merged(finest, side, grid) for side, grid in zip(SIDES, _grids((height, width)), strict=False)]
-    return jnp.maximum(jnp.concatenate([one.reshape(-1) for one in sums]), 0.5)
+    return jnp.maximum(jnp.concatenate([one.reshape(-1) for one in sums]) + 0.5, 0.5)
 
 
 def _grids(finest: tuple[int, int]) -> list[tuple[int, int]]:
@@ -148,19 +148,20 @@ def _merged(image: Float[Array, "H W"], side: int, grid: tuple[int, int]) -> Flo
 def change_of(gain: Gain, blocks: Float[Array, " blocks"], gap: Float[ArrayLike, ""]) -> Change:
     """Compare the block counts of a frame with those of the frame before, ``gap`` frames earlier.
 
-    A step of dose is the median change of all blocks, where it is significant, larger than :data:`LEAST_STEP`, and
-    shared by at least half of the blocks.
+    A step of dose is the mean change of the blocks that agree with the median of all, where it is significant, larger
+    than :data:`LEAST_STEP`, and shared by more than half of the blocks.
     """
     smallest = gain.grid[0] * gain.grid[1]
     log, previous = jnp.log(blocks[:smallest]), gain.previous[:smallest]
     variance = jnp.exp(-log) + jnp.exp(-previous)
     change = log - previous - gap * gain.drift
-    median = jnp.median(change)
-    error = 1.25**2 * jnp.median(variance) / change.size
-    shared = jnp.mean(jnp.abs(change - median) < _OFF * jnp.sqrt(variance))
-    large = jnp.abs(median) > jnp.maximum(LEAST_STEP, _SIGNIFICANT * jnp.sqrt(error))
-    stepped = large & (shared > 0.5)
-    log_dose = jnp.where(stepped, median, 0.0)
+    shares = jnp.abs(change - jnp.median(change)) < _OFF * jnp.sqrt(variance)
+    weights = shares / variance
+    error = 1 / jnp.maximum(jnp.sum(weights), 1e-6)
+    mean = error * jnp.sum(weights * change)
+    large = jnp.abs(mean) > jnp.maximum(LEAST_STEP, _SIGNIFICANT * jnp.sqrt(error))
+    stepped = large & (jnp.mean(shares) > 0.5)
+    log_dose = jnp.where(stepped, mean, 0.0)
     changed = jnp.mean(jnp.abs(change - log_dose) > _OFF * jnp.sqrt(variance))
     return Change(log_dose, jnp.where(stepped, error, 0.0), stepped, changed)
 

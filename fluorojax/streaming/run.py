@@ -220,7 +220,7 @@ class Stream:
             self._time = 0.0
         self._last_time = time_ms
         self._unused = 0
-        return elapsed
+        return float(elapsed)
 
     def _result(self, x: Any, sd: Any, arrival: float) -> Result:
         assert self.state is not None

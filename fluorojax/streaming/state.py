@@ -179,8 +179,7 @@ def step(
     kept = jnp.exp(-now.elapsed / now.gap / state.tau_ms)
     held = jnp.exp(-jnp.asarray(state.acquisition.readout_delay_ms) / state.tau_ms)
     trapped = jnp.where(first, held / (1 - kept) * counts, growth * state.trapped)
-    exposed = (counts - (1 - kept) * trapped) / (1 - held)
-    trapped = kept * trapped + held * exposed
+    exposed, trapped = without_lag(counts, trapped, kept, held)
 
     blocks = block_counts(exposed)
     change = change_of(state.gain, blocks, now.gap)
@@ -206,6 +205,18 @@ def step(
     )
     x, sd = late(after, state.delay)
     return after, x, sd
+
+
+def without_lag(
+    counts: Float[Array, "H W"], trapped: Float[Array, "H W"], kept: Float[ArrayLike, ""], held: Float[ArrayLike, ""]
+) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
+    """The exposure of a frame from what was read and the charge that the detector held before, and the charge after.
+
+    One step of :class:`fluorojax.physics.lag.ChargeReleaseLag` solved for the exposure. **Arguments:** ``kept``
+    exp(−Δ/τ) of the frame period, ``held`` exp(−t_r/τ) of the readout delay.
+    """
+    exposed = (counts - (1 - jnp.asarray(kept)) * trapped) / (1 - jnp.asarray(held))
+    return exposed, kept * trapped + held * exposed
 
 
 def late(state: State, frames: int) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
@@ -241,4 +252,4 @@ def _rate(z: Float[Array, "H W"]) -> Float[Array, "H W"]:
     return jnp.maximum(z**2 / 4 + root / 4 / z - 11 / 8 / z**2 + 5 / 8 * root / z**3 - 1 / 8, 0)
 
 
-__all__ = ["LARGEST_DELAY", "MOVED", "News", "State", "late", "start", "step"]
+__all__ = ["LARGEST_DELAY", "MOVED", "News", "State", "late", "start", "step", "without_lag"]
