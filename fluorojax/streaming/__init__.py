@@ -5,7 +5,9 @@ of frames (an iterator, a scene, a growing file, a watched folder, standard inpu
 file, a function, a live page in the browser).
 """
 
+from fluorojax.streaming.clock import Clock
 from fluorojax.streaming.events import Event, events_of
+from fluorojax.streaming.gain import Gain
 from fluorojax.streaming.run import Result, Sink, Stream, Summary, stream
 from fluorojax.streaming.server import LivePage
 from fluorojax.streaming.sinks import CallbackSink, FileSink, gather_blocks
@@ -21,14 +23,18 @@ from fluorojax.streaming.sources import (
     with_timeout,
 )
 from fluorojax.streaming.state import News, State, late, start, step
-from fluorojax.streaming.tracking import Tuning
+from fluorojax.streaming.tracking import Belief, Link, Tuning
 
 __all__ = [
+    "Belief",
     "CallbackSink",
+    "Clock",
     "Dropped",
     "Event",
     "FileSink",
     "Frame",
+    "Gain",
+    "Link",
     "LivePage",
     "News",
     "Result",

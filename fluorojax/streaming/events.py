@@ -6,17 +6,15 @@ from typing import Any
 
 from fluorojax.streaming.state import MOVED, News
 
-KINDS = ("dose", "missing", "rate", "view", "bad frame", "dropped", "stalled", "output")
-"""Kinds of events."""
-
 
 @dataclass(frozen=True)
 class Event:
     """Something that a stream noticed."""
 
     kind: str
-    """One of :data:`KINDS`: a step of dose, missing frames, another frame rate, a moved view, a frame that could not be
-    used, frames dropped because the computation was late, a source that stalled, an output that cannot be written."""
+    """What it is: ``dose``, a step of dose; ``missing``, frames that did not come; ``rate``, another frame rate; ``view``,
+    a moved view; ``bad frame``, a frame that could not be used; ``dropped``, frames that came while the computation was
+    late; ``stalled``, a source without frames; ``output``, an output that cannot be written."""
     frame: int
     """Index of the frame in the source, from zero."""
     text: str
@@ -54,4 +52,4 @@ def events_of(news: News, frame: int, *, period_ms: float, moving: bool = False)
     return found
 
 
-__all__ = ["KINDS", "Event", "events_of"]
+__all__ = ["Event", "events_of"]

@@ -147,7 +147,7 @@ class Stream:
 
         A frame of another shape, of another kind of numbers, with values that are not finite, or with negative counts
         is told as an event and left out: the stream goes on with the next one. ``time_ms`` is the time stamp of the
-        frame, ``arrival`` the :func:`time.perf_counter` of its arrival.
+        frame, ``arrival`` the value of ``time.perf_counter`` at its arrival.
         """
         arrival = time.perf_counter() if arrival is None else arrival
         self._index += 1

@@ -44,7 +44,7 @@ class Frame:
     time_ms: float | None = None
     """Time stamp, ms, where the source has one."""
     arrival: float = field(default_factory=time.perf_counter)
-    """Value of :func:`time.perf_counter` when the frame came."""
+    """Value of ``time.perf_counter`` when the frame came."""
 
 
 @dataclass(frozen=True)
