@@ -216,7 +216,7 @@ def without_lag(
     exp(−Δ/τ) of the frame period, ``held`` exp(−t_r/τ) of the readout delay.
     """
     exposed = (counts - (1 - jnp.asarray(kept)) * trapped) / (1 - jnp.asarray(held))
-    return exposed, kept * trapped + held * exposed
+    return exposed, jnp.asarray(kept) * trapped + jnp.asarray(held) * exposed
 
 
 def late(state: State, frames: int) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:

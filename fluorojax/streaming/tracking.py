@@ -57,7 +57,7 @@ class Link(NamedTuple):
 def unknown(shape: tuple[int, int]) -> Belief:
     """What is known before the first frame."""
     nothing = tuple(jnp.zeros(shape) for _ in NOISE)
-    return Belief(nothing, tuple(jnp.full(shape, jnp.asarray(UNKNOWN * noise)) for noise in NOISE))
+    return Belief(nothing, tuple(jnp.ones(shape) * (UNKNOWN * noise) for noise in NOISE))
 
 
 def observe(
