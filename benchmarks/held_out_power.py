@@ -103,7 +103,7 @@ def main():
     for name in ("as it is", "true chain"):
         for test in found.get(name, ()):
             told = [f"{b.name} {b.amount:+.2g} {b.unit}, z {b.z:+.1f}, {b.in_std:+.2f} sd" for b in test.biased]
-            told += [f"{s.group} {s.ratio:.2f} ± {s.std:.2f}" for s in (*test.narrow, *test.wide)]
+            told += [f"{s.group} {s.sentence()}" for s in (*test.narrow, *test.wide)]
             if told:
                 print(f"{name}: {'; '.join(told)}")
 

@@ -5,6 +5,7 @@ in the table.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -48,6 +49,11 @@ class Scenes:
         """The format of the file, in words."""
         return self._reader.title
 
+    @property
+    def tier(self) -> str | None:
+        """The published tier that the spec ranges are of, where the file says so."""
+        return self._reader.tier()
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -78,13 +84,15 @@ class Scenes:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of the selected counts, (T, H, W) or (H, W), by scene, without reading them.
 
-        Scenes whose counts are missing or do not have such a shape are left out: reading them says what is wrong.
+        Scenes without counts of such a shape, or without the selected frames and pixels, are left out: reading them
+        says what is wrong.
         """
         found = {}
         for name in self.names:
-            shape = self._reader.shape(name)
-            if shape is not None and len(shape) in (2, 3):
-                found[name] = self._selection.shape(shape, (self.path, name))
+            with suppress(InputError):
+                shape = self._reader.shape(name)
+                if shape is not None and len(shape) in (2, 3):
+                    found[name] = self._selection.shape(shape, (self.path, name))
         return found
 
 
@@ -100,12 +108,15 @@ def open_scenes(
     A folder is opened where it holds DICOM files.
 
     **Arguments:** ``names`` selects scenes (default all); ``selection`` also frames, a window of the detector, and
-    protocol values, which an .npy array needs because it holds none, and how the
-    stored values of a detector become counts. ``on_error`` is called with the error of a scene
-    that is not fit for use, which is then left out of the iteration; without it, the error is raised.
+    protocol values, which an .npy array needs because it holds none, and how the stored values of a
+    detector become counts. ``on_error`` is called with the error of a scene that is not fit for use, which is then
+    left out of the iteration; without it, the error is raised.
 
     Raises :class:`InputError` for a file that cannot be opened, is of no known format, or lacks a scene of ``names``.
     """
+    if not isinstance(path, (str, PathLike)) or not str(path):
+        found = "empty" if isinstance(path, str) else f"of type {type(path).__name__}"
+        raise InputError("", None, "path", f"is {found}; expected the path of a file")
     path = Path(path)
     if names is not None:
         selection = replace(selection, scenes=tuple(names))

@@ -77,6 +77,8 @@ class LearnedMethod(SceneMethod):
         outside = [*outside_training(scene.y, protocol, mean), *unfamiliar(scene.y)]
         if outside and self.careful:
             raise NotServed(scene.name, "learned", outside)
+        note = "the network works on the tiles"
+        job.report(0.0, note)
         found = posterior(
             weights.network,
             scene.y,
@@ -84,7 +86,7 @@ class LearnedMethod(SceneMethod):
             mean,
             std,
             mirrors=self.mirrors,
-            report=lambda share: job.report(share, "the network works on the tiles"),
+            report=lambda share: job.report(share, note),
         )
         variance = found.std**2
         shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()

@@ -12,7 +12,7 @@ beyond photon noise is an error of the method or of the imaging chain that it wa
 * *size of the intervals*: products of differences of neighbouring pixels against the variances that the method states.
   A pixel says little on its own, because its held-out quanta scatter far more than the reconstruction, but errors of
   neighbours are alike where photon noise is not. How alike they are is taken from the difference of the reconstructions
-  from all quanta and from the kept ones.
+  from all quanta and from the kept ones, as a narrowest and a widest reach. A verdict has to hold for both.
 
 An error of image and imaging chain that leaves the counts as they are shows in no count, held out or not.
 """

@@ -48,7 +48,26 @@ class IntervalSize:
     ratio: float
     """1 where the stated standard deviations are right, 4 where they are half of what they should be."""
     std: float
-    """Standard error of ``ratio``."""
+    """Standard error of ``ratio`` by chance alone."""
+    spread: float
+    """Factor by which ``ratio`` may be off to either side, because it is not known how far errors reach."""
+
+    @property
+    def too_narrow(self) -> bool:
+        """Whether errors are larger than stated, however far they reach."""
+        low, std = self.ratio / self.spread, self.std / self.spread
+        return low > _NARROW and low - 1.0 > _CHANCE * std
+
+    @property
+    def too_wide(self) -> bool:
+        """Whether errors are smaller than stated, however far they reach."""
+        high, std = self.ratio * self.spread, self.std * self.spread
+        return high < _WIDE and 1.0 - high > _CHANCE * std
+
+    def sentence(self) -> str:
+        """The ratio in words, with both kinds of uncertainty."""
+        low, high = (max(v, 0.0) for v in sorted((self.ratio / self.spread, self.ratio * self.spread)))
+        return f"{low:.2g} to {high:.2g} (± {self.std:.2g})"
 
 
 @dataclass(frozen=True)
@@ -82,12 +101,12 @@ class HeldOut:
     @property
     def narrow(self) -> tuple[IntervalSize, ...]:
         """Groups whose errors are larger than stated."""
-        return tuple(s for s in self.sizes if s.ratio > _NARROW and s.ratio - 1.0 > _CHANCE * s.std)
+        return tuple(size for size in self.sizes if size.too_narrow)
 
     @property
     def wide(self) -> tuple[IntervalSize, ...]:
         """Groups whose errors are smaller than stated."""
-        return tuple(s for s in self.sizes if s.ratio < _WIDE and 1.0 - s.ratio > _CHANCE * s.std)
+        return tuple(size for size in self.sizes if size.too_wide)
 
     @property
     def vague(self) -> bool:
@@ -99,7 +118,7 @@ class HeldOut:
         """``bad``, ``caution``, ``unknown`` (no defect found, and too few quanta to judge intervals), or ``good``."""
         if any(not np.isfinite(b.in_std) or abs(b.in_std) > _SEVERE for b in self.biased):
             return "bad"
-        if any(size.ratio > _FAR_TOO_NARROW for size in self.narrow):
+        if any(size.ratio / size.spread > _FAR_TOO_NARROW for size in self.narrow):
             return "bad"
         if self.biased or self.narrow or self.wide:
             return "caution"
@@ -120,26 +139,26 @@ class HeldOut:
         if self.narrow:
             worst = max(self.narrow, key=lambda size: size.ratio)
             parts.append(
-                f"The stated errors are too small: the squared error of {_pixels(worst)} is {worst.ratio:.1f} ± "
-                f"{worst.std:.1f} times what is stated."
+                f"The stated errors are too small: the squared error of {_pixels(worst)} is {worst.sentence()} times "
+                "what is stated."
             )
         elif self.wide:
             worst = min(self.wide, key=lambda size: size.ratio)
             parts.append(
                 f"The stated errors are larger than necessary: the squared error of {_pixels(worst)} is "
-                f"{max(worst.ratio, 0.0):.1f} ± {worst.std:.1f} times what is stated."
+                f"{worst.sentence()} times what is stated."
             )
         elif not self.sizes:
             parts.append("The method states no errors whose size could be checked.")
         elif self.vague:
             parts.append(
                 f"The size of the stated errors cannot be judged from so few quanta (squared error over stated "
-                f"variance {self.sizes[0].ratio:.1f} ± {self.sizes[0].std:.1f})."
+                f"variance {self.sizes[0].sentence()})."
             )
         else:
             parts.append(
-                f"The size of the stated errors agrees with it: the squared error is {self.sizes[0].ratio:.2f} ± "
-                f"{self.sizes[0].std:.2f} times what is stated."
+                f"The size of the stated errors agrees with it: the squared error is {self.sizes[0].sentence()} times "
+                "what is stated."
             )
         return " ".join([quanta, *parts])
 

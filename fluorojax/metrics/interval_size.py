@@ -1,7 +1,8 @@
 """The size of stated intervals from quanta that a reconstruction has not seen: squared error over stated variance.
 
 A pixel says little on its own, because its held-out quanta scatter far more than the reconstruction. Products of the
-differences of neighbouring pixels say more: errors of neighbours are alike where photon noise is not.
+differences of neighbouring pixels say more: errors of neighbours are alike where photon noise is not. How alike they
+are is known within limits only, and so is the ratio.
 """
 
 from itertools import product
@@ -28,9 +29,10 @@ def interval_sizes(
 ) -> tuple[IntervalSize, ...]:
     """Ratio of squared error and stated variance over all, moving and static pixels.
 
-    The least-squares slope of ``z_i z_j − δ_ij`` on ``ρ_ij τ_i τ_j`` over all pairs of neighbours, with ρ the
-    correlation of the errors (``error_correlation``). Its standard error is that of a jackknife over patches, or
-    that of white residuals where it is larger.
+    The sum of ``ρ_ij τ_i τ_j (z_i z_j − δ_ij)`` over all pairs of neighbours, over its value for errors of the stated
+    size. The latter is found for the narrowest and the widest correlation of the errors (``error_correlations``), of
+    which the narrowest gives the weights ρ. The standard error is that of a jackknife over patches, or that of white
+    residuals where it is larger.
 
     **Arguments:** standardised differences ``z``; stated standard deviations ``tau`` of the rate in units of the photon
     noise; ``predicted`` counts; ``change`` of x̂ in units of its standard deviation, for ρ; ``moving`` pixels.
@@ -40,34 +42,40 @@ def interval_sizes(
         (slice(t, t + _PIECE_FRAMES), slice(r, r + _PIECE), slice(c, c + _PIECE))
         for t, r, c in product(*(range(0, n, s) for n, s in zip(z.shape, (_PIECE_FRAMES, _PIECE, _PIECE), strict=True)))
     ]
-    rho = error_correlation([change[p] for p in pieces])
+    narrow, wide = error_correlations([change[p] for p in pieces])
     groups = {"all": None, "moving": True, "static": False}
     tables: dict[str, list[np.ndarray]] = {name: [] for name in groups}
     for piece in pieces:
-        values = _products(z[piece], tau[piece], predicted[piece], rho)
+        values = _products(z[piece], tau[piece], predicted[piece], narrow, wide)
         for name, wanted in groups.items():
             inside = np.ones(values[0].shape, bool) if wanted is None else moving[piece] == wanted
             tables[name].append(_patch_sums([v * inside for v in values]))
     found = []
     for name, parts in tables.items():
-        top, bottom, white = np.concatenate(parts).T
+        top, bottom, largest, white = np.concatenate(parts).T
         if bottom.sum() > 0:
-            ratio = 1.0 + float(top.sum() / bottom.sum())
+            high = float(top.sum() / bottom.sum())
             count = np.count_nonzero(bottom)
             error = np.sqrt(white.sum()) / bottom.sum()
             if count > 1:
-                residual = top - (ratio - 1.0) * bottom
+                residual = top - high * bottom
                 error = max(error, np.sqrt(np.sum(residual**2) * count / (count - 1)) / bottom.sum())
-            found.append(IntervalSize(name, ratio, float(error)))
+            spread = float(np.sqrt(largest.sum() / bottom.sum()))
+            found.append(IntervalSize(name, high / spread, float(error) / spread, spread))
     return tuple(found)
 
 
-def error_correlation(changes: list[Float[np.ndarray, "T H W"]]) -> Float[np.ndarray, "t y x"]:
-    """Correlation of the errors at lags up to 12 frames and pixels, from the response of x̂ to further quanta.
+def error_correlations(
+    changes: list[Float[np.ndarray, "T H W"]],
+) -> tuple[Float[np.ndarray, "t y x"], Float[np.ndarray, "t y x"]]:
+    """The narrowest and the widest correlation of the errors, from the response of x̂ to further quanta.
 
-    Noise of even spectrum that goes through the gain G of a Bayesian estimate comes out with the spectrum G², while the
-    posterior variance of each frequency is proportional to G itself. The spectrum of the errors is therefore the root
-    of the spectrum of the changes. At most eight pieces enter. Lag zero stands in the middle.
+    Noise of even spectrum that goes through the gain G of a linear Bayesian estimate comes out with the spectrum G²,
+    while the posterior variance of each frequency is proportional to G itself. The spectrum of the errors is then the
+    root of the spectrum of the changes. An estimate whose gain changes from place to place, or that is not the one of a
+    Gaussian field, leaves errors that reach farther: for the network, those of simulated scenes lie between this
+    correlation and the one of the changes themselves. Lags reach 12 frames and pixels, lag zero stands in the middle,
+    and nothing is negative. At most eight pieces enter.
     """
     chosen = changes[:: max(1, len(changes) // 8)]
     sizes = [max(part.shape[axis] for part in chosen) for axis in range(3)]
@@ -89,8 +97,12 @@ def error_correlation(changes: list[Float[np.ndarray, "T H W"]]) -> Float[np.nda
     spectrum = np.fft.rfftn(_wrapped(covariance, wide)).real
     root = np.sqrt(np.maximum(spectrum, 0.0))
     rho = _central(np.fft.irfftn(root, wide, _ALL), reach)
-    middle = rho[tuple(r for r in reach)]
-    return rho / middle if middle > 0 else np.where(np.arange(rho.size).reshape(rho.shape) == rho.size // 2, 1.0, 0.0)
+    middle = tuple(reach)
+    if rho[middle] <= 0:
+        alone = np.where(np.arange(rho.size).reshape(rho.shape) == rho.size // 2, 1.0, 0.0)
+        return alone, alone
+    narrow = np.maximum(rho / rho[middle], 0.0)
+    return narrow, np.maximum(covariance / covariance[middle], narrow)
 
 
 def _fast(length: int) -> int:
@@ -110,20 +122,22 @@ def _wrapped(values: np.ndarray, shape: list[int]) -> np.ndarray:
     return out
 
 
-def _products(z: np.ndarray, tau: np.ndarray, predicted: np.ndarray, rho: np.ndarray) -> list[np.ndarray]:
-    """Per pixel: its part of the numerator less that of ratio one, of the denominator, and of the white variance."""
-    full = [_fast(n + s // 2) for n, s in zip(z.shape, rho.shape, strict=True)]
+def _products(
+    z: np.ndarray, tau: np.ndarray, predicted: np.ndarray, narrow: np.ndarray, wide: np.ndarray
+) -> list[np.ndarray]:
+    """Per pixel: its part of the numerator, of the smallest and the largest denominator, and of the white variance."""
+    full = [_fast(n + s // 2) for n, s in zip(z.shape, narrow.shape, strict=True)]
     here = tuple(slice(0, n) for n in z.shape)
-    kernel, square = (np.fft.rfftn(_wrapped(k, full)).real for k in (rho, rho**2))
+    kernel, square, across = (np.fft.rfftn(_wrapped(k, full)).real for k in (narrow, narrow**2, narrow * wide))
 
     def smooth(values: np.ndarray, transfer: np.ndarray) -> np.ndarray:
         return np.fft.irfftn(np.fft.rfftn(values, full, _ALL) * transfer, full, _ALL)[here]
 
     signal, variance = (tau * z).astype(np.float64), (tau**2).astype(np.float64)
     bottom = variance * smooth(variance, square)
-    top = signal * smooth(signal, kernel) - variance - bottom
+    top = signal * smooth(signal, kernel) - variance
     # The diagonal of Poisson counts: var(z²) = 2 + 1/λ.
-    return [top, bottom, 2.0 * bottom + variance**2 / predicted]
+    return [top, bottom, variance * smooth(variance, across), 2.0 * bottom + variance**2 / predicted]
 
 
 def _patch_sums(values: list[np.ndarray]) -> Float[np.ndarray, "patches values"]:

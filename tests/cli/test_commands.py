@@ -69,6 +69,13 @@ def test_version(run):
     assert stdout.startswith("fluorojax ")
 
 
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "fluorojax", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("fluorojax ")
+
+
 def test_models_are_listed(run, monkeypatch, tmp_path):
     module = ModuleType("fluorojax.models.loading")
     module.list_models = lambda: {"sequence": tmp_path / "sequence.py"}

@@ -1,6 +1,7 @@
 """Challenge files: what is written is read back, in every placement the layout allows."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -49,6 +50,19 @@ def test_one_frame_stack_is_stored_as_a_frame(tmp_path, make_scene):
     scene = make_scene(shape=(1, 12, 12))
     write_challenge(tmp_path / "a.h5", [scene])
     np.testing.assert_array_equal(read_scene(tmp_path / "a.h5", "sample_00").y, scene.y[0])
+
+
+@pytest.mark.parametrize("name", ["patient", "sample_a/b", "sample_\x1b[2J", f"sample_{'0' * 130}"])
+def test_a_scene_that_no_reader_would_find_is_not_written(tmp_path, make_scene, name):
+    with pytest.raises(InputError, match="is no name of a scene in a file"):
+        write_challenge(tmp_path / "a.h5", [replace(make_scene(), name=name)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_scenes_of_one_name_are_not_written(tmp_path, make_scene):
+    with pytest.raises(InputError, match="sample_00: is the name of more than one scene"):
+        write_challenge(tmp_path / "a.h5", [make_scene(), make_scene()])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("encode", [str, str.encode, np.bytes_], ids=["str", "bytes", "fixed-length"])

@@ -339,6 +339,12 @@ def test_everything_missing_is_told_with_its_option(tmp_path):
     assert float(scene.acquisition.frame_time_ms) == 50.0
 
 
+def test_an_estimated_gain_is_told_where_the_open_beam_is_missing(tmp_path):
+    path = write(tmp_path / "a.dcm", stored(quanta(12, 64, 64)))
+    with pytest.raises(InputError, match=r"--photons; .*gain (3\.[89]|4\.[012])\d* ±"):
+        read(path, Selection(counting=Counting(gain="estimate")))
+
+
 WRONG = {
     "CT": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT"}, "SOPClassUID.*CT Image Storage"),
     "no frames": ({"NumberOfFrames": 0}, "NumberOfFrames.*is 0"),

@@ -13,7 +13,7 @@ from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.metrics.held_out import held_out, thinned
-from fluorojax.metrics.interval_size import error_correlation
+from fluorojax.metrics.interval_size import error_correlations
 from fluorojax.metrics.scene_score import expected_counts
 from fluorojax.physics.dark import DarkRate
 from fluorojax.physics.operator import PUBLISHED_OPERATOR
@@ -60,7 +60,7 @@ def result_of(x_hat, std=STD):
 
 @pytest.fixture(scope="module")
 def right():
-    return [drawn(seed) for seed in range(40)]
+    return [drawn(seed) for seed in range(16)]
 
 
 def check_all(cases, change=lambda result: result, mean=True):
@@ -82,11 +82,13 @@ def test_thinning_is_exact(right):
 def test_a_right_posterior_rarely_alarms(right):
     tests = check_all(right)
     alarms = sum(bool(t.biased or t.narrow or t.wide) for t in tests)
-    assert alarms <= 2
+    assert alarms <= 1
+    # The errors of these posteriors have the narrowest correlation, so that the ratio is at its upper end.
     ratios = [t.sizes[0].ratio for t in tests]
-    assert np.mean(ratios) == pytest.approx(1.0, abs=0.25)
-    # The stated standard errors are those that the scenes show.
-    assert np.mean([t.sizes[0].std for t in tests]) == pytest.approx(np.std(ratios), rel=0.5)
+    assert np.mean([t.sizes[0].ratio * t.sizes[0].spread for t in tests]) == pytest.approx(1.0, abs=0.25)
+    assert all(1.0 < t.sizes[0].spread < 3.0 for t in tests)
+    # The stated standard errors are those that the scenes show, or somewhat larger.
+    assert 0.4 < np.std(ratios) / np.mean([t.sizes[0].std for t in tests]) < 1.3
     scores = np.array([[b.z for b in t.biases] for t in tests])
     assert 0.6 < scores.std() < 1.15
 
@@ -99,15 +101,15 @@ def test_a_shift_of_x_is_found(right):
     assert all("larger" in t.sentence() or "more quanta than" in t.sentence() for t in found if t.biased)
 
 
-@pytest.mark.slow
 def test_wrong_sizes_of_the_intervals_are_found(right):
-    halved = check_all(right[:10], lambda r: replace(r, x_std=0.5 * r.x_std))
-    doubled = check_all(right[:10], lambda r: replace(r, x_std=2.0 * r.x_std))
-    assert sum(bool(t.narrow) for t in halved) >= 7
-    assert sum(bool(t.wide) for t in doubled) >= 9
+    halved = check_all(right[:6], lambda r: replace(r, x_std=0.5 * r.x_std))
+    doubled = check_all(right[:6], lambda r: replace(r, x_std=2.0 * r.x_std))
+    assert sum(bool(t.narrow) for t in halved) >= 3
+    assert all(t.wide for t in doubled)
     assert not any(t.wide for t in halved)
     assert not any(t.narrow for t in doubled)
-    assert "too small" in halved[0].sentence()
+    assert all("too small" in t.sentence() for t in halved if t.narrow)
+    assert all("larger than necessary" in t.sentence() for t in doubled)
     assert {t.level for t in halved if t.narrow} <= {"caution", "bad"}
 
 
@@ -140,11 +142,12 @@ def test_facts_are_json(right):
     assert facts["biases"][0]["in_std"] is None
 
 
-def test_correlation_of_errors_is_the_root_of_the_response(right):
-    rho = error_correlation([w.x_hat - r.x_hat for *_, r, w in right])
-    lag = [rho[rho.shape[0] // 2, rho.shape[1] // 2 + k, rho.shape[2] // 2] for k in range(4)]
-    wanted = [math.exp(-(k**2) / (4 * WIDTH[1] ** 2)) for k in range(4)]
-    np.testing.assert_allclose(lag, wanted, atol=0.12)
+def test_correlation_of_errors_is_between_the_response_and_its_root(right):
+    # Gaussian filters of width w give correlations of variance 2 w², and changes have twice the variance of errors.
+    for rho, variance in zip(error_correlations([w.x_hat - r.x_hat for *_, r, w in right]), (2.0, 4.0), strict=True):
+        lag = [rho[rho.shape[0] // 2, rho.shape[1] // 2 + k, rho.shape[2] // 2] for k in range(4)]
+        wanted = [math.exp(-(k**2) / (2 * variance * WIDTH[1] ** 2)) for k in range(4)]
+        np.testing.assert_allclose(lag, wanted, atol=0.12)
 
 
 def test_what_cannot_be_thinned_is_refused_in_one_line(right):

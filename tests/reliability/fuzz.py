@@ -1,6 +1,7 @@
 """Damaged files through the commands: how each ended, and what it took.
 
-``python tests/reliability/fuzz.py COMMAND COUNT FIRST_SEED SUMMARY.json`` writes a summary after every file.
+``PYTHONPATH=tests python tests/reliability/fuzz.py COMMAND COUNT FIRST_SEED SUMMARY.json`` writes a summary after every
+file.
 """
 
 import json

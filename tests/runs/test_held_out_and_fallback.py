@@ -18,8 +18,6 @@ from fluorojax.runs.files import reconstruct_file
 from fluorojax.runs.notes import fallback_notice
 from fluorojax.simulation import SimulationOptions, simulate_scene
 
-pytestmark = pytest.mark.slow
-
 OPTIONS = SimulationOptions(frames=5, size=16, photons=1500.0)
 
 
@@ -29,7 +27,8 @@ def scene():
 
 
 def one(scene, **options):
-    (result,) = reconstruct_scenes([scene], ReconstructOptions(**options))
+    # The nominal spec: calibration takes most of the time, and is not what is tested here.
+    (result,) = reconstruct_scenes([scene], ReconstructOptions(**{"spec": "nominal", **options}))
     return result
 
 
@@ -68,6 +67,7 @@ def test_a_share_out_of_range_is_refused(share):
         ReconstructOptions(held_out=share)
 
 
+@pytest.mark.slow
 def test_the_network_is_checked_by_itself(scene):
     facts = one(scene, method="learned").diagnostics
     assert facts["held_out"]["share"] == 0.1
@@ -86,6 +86,7 @@ def test_reasons_name_what_the_network_does_not_know(scene):
     assert unserved(replace(scene, operator=PUBLISHED_OPERATOR.without_stage("scatter"))) == []
 
 
+@pytest.mark.slow
 def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeypatch, tmp_path):
     monkeypatch.setattr(LearnedMethod, "fallback", "recursive")
     scenes = [
@@ -96,7 +97,7 @@ def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeyp
     ]
     write_challenge(tmp_path / "in.h5", scenes, tier="public")
     lines = []
-    options = ReconstructOptions(method="learned", held_out=0.0)
+    options = ReconstructOptions(method="learned", spec="nominal", held_out=0.0)
     outcome = reconstruct_file(tmp_path / "in.h5", tmp_path / "out.h5", options, notify=lines.append)
     assert outcome.exit_code == 0
     found = {result.name: result.diagnostics.get("fallback") for result in read_summaries(tmp_path / "out.h5")}
@@ -109,6 +110,7 @@ def test_scenes_unlike_the_training_go_to_the_fallback_one_by_one(scene, monkeyp
     assert any("sample_short: reconstructed by the method 'recursive'" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_failed_check_goes_to_the_fallback(scene, monkeypatch):
     monkeypatch.setattr(LearnedMethod, "fallback", "recursive")
     monkeypatch.setattr(HeldOut, "level", "bad")
@@ -117,6 +119,7 @@ def test_a_failed_check_goes_to_the_fallback(scene, monkeypatch):
     assert "fallback" not in one(scene, method="learned", fallback=False).diagnostics
 
 
+@pytest.mark.slow
 def test_the_network_can_be_insisted_on(scene):
     result = one(gridded(scene), method="learned", fallback=False, held_out=0.0)
     assert "unlike any anatomy" in result.diagnostics["verdict"]
@@ -126,6 +129,7 @@ def test_the_network_can_be_insisted_on(scene):
     assert "sample_00: the method 'learned' does not serve this scene: it has 2 frames" in short.diagnostics["verdict"]
 
 
+@pytest.mark.slow
 def test_counts_of_two_frames_are_served_by_map_with_a_warning(scene):
     with pytest.warns(UserWarning, match="'map' in place of 'learned': it has 2 frames"):
         result = fluorojax.reconstruct(scene.y[:2], method="learned", photons=1500.0)

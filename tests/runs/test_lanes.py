@@ -73,6 +73,7 @@ def test_lanes_give_the_mode_of_one_at_a_time_and_compile_once(monkeypatch, scen
         assert one.status == together[name].status == Status.CONVERGED
 
 
+@pytest.mark.slow
 def test_mgvi_gives_every_scene_to_itself(monkeypatch, scenes, well_conditioned):
     """One dark scene whose draws have to be followed does not change the others, nor what they cost."""
     options = {"model": well_conditioned, "method": "mgvi", "samples": 2}

@@ -489,7 +489,8 @@ assert result.converged, result.verdict
 @pytest.mark.slow
 def test_chains_may_be_spread_over_devices(tmp_path):
     out = tmp_path / "rows.npz"
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+    environment = os.environ | {"XLA_FLAGS": flags}
     script = DEVICES.replace("OUT", repr(str(out)))
     here = Path(__file__).parent
     done = subprocess.run([sys.executable, "-c", script], cwd=here, env=environment, capture_output=True, text=True)
