@@ -13,8 +13,8 @@ class Event:
 
     kind: str
     """What it is: ``dose``, a step of dose; ``missing``, frames that did not come; ``rate``, another frame rate;
-    ``view``, a moved view; ``bad frame``, a frame that could not be used; ``dropped``, frames that came while the computation was
-    late; ``stalled``, a source without frames; ``output``, an output that cannot be written."""
+    ``view``, a moved view; ``bad frame``, a frame that could not be used; ``dropped``, frames that came while the
+    computation was late; ``stalled``, a source without frames; ``output``, an output that cannot be written."""
     frame: int
     """Index of the frame in the source, from zero."""
     text: str
