@@ -12,7 +12,7 @@ Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.data.
 in ``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -90,28 +90,6 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
         )
 
 
-def iter_scenes(
-    path: str | PathLike[str],
-    names: Iterable[str] | None = None,
-    *,
-    on_error: Callable[[InputError], None] | None = None,
-) -> Iterator[Scene]:
-    """Read scenes one by one, so that memory holds one at a time.
-
-    ``names`` selects scenes (default all). A bad scene raises :class:`InputError`, unless ``on_error`` is given: then
-    it is called with the error and the scene is skipped.
-    """
-    for name in list_scenes(path) if names is None else names:
-        try:
-            scene = read_scene(path, name)
-        except InputError as error:
-            if on_error is None:
-                raise
-            on_error(error)
-            continue
-        yield scene
-
-
 def _read_counts(group: h5py.Group, where: tuple[str, str]) -> np.ndarray:
     dataset = numeric_dataset(group, "y", where, "counts of shape (T, H, W) or (H, W)")
     check_stack(dataset.shape, "y", where)
@@ -173,7 +151,7 @@ def _read_ranges(group: h5py.Group, parameters: tuple[Parameter, ...], where: tu
     ranges: dict[str, tuple[float, float]] = {}
     for entry in entries:
         name = entry.get("name")
-        if name not in declared:
+        if not isinstance(name, str) or name not in declared:
             raise InputError(*at, f"unknown parameter {name!r}; expected {', '.join(declared)}")
         if name in ranges:
             raise InputError(*at, f"{name} is given twice")

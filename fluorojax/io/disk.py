@@ -211,14 +211,15 @@ def sync_folder(path: str | PathLike[str]) -> None:
     """Force the names in a folder to disk, on systems that can: a new or renamed file is lost in a power cut else."""
     if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:  # of a folder that may be written and not read, too
         if error.errno not in _NO_FOLDER_SYNC:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def publish(temporary: Path, path: str | PathLike[str]) -> None:

@@ -33,7 +33,7 @@ from fluorojax.runs.inputs import FilePair, check_pairs
 from fluorojax.runs.outcomes import LATE, Outcome, ended_early, finished_in_time, is_late, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
-from fluorojax.runs.shares import Event, Failed, Share, sampler_state
+from fluorojax.runs.shares import Event, Failed, Share, finished_before, sampler_state
 
 
 def reconstruct_file(
@@ -362,6 +362,13 @@ class _Run:
         for file in list(self._files.values()):
             if self.end is None:
                 raise RuntimeError(f"no result came back for {', '.join(sorted(file.left))}")
+            if file.writer is not None:
+                # another process may have finished scenes that this one has not heard of yet
+                left = tuple(name for name in file.names if name in file.left)
+                for event in finished_before(self._share(file.index, file.pair, left, file.provenance)):
+                    self._take(event)
+            if file.index not in self._files:
+                continue
             missing = [name for name in file.names if file.writer is None or name in file.left]
             file.skipped |= dict.fromkeys(missing, late)
             self.notify(f"{file.pair.source}: {late}: {', '.join(missing)}")

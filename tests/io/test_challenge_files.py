@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from fluorojax.io import InputError, iter_scenes, list_scenes, read_scene, write_challenge
+from fluorojax.io import InputError, list_scenes, open_scenes, read_scene, write_challenge
 
 JSON_FIELDS = ("spec_ranges", "acquisition", "metadata", "true_spec")
 
@@ -128,7 +128,7 @@ def test_scenes_are_read_one_at_a_time(tmp_path, make_scene):
     write_challenge(tmp_path / "a.h5", [make_scene("sample_00"), make_scene("sample_01")])
     with h5py.File(tmp_path / "a.h5", "r+") as handle:
         del handle["sample_01/y"]
-    scenes = iter_scenes(tmp_path / "a.h5")
+    scenes = iter(open_scenes(tmp_path / "a.h5"))
     assert next(scenes).name == "sample_00"
     with pytest.raises(InputError, match="sample_01: y: missing"):
         next(scenes)
@@ -139,7 +139,7 @@ def test_bad_scenes_are_skipped_on_request(tmp_path, make_scene):
     with h5py.File(tmp_path / "a.h5", "r+") as handle:
         del handle["sample_01/y"]
     errors = []
-    assert [s.name for s in iter_scenes(tmp_path / "a.h5", on_error=errors.append)] == ["sample_00", "sample_02"]
+    assert [s.name for s in open_scenes(tmp_path / "a.h5", on_error=errors.append)] == ["sample_00", "sample_02"]
     assert [(e.scene, e.field) for e in errors] == [("sample_01", "y")]
 
 

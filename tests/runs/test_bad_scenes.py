@@ -6,16 +6,26 @@ import jax
 import numpy as np
 import pytest
 
+from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SpecRanges
-from fluorojax.io import InputError, Selection, read_scene, read_summaries, write_challenge
+from fluorojax.data.spec import Spec, SpecRanges
+from fluorojax.io import (
+    InputError,
+    Selection,
+    list_reconstructions,
+    publish_scene,
+    read_scene,
+    read_summaries,
+    write_challenge,
+)
 from fluorojax.io.errors import RunError
 from fluorojax.methods.nuts import _high_quantile
 from fluorojax.methods.summary import Summary
-from fluorojax.runs import batches
+from fluorojax.runs import batches, files
 from fluorojax.runs.files import assumptions, reconstruct_file
+from fluorojax.runs.places import Place
 from fluorojax.runs.progress import ProgressDisplay
 
 SHAPE = (3, 8, 8)
@@ -186,6 +196,34 @@ def test_an_error_of_the_check_by_held_out_quanta_ends_no_scene(quick, monkeypat
 def test_a_time_limit_is_a_number_of_seconds(tmp_path, limit):
     with pytest.raises(ValueError, match=r"the time limit is .*; expected a number of seconds, at least 0"):
         reconstruct_file(tmp_path / "in.h5", tmp_path / "out.h5", ReconstructOptions(), time_limit=limit)
+
+
+@pytest.mark.parametrize("finished", [2, 3])
+def test_a_time_limit_loses_no_scene_that_stands_on_disk(tmp_path, monkeypatch, finished):
+    """Another process may have finished scenes of which the one that gathers has not heard."""
+
+    class Elsewhere(Place):
+        def run(self, shares, tally):
+            for share in shares:
+                for scene in SCENES[:finished]:
+                    known = SpecPosterior.known(Spec(), scene.operator.parameters)
+                    x = np.full(SHAPE, 0.5, np.float32)
+                    spec = (known.spec, known.std, known.interval)
+                    result = Reconstruction(scene.name, x, x, *spec, Status.CONVERGED, 1.0)
+                    publish_scene(share.folder, share.provenance, result)
+            yield from ()
+
+    monkeypatch.setattr(files, "until", lambda events, end: events)
+    source, output = tmp_path / "in.h5", tmp_path / "out.h5"
+    write_challenge(source, SCENES)
+    heard = []
+    outcome = reconstruct_file(
+        source, output, ReconstructOptions(), place=Elsewhere(), time_limit=1e6, on_result=heard.append
+    )
+    names = [scene.name for scene in SCENES]
+    assert list_reconstructions(output) == [result.name for result in heard] == names[:finished]
+    assert list(outcome.skipped) == names[finished:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "out.h5"]
 
 
 @pytest.mark.parametrize("frames", [5, "0-3", [0, 99], [0.5], [True], [[1]]])
