@@ -31,6 +31,7 @@ from fluorojax.cli.report import report
 from fluorojax.cli.scenarios import scenarios
 from fluorojax.cli.score import score
 from fluorojax.cli.simulate import simulate
+from fluorojax.cli.stream import stream
 from fluorojax.cli.subtract import subtract
 from fluorojax.cli.train import train
 from fluorojax.runs.interrupts import run_interruptible
@@ -50,6 +51,7 @@ for _command in (
     convert,
     scenarios,
     subtract,
+    stream,
     dose,
     plan_dose,
     benchmark,
