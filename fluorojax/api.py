@@ -187,7 +187,7 @@ def _settings(settings: object) -> dict[str, Any]:
         return {}
     if not isinstance(settings, Mapping):
         raise ValueError(f"settings is {settings!r}; expected a mapping such as {{'samples': 8}}")
-    arguments = ("method", "model", "spec", "seed", "batch")
+    arguments = ("method", "model", "spec", "seed", "batch", "held_out", "fallback")
     known = [field.name for field in fields(ReconstructOptions) if field.name not in arguments]
     for name in settings:
         if name in arguments:

@@ -120,6 +120,7 @@ def test_frames_in_a_list_are_counts(monkeypatch):
         ({"settings": {"samples": 1.5}}, "samples is 1.5; expected a positive number of mirrored pairs"),
         ({"settings": {"sample": 3}}, "settings name 'sample'; expected samples, chains"),
         ({"settings": {"method": "nuts"}}, "settings name method; expected it as an argument of its own, method=…"),
+        ({"settings": {"held_out": 0.1}}, "settings name held_out; expected it as an argument of its own"),
         ({"settings": 3}, "settings is 3; expected a mapping"),
     ],
 )

@@ -1,5 +1,6 @@
 """The commands and options of ``fluorojax`` as the program itself states them, so that the page cannot go stale."""
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -14,7 +15,7 @@ def command_pages() -> list[str]:
 
     lines: list[str] = []
     root = typer.main.get_command(app)
-    for name, command in root.commands.items():  # pyright: ignore[reportAttributeAccessIssue]  the app is a group
+    for name, command in all_commands(root):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         options = [p for p in command.params if p.param_type_name == "option"]
         words = ["fluorojax", name, *map(_usage, [*arguments, *options]), "[OPTIONS]" if options else ""]
@@ -28,6 +29,14 @@ def command_pages() -> list[str]:
             lines += [f"| {_spelling(p)} | {_default(p)} | {_cell(p.help)} |" for p in options] + [""]
     lines += ["## Options before a command", "", "| option | meaning |", "|---|---|"]
     return lines + [f"| {_spelling(p)} | {_cell(p.help)} |" for p in root.params] + [""]
+
+
+def all_commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command of a group by its name, those of groups within it included: ``detectors``, ``detectors show``."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if hasattr(command, "commands"):
+            yield from all_commands(command, f"{prefix}{name} ")
 
 
 def _usage(parameter: Any) -> str:

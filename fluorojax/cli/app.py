@@ -1,13 +1,15 @@
 """Assembling the commands, and turning whatever goes wrong into one line and an exit code.
 
 Exit codes: 0 success; 1 finished, but a scene diverged, has not converged (nuts) or was skipped; 2 bad input; 3 an
-unexpected error; 130 interrupted; 143 terminated. Heavy imports (JAX, matplotlib) happen inside the commands, so that
-``--help`` answers at once.
+unexpected error; 130 interrupted; 141 whoever read the standard output has ended; 143 terminated. Heavy imports (JAX,
+matplotlib) happen inside the commands, so that ``--help`` answers at once.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -17,6 +19,7 @@ from fluorojax.cli.benchmark import benchmark
 from fluorojax.cli.calibrate_check import calibrate_check
 from fluorojax.cli.convert import convert
 from fluorojax.cli.demo import demo
+from fluorojax.cli.detectors import detectors
 from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
@@ -28,6 +31,7 @@ from fluorojax.cli.report import report
 from fluorojax.cli.scenarios import scenarios
 from fluorojax.cli.score import score
 from fluorojax.cli.simulate import simulate
+from fluorojax.cli.stream import stream
 from fluorojax.cli.subtract import subtract
 from fluorojax.cli.train import train
 from fluorojax.runs.interrupts import run_interruptible
@@ -47,6 +51,7 @@ for _command in (
     convert,
     scenarios,
     subtract,
+    stream,
     dose,
     plan_dose,
     benchmark,
@@ -56,6 +61,7 @@ for _command in (
     models,
 ):
     app.command()(_command)
+app.add_typer(detectors, name="detectors")
 
 
 def _show_version(wanted: bool | None) -> None:
@@ -99,18 +105,31 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         code = app(arguments, prog_name="fluorojax", standalone_mode=False)
+        sys.stdout.flush()  # while an error of it can still be told
+    except BrokenPipeError:
+        code = 141
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except SystemExit as end:  # how the script for shell completion ends
-        code = end.code
+    except SystemExit as end:  # how the script for shell completion ends, and how click answers a broken pipe
+        code = 141 if isinstance(end.__context__, BrokenPipeError) else end.code
     except Exception as error:
         if debug:
             traceback.print_exc()
         code, message = _explain(error)
         tell(message)
+    _drop_unwritten()
     if code == 130:
         tell("interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _drop_unwritten() -> None:
+    """Have the end of the process not try again to write what the standard output has refused."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):  # where it is no file of the system
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Exception) -> tuple[int, str]:
@@ -123,9 +142,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         # What is written goes through fluorojax.io; this is of the rest, such as a folder or the standard output.
         from fluorojax.io.disk import disk_problem
 
-        where = error.filename or "the output"
-        if problem := disk_problem(error, str(where)):
-            return 2, f"{where}: cannot be written: {problem}"
+        if problem := disk_problem(error, error.filename):
+            return 2, f"{error.filename or 'standard output'}: cannot be written: {problem}"
     if isinstance(error, ValueError):
         return 2, _one_line(str(error))
     if isinstance(error, MemoryError):

@@ -7,6 +7,7 @@ import typer
 from fluorojax.cli.backend import tell_backend
 from fluorojax.cli.options import ModelOption, QuietOption, SeedOption, VerboseOption
 from fluorojax.cli.printing import print_json, say
+from fluorojax.methods.registry import method_names
 
 if TYPE_CHECKING:
     from fluorojax.validation import CalibrationReport
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def calibrate_check(
     model: ModelOption = "sequence",
     method: Annotated[
-        str, typer.Option(help="Method to test: map, learned, mgvi, nuts, or for comparison laplace or laplace-held.")
+        str,
+        typer.Option(help=f"Method to test: {', '.join(method_names())}; for comparison also laplace or laplace-held."),
     ] = "nuts",
     replicates: Annotated[
         int, typer.Option(help="Number of draws of truth and data for each dose, at least 20.")

@@ -1,5 +1,6 @@
 """``fluorojax convert``: challenge files, NumPy arrays and TIFF stacks into one another."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,29 +9,16 @@ import typer
 
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
-    AllowLossyOption,
-    CropOption,
-    FpsOption,
-    FramesOption,
-    GainOption,
-    IntensityOption,
-    LogScaleOption,
-    OffsetOption,
     OverwriteOption,
-    PhotonsOption,
-    ProtocolOption,
     QuietOption,
-    SceneOption,
-    TierOption,
     check_suffix,
-    make_counting,
     make_notify,
-    make_selection,
+    takes_selection,
 )
 from fluorojax.cli.printing import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fluorojax.data.scene import Scene
     from fluorojax.io import Selection
@@ -48,6 +36,7 @@ class Images(StrEnum):
     X_STD = "x_std"
 
 
+@takes_selection
 def convert(
     source: Annotated[
         Path,
@@ -63,18 +52,8 @@ def convert(
             "--what", help="Images of a stack. Default: counts, or x_hat of a reconstruction file.", show_default=False
         ),
     ] = None,
-    scene: SceneOption = None,
-    frames: FramesOption = None,
-    crop: CropOption = None,
-    fps: FpsOption = None,
-    photons: PhotonsOption = None,
-    protocol: ProtocolOption = None,
-    tier: TierOption = None,
-    gain: GainOption = None,
-    offset: OffsetOption = None,
-    intensity: IntensityOption = None,
-    log_scale: LogScaleOption = None,
-    allow_lossy: AllowLossyOption = False,
+    *,
+    selection: "Selection",
     dicom_source: Annotated[
         Path | None,
         typer.Option(
@@ -100,42 +79,63 @@ def convert(
     are those of the source, or nobody with --deidentify.
     """
     from fluorojax.io import check_output
-    from fluorojax.io.dicom.extra import needing
     from fluorojax.io.stack_writer import STACK_SUFFIXES
-    from fluorojax.subtraction.files import file_kind
 
     check_suffix("OUT", output, (*HDF5_SUFFIXES, *STACK_SUFFIXES, *DICOM_SUFFIXES))
     check_output(output, inputs=[source], overwrite=overwrite)
-    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
-    selection = make_selection(
-        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
-    )
     if output.suffix.lower() in DICOM_SUFFIXES:
-        if dicom_source is None:
-            raise ValueError("OUT.dcm is written beside the run it was made from; expected that run with --source")
-        if what is not None or frames is not None or crop is not None:
-            raise ValueError("--what, --frames and --crop are given; expected none of them for OUT.dcm")
-        names = list(scene or ())
-        if len(names) > 1:
-            raise ValueError("--scene is given more than once; expected one scene for OUT.dcm")
-        with needing(dicom_source):
-            from fluorojax.dicom.export import export_result
-
-            written = export_result(
-                source,
-                output,
-                dicom_source,
-                scene=names[0] if names else None,
-                counting=counting,
-                deidentify=deidentify,
-                overwrite=overwrite,
-            )
-        if not quiet:
-            print(f"wrote {', '.join(map(str, written))}")
-        return 0
-    if dicom_source is not None or deidentify:
+        if what is not None:
+            raise ValueError(f"--what is {what.value!r}; expected no --what for OUT.dcm")
+        written = _to_dicom(source, output, dicom_source, selection, deidentify=deidentify, overwrite=overwrite)
+    elif dicom_source is not None or deidentify:
         raise ValueError("--source or --deidentify is given; expected them for OUT.dcm only")
-    notify = make_notify(quiet)
+    else:
+        _to_file(source, output, what, selection, overwrite, make_notify(quiet))
+        written = [output]
+    if not quiet:
+        say(f"wrote {', '.join(map(str, written))}")
+    return 0
+
+
+def _to_dicom(
+    source: Path, output: Path, run: Path | None, selection: "Selection", *, deidentify: bool, overwrite: bool
+) -> "Sequence[Path]":
+    """Write a result beside the DICOM run it was made from; returns the files."""
+    from fluorojax.io.dicom.extra import needing
+
+    if run is None:
+        raise ValueError("OUT.dcm is written beside the run it was made from; expected that run with --source")
+    if selection.frames is not None or selection.crop is not None:
+        raise ValueError("--frames or --crop is given; expected neither for OUT.dcm")
+    names = list(selection.scenes or ())
+    if len(names) > 1:
+        raise ValueError("--scene is given more than once; expected one scene for OUT.dcm")
+    with needing(run):
+        from fluorojax.dicom.export import export_result
+
+        return export_result(
+            source,
+            output,
+            run,
+            scene=names[0] if names else None,
+            counting=selection.of_stored_values,
+            deidentify=deidentify,
+            overwrite=overwrite,
+        )
+
+
+def _to_file(
+    source: Path,
+    output: Path,
+    what: Images | None,
+    selection: "Selection",
+    overwrite: bool,
+    notify: "Callable[[str], None]",
+) -> None:
+    """Write scenes as a challenge file, or the images of one scene as a stack."""
+    from fluorojax.io import Selection
+    from fluorojax.subtraction.files import file_kind
+
     is_result = file_kind(source) == "reconstruction"
     chosen = what or (Images.X_HAT if is_result else Images.COUNTS)
     if is_result != (chosen in (Images.X_HAT, Images.X_STD)):
@@ -146,12 +146,11 @@ def convert(
             raise ValueError(f"OUT is {str(output)!r}; expected .npy, .tif or .tiff for the images {chosen.value}")
         _to_challenge(source, output, selection, overwrite, notify)
     elif is_result:
+        if replace(selection, scenes=None, frames=None, crop=None) != Selection():
+            raise ValueError(f"{source} is a reconstruction file; expected no options of protocol or gain for it")
         _result_to_stack(source, output, chosen, selection, overwrite)
     else:
         _scene_to_stack(source, output, chosen, selection, overwrite)
-    if not quiet:
-        say(f"wrote {output}")
-    return 0
 
 
 def _to_challenge(
@@ -169,7 +168,7 @@ def _to_challenge(
     write_challenge(
         output,
         scenes,
-        tier=selection.tier or "public",
+        tier=scenes.tier or selection.tier or "public",
         overwrite=overwrite,
         provenance={**facts, "settings": selection.as_settings()},
         on_scene=tell,

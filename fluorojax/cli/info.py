@@ -5,53 +5,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluorojax.cli.options import (
-    AllowLossyOption,
-    FpsOption,
-    GainOption,
-    IntensityOption,
-    LogScaleOption,
-    OffsetOption,
-    PhotonsOption,
-    ProtocolOption,
-    SceneOption,
-    TierOption,
-    make_counting,
-    make_selection,
-)
+from fluorojax.cli.options import takes_selection
 from fluorojax.cli.printing import print_json, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fluorojax.data.scene import Scene
     from fluorojax.io import ResultSummary, Selection
 
 
+@takes_selection
 def info(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="File of scenes, or a reconstruction file.", show_default=False)
     ],
-    scene: SceneOption = None,
-    fps: FpsOption = None,
-    photons: PhotonsOption = None,
-    protocol: ProtocolOption = None,
-    tier: TierOption = None,
-    gain: GainOption = None,
-    offset: OffsetOption = None,
-    intensity: IntensityOption = None,
-    log_scale: LogScaleOption = None,
-    allow_lossy: AllowLossyOption = False,
+    *,
+    selection: "Selection",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> int:
     """Show the content of a file: scenes, shapes, counts, protocol, spec ranges, truth; or method, results, provenance.
 
     A file of scenes is a challenge file, a DICOM run, a NumPy array (.npy) or a TIFF stack. Nothing is computed.
     """
+    from fluorojax.io import Selection
     from fluorojax.subtraction.files import file_kind
 
-    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
-    selection = make_selection(scene, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting)
     if file_kind(file) == "reconstruction":
-        document, lines = _of_reconstruction(file, scene)
+        if selection != Selection(scenes=selection.scenes):
+            raise ValueError(f"{file} is a reconstruction file; expected no options for it but --scene and --json")
+        document, lines = _of_reconstruction(file, selection.scenes)
     else:
         document, lines = _of_scenes(file, selection)
     if as_json:
@@ -116,7 +99,7 @@ def _scene_lines(scene: "Scene") -> list[str]:
     return lines + assumptions(scene)
 
 
-def _of_reconstruction(file: Path, names: list[str] | None) -> tuple[dict[str, Any], list[str]]:
+def _of_reconstruction(file: Path, names: "Sequence[str] | None") -> tuple[dict[str, Any], list[str]]:
     from dataclasses import asdict
 
     from fluorojax.io import InputError, read_provenance, read_skipped, read_summaries

@@ -1,10 +1,12 @@
 """Options that several commands share."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +15,7 @@ from fluorojax.data.choices import MAX_SEED
 from fluorojax.methods.registry import method_names
 
 if TYPE_CHECKING:
-    from fluorojax.io.counting import Counting
+    from fluorojax.detectors.detector import Detector
     from fluorojax.io.selection import Selection
 
 
@@ -105,6 +107,15 @@ OffsetOption = Annotated[
     float | None,
     typer.Option("--offset", help="Stored value at no quanta, with --gain; default 0.", show_default=False),
 ]
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        metavar="NAME|FILE.toml",
+        help="Detector whose lag, veiling glare, pixel size, gain and offset are used (see `fluorojax detectors`).",
+        show_default=False,
+    ),
+]
 IntensityOption = Annotated[
     str | None,
     typer.Option(
@@ -132,17 +143,21 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Print a li
 
 
 def make_selection(
-    scenes: list[str] | None = None,
-    frames: str | None = None,
-    crop: str | None = None,
-    *,
-    fps: float | None = None,
-    photons: float | None = None,
-    protocol: list[str] | None = None,
-    tier: str | None = None,
-    counting: "Counting | None" = None,
+    scene: SceneOption = None,
+    frames: FramesOption = None,
+    crop: CropOption = None,
+    fps: FpsOption = None,
+    photons: PhotonsOption = None,
+    protocol: ProtocolOption = None,
+    tier: TierOption = None,
+    detector: DetectorOption = None,
+    gain: GainOption = None,
+    offset: OffsetOption = None,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
 ) -> "Selection":
-    """The selection that the options of a command describe; raises ``ValueError`` naming the option."""
+    """The part of a file, and how it is read, that options describe; raises ``ValueError`` naming the option."""
     from fluorojax.io.counting import Counting
     from fluorojax.io.selection import Selection, parse_range, parse_window
 
@@ -153,27 +168,51 @@ def make_selection(
         values["frame_time_ms"] = 1000.0 / fps
     if photons is not None:
         values["photons_per_pixel"] = photons
-    return Selection(
-        scenes=tuple(scenes) if scenes else None,
-        frames=None if frames is None else parse_range("--frames", frames),
-        crop=None if crop is None else parse_window("--crop", crop),
-        protocol=values,
-        tier=tier,
-        counting=Counting() if counting is None else counting,
-    )
-
-
-def make_counting(
-    gain: str | None, offset: float | None, intensity: str | None, log_scale: float | None, allow_lossy: bool
-) -> "Counting":
-    """How stored values become counts, by the options of a command; raises ``ValueError`` naming the option."""
-    from fluorojax.io.counting import Counting
-
     number: float | str | None = gain
     if gain is not None:
         with suppress(ValueError):
             number = float(gain)
-    return Counting(number, offset, intensity, log_scale, allow_lossy)  # pyright: ignore[reportArgumentType]
+    return Selection(
+        scenes=tuple(scene) if scene else None,
+        frames=None if frames is None else parse_range("--frames", frames),
+        crop=None if crop is None else parse_window("--crop", crop),
+        protocol=values,
+        tier=tier,
+        # any word may be typed for the scale; a wrong one is refused here
+        counting=Counting(number, offset, intensity, log_scale, allow_lossy),  # pyright: ignore[reportArgumentType]
+        detector=make_detector(detector),
+    )
+
+
+def make_detector(detector: str | None) -> "Detector | None":
+    """The detector of the option ``--detector``; raises ``ValueError`` or ``InputError`` for one that is none."""
+    if detector is None:
+        return None
+    from fluorojax.detectors.detector import load_detector
+
+    return load_detector(detector)
+
+
+def takes_selection(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that :func:`make_selection` has for parameters, in place of its own ``selection``.
+
+    The command gets what :func:`make_selection` makes of them.
+    """
+    options = inspect.signature(make_selection).parameters
+
+    @wraps(command)
+    def run(**values: Any) -> int:
+        chosen = {name: values.pop(name) for name in options}
+        return command(**values, selection=make_selection(**chosen))
+
+    found: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        found += options.values() if parameter.name == "selection" else [parameter]
+    # read by typer, which calls a command with all of its parameters by name
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in found]
+    run.__signature__ = inspect.Signature(parameters, return_annotation=int)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def _protocol_value(entry: str) -> tuple[str, float]:

@@ -1,6 +1,6 @@
 """``fluorojax reconstruct``: posterior summaries of every scene of a challenge file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -9,38 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fluorojax.cli.backend import SETTINGS, tell_backend
+from fluorojax.cli.backend import SETTINGS, tell_backend, use_cache
 from fluorojax.cli.options import (
     HDF5_SUFFIXES,
-    AllowLossyOption,
     BatchOption,
-    CropOption,
-    FpsOption,
-    FramesOption,
-    GainOption,
-    IntensityOption,
-    LogScaleOption,
     MethodOption,
     ModelOption,
-    OffsetOption,
     OverwriteOption,
-    PhotonsOption,
-    ProtocolOption,
     QuietOption,
-    SceneOption,
     SeedOption,
     SpecSource,
-    TierOption,
     VerboseOption,
     check_suffix,
-    make_counting,
     make_notify,
-    make_selection,
+    takes_selection,
 )
 from fluorojax.cli.printing import tell
 
 if TYPE_CHECKING:
-    from fluorojax.io import InputError
+    from fluorojax.io import InputError, Selection
     from fluorojax.runs.inputs import FilePair
     from fluorojax.runs.outcomes import Outcome
     from fluorojax.runs.places import Place
@@ -53,6 +40,7 @@ class Scheduler(StrEnum):
     JAX = "jax"
 
 
+@takes_selection
 def reconstruct(
     inputs: Annotated[
         list[str] | None,
@@ -105,13 +93,8 @@ def reconstruct(
             "inferred with the scene (mgvi, nuts); nominal, all offsets zero; or true, from the file."
         ),
     ] = SpecSource.CALIBRATED,
-    scene: SceneOption = None,
-    frames: FramesOption = None,
-    crop: CropOption = None,
-    fps: FpsOption = None,
-    photons: PhotonsOption = None,
-    protocol: ProtocolOption = None,
-    tier: TierOption = None,
+    *,
+    selection: "Selection",
     manifest: Annotated[
         Path | None,
         typer.Option(help="List of inputs, one on each line, with or without its output.", show_default=False),
@@ -133,11 +116,6 @@ def reconstruct(
             min=0, metavar="SECONDS", help="End by itself after this time with what is finished.", show_default=False
         ),
     ] = None,
-    gain: GainOption = None,
-    offset: OffsetOption = None,
-    intensity: IntensityOption = None,
-    log_scale: LogScaleOption = None,
-    allow_lossy: AllowLossyOption = False,
     ignore_memory: Annotated[
         bool, typer.Option("--ignore-memory", help="Start the run even if the memory may be too small for it.")
     ] = False,
@@ -184,10 +162,6 @@ def reconstruct(
     pairs = find_pairs(inputs or [], output, manifest)
     for pair in pairs:
         check_suffix("--output", pair.output, HDF5_SUFFIXES)
-    counting = make_counting(gain, offset, intensity, log_scale, allow_lossy)
-    selection = make_selection(
-        scene, frames, crop, fps=fps, photons=photons, protocol=protocol, tier=tier, counting=counting
-    )
     options = ReconstructOptions(
         model=model,
         method=method,
@@ -203,7 +177,7 @@ def reconstruct(
         fallback=fallback,
     )
     notify = make_notify(quiet)
-    place = _place(scheduler, address, wait, notify)
+    place = _place(scheduler, address, wait, quiet)
 
     def begin(shapes: Mapping[str, tuple[int, ...]]) -> None:
         from fluorojax.runs.estimate import check_memory, estimate
@@ -252,21 +226,20 @@ def reconstruct(
     return max(1 if len(codes) < len(pairs) else 0, *codes)
 
 
-def _place(
-    scheduler: Scheduler | None, address: str | None, wait: float, notify: Callable[[str], None]
-) -> "Place | None":
+def _place(scheduler: Scheduler | None, address: str | None, wait: float, quiet: bool) -> "Place | None":
     """Where the scenes are computed; None for this process."""
     if scheduler is None:
         return None
     if scheduler is Scheduler.JAX:
         from fluorojax.runs.hosts import JaxProcesses
 
-        return JaxProcesses(address, wait=wait, notify=notify)
+        # every process compiles; `begin` is called in the one that leads
+        return JaxProcesses(address, wait=wait, notify=use_cache(quiet))
     if address is None:
         raise ValueError("--scheduler is 'dask' without --address; expected what `dask scheduler` prints")
     from fluorojax.runs.dask import DaskCluster
 
-    return DaskCluster(address, wait=wait, cache=not SETTINGS.no_cache, notify=notify)
+    return DaskCluster(address, wait=wait, cache=not SETTINGS.no_cache, notify=make_notify(quiet))
 
 
 @contextmanager
@@ -280,7 +253,7 @@ def _folder(output: str | None, pairs: "Sequence[FilePair]") -> Iterator[None]:
         yield
         return
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)  # another process of a cluster may have been faster
     except OSError as error:
         raise InputError(folder, None, None, f"cannot be created: {error.strerror}; expected a folder") from error
     try:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluorojax.cli.backend import use_cache
-from fluorojax.cli.options import HDF5_SUFFIXES, OverwriteOption, QuietOption, SeedOption, VerboseOption, check_suffix
+from fluorojax.cli.options import (
+    HDF5_SUFFIXES,
+    DetectorOption,
+    OverwriteOption,
+    QuietOption,
+    SeedOption,
+    VerboseOption,
+    check_suffix,
+    make_detector,
+)
 from fluorojax.cli.printing import say
 
 if TYPE_CHECKING:
@@ -29,7 +38,14 @@ def simulate(
         str, typer.Option(help="slow (breathing, heartbeat, contrast agent) or fast (also devices that swing fast).")
     ] = "slow",
     scatter_fraction: Annotated[float, typer.Option(help="Scattered share of the quanta, 0 ≤ f < 1.")] = 0.0,
-    read_noise: Annotated[float, typer.Option(help="Standard deviation of the read noise, quanta.")] = 0.0,
+    detector: DetectorOption = None,
+    read_noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation of the read noise, quanta. Default: that of --detector, else 0.",
+            show_default=False,
+        ),
+    ] = None,
     slow_tails: Annotated[bool, typer.Option("--slow-tails", help="Add the slow charge traps of real panels.")] = False,
     no_mismatch: Annotated[bool, typer.Option("--no-mismatch", help="Set all three spec parameters to zero.")] = False,
     contrast_start: Annotated[
@@ -50,12 +66,23 @@ def simulate(
 
     The spec parameters are signed offsets from the nominal protocol: the exposure window is 8 + motion_blur ms, the
     time constant of the lag is 10 + lag ms, and the gain of frame t is (1 + gain_drift/100)^t.
+
+    --detector takes the nominal lag, the electronic noise and the veiling glare of a detector; the pixels are those of
+    the detector.
     """
+    from fluorojax.physics.operator import PUBLISHED_OPERATOR
     from fluorojax.runs.progress import make_progress
     from fluorojax.simulation import SimulationOptions
 
     check_suffix("OUT.h5", output, HDF5_SUFFIXES)
     use_cache(quiet)
+    chosen = make_detector(detector)
+    behind = {}
+    if chosen is not None:
+        behind["operator"] = chosen.operator(PUBLISHED_OPERATOR, None)
+        if (lag_ms := chosen.value("lag_ms")) is not None:
+            behind["lag_ms"] = lag_ms
+        read_noise = chosen.value("electronic_noise") if read_noise is None else read_noise
     options = SimulationOptions(
         tier=tier,
         frames=frames,
@@ -65,10 +92,11 @@ def simulate(
         motion=motion,  # pyright: ignore[reportArgumentType]  # any word may be typed; the options refuse wrong ones
         mismatch=not no_mismatch,
         scatter_fraction=scatter_fraction,
-        read_noise=read_noise,
+        read_noise=read_noise or 0.0,
         slow_tails=slow_tails,
         contrast_start_ms=contrast_start,
         ct=ct,
+        **behind,
     )
     with make_progress("simulate", quiet=quiet, verbose=verbose) as progress:
         run_simulate(output, options, count=scenes, seed=seed, overwrite=overwrite, progress=progress)

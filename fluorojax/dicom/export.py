@@ -101,7 +101,10 @@ def _of_reconstruction(path: Path, name: str, source: Path, origin: "Source", co
     if provenance.input_sha256 != file_sha256(source):
         chosen = recorded_selection(path)
         chosen = Selection(
-            frames=chosen.frames, crop=chosen.crop, counting=chosen.counting if counting == AS_THEY_ARE else counting
+            frames=chosen.frames,
+            crop=chosen.crop,
+            counting=chosen.counting if counting == AS_THEY_ARE else counting,
+            detector=chosen.detector,
         )
         _check_counts(path, name, read_count_digests(path).get(name), source, chosen, result.nominal)
     said = f"Normalised attenuation by fluorojax, method {provenance.method}"

@@ -1,7 +1,7 @@
 """Files of scenes in (:func:`open_scenes`), reconstruction files out; nothing is pickled."""
 
 from fluorojax.io.atomic import atomic_output, atomic_stream, check_output, write_text, writing
-from fluorojax.io.challenge import iter_scenes, list_scenes, read_scene
+from fluorojax.io.challenge import list_scenes, read_scene
 from fluorojax.io.challenge_writer import write_challenge
 from fluorojax.io.counting import Counting
 from fluorojax.io.errors import InputError
@@ -40,7 +40,6 @@ __all__ = [
     "file_sha256",
     "gather",
     "iter_reconstructions",
-    "iter_scenes",
     "list_reconstructions",
     "list_scenes",
     "open_reconstructed",

@@ -12,7 +12,7 @@ Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.data.
 in ``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -22,7 +22,7 @@ from jaxtyping import Num
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import Parameter, Spec, SpecRanges
+from fluorojax.data.spec import TIERS, Parameter, Spec, SpecRanges
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import (
     check_finite,
@@ -39,7 +39,7 @@ from fluorojax.io.json_fields import LARGEST, number, read_json, read_object
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 from fluorojax.physics.registry import operator_from_list
 
-RESERVED = ("assumed", "narrowed", "selection")
+RESERVED = ("assumed", "narrowed", "selection", "remarks")
 """Keys of ``scene.metadata`` under which readers tell what they did; such a key of a file gets another name."""
 
 
@@ -47,6 +47,14 @@ def list_scenes(path: str | PathLike[str]) -> list[str]:
     """Names of the scenes of a file, in numeric order."""
     with open_hdf5(path) as handle:
         return scene_names(handle)
+
+
+def read_tier(path: str | PathLike[str]) -> str | None:
+    """The tier that a file says its scenes are of; None where it names no published one."""
+    with open_hdf5(path) as handle:
+        found = handle.attrs.get("tier")
+    text = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+    return text if isinstance(text, str) and text in TIERS else None
 
 
 def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, float] | None = None) -> Scene:
@@ -60,8 +68,7 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
         group = scene_group(handle, name)
         where = (str(path), name)
         y = _read_counts(group, where)
-        stored = read_object(group, "metadata", *where) or {}
-        metadata = {f"{key} in the file" if key in RESERVED else key: value for key, value in stored.items()}
+        metadata = _read_metadata(group, y.shape, where)
         operator = _read_operator(group, where)
         ranges = _read_ranges(group, operator.parameters, where)
         try:
@@ -83,28 +90,6 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
         )
 
 
-def iter_scenes(
-    path: str | PathLike[str],
-    names: Iterable[str] | None = None,
-    *,
-    on_error: Callable[[InputError], None] | None = None,
-) -> Iterator[Scene]:
-    """Read scenes one by one, so that memory holds one at a time.
-
-    ``names`` selects scenes (default all). A bad scene raises :class:`InputError`, unless ``on_error`` is given: then
-    it is called with the error and the scene is skipped.
-    """
-    for name in list_scenes(path) if names is None else names:
-        try:
-            scene = read_scene(path, name)
-        except InputError as error:
-            if on_error is None:
-                raise
-            on_error(error)
-            continue
-        yield scene
-
-
 def _read_counts(group: h5py.Group, where: tuple[str, str]) -> np.ndarray:
     dataset = numeric_dataset(group, "y", where, "counts of shape (T, H, W) or (H, W)")
     check_stack(dataset.shape, "y", where)
@@ -119,6 +104,19 @@ def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str], fiel
     bad = counts < 0
     if bad.any():
         raise InputError(*where, field, f"has {first_bad(counts, bad)}; expected counts ≥ 0")
+
+
+def _read_metadata(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> dict[str, Any]:
+    """The metadata; what stands under a key of this package and does not fit it, is kept under another key."""
+    stored = read_object(group, "metadata", *where) or {}
+    others = [*RESERVED, *(() if _are_frames(stored.get("mask_frames", []), shape) else ("mask_frames",))]
+    return {f"{key} in the file" if key in others else key: value for key, value in stored.items()}
+
+
+def _are_frames(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a JSON value is a list of frames of a sequence of this shape."""
+    frames = shape[0] if len(shape) == 3 else 1
+    return isinstance(value, list) and all(type(frame) is int and 0 <= frame < frames for frame in value)
 
 
 def _read_truth(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> np.ndarray | None:
@@ -153,7 +151,7 @@ def _read_ranges(group: h5py.Group, parameters: tuple[Parameter, ...], where: tu
     ranges: dict[str, tuple[float, float]] = {}
     for entry in entries:
         name = entry.get("name")
-        if name not in declared:
+        if not isinstance(name, str) or name not in declared:
             raise InputError(*at, f"unknown parameter {name!r}; expected {', '.join(declared)}")
         if name in ranges:
             raise InputError(*at, f"{name} is given twice")

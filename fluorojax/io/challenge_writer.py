@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Num
 
 from fluorojax.data.scene import Scene
+from fluorojax.foreign.limits import NAME_BYTES
 from fluorojax.io.atomic import atomic_output, writing
 from fluorojax.io.challenge import check_counts
 from fluorojax.io.disk import hdf5_output
 from fluorojax.io.errors import InputError
-from fluorojax.io.hdf5 import check_finite, check_stack, single_precision
+from fluorojax.io.hdf5 import SCENE_PREFIX, check_finite, check_stack, single_precision
 from fluorojax.io.json_fields import write_json
 from fluorojax.io.texts import put_text
 from fluorojax.physics.operator import PUBLISHED_OPERATOR
@@ -56,6 +57,7 @@ def write_challenge(
 def _write_scene(handle: h5py.File, scene: Scene, file: str) -> None:
     counts, truth = np.asarray(scene.y), None if scene.x_true is None else np.asarray(scene.x_true)
     where = (file, scene.name)
+    _check_name(handle, scene.name, file)
     if counts.ndim == 3 and len(counts) == 1:
         counts, truth = counts[0], None if truth is None else truth[0]
     check_stack(counts.shape, "y", where)
@@ -86,6 +88,17 @@ def _write_scene(handle: h5py.File, scene: Scene, file: str) -> None:
     write_json(group, "metadata", scene.metadata)
     if scene.true_spec is not None:
         write_json(group, "true_spec", scene.true_spec.as_dict())
+
+
+def _check_name(handle: h5py.File, name: str, file: str) -> None:
+    if not name.startswith(SCENE_PREFIX) or "/" in name or not name.isprintable() or len(name.encode()) > NAME_BYTES:
+        problem = (
+            f"is no name of a scene in a file; expected {SCENE_PREFIX}00 or the like: {SCENE_PREFIX} and printable "
+            f"characters other than a slash, at most {NAME_BYTES} bytes"
+        )
+        raise InputError(file, name, None, problem)
+    if name in handle:
+        raise InputError(file, name, None, "is the name of more than one scene; expected distinct names")
 
 
 def _compact(counts: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:

@@ -37,10 +37,14 @@ _GONE = {
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM)
 
 
-def disk_problem(error: OSError, path: str | PathLike[str]) -> str | None:
-    """In words, why the disk under ``path`` refused to be written; None for an error that tells of something else."""
+def disk_problem(error: OSError, path: str | PathLike[str] | None) -> str | None:
+    """In words, why the disk under ``path`` refused to be written; None for an error that tells of something else.
+
+    ``path`` is None for a stream without a name.
+    """
     if error.errno in _FULL:
-        return f"no space left on {Path(path).absolute().parent}: {_FULL[error.errno]}"
+        place = "" if path is None else f" on {Path(path).absolute().parent}"
+        return f"no space left{place}: {_FULL[error.errno]}"
     return _GONE.get(error.errno or 0)
 
 
@@ -207,14 +211,15 @@ def sync_folder(path: str | PathLike[str]) -> None:
     """Force the names in a folder to disk, on systems that can: a new or renamed file is lost in a power cut else."""
     if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:  # of a folder that may be written and not read, too
         if error.errno not in _NO_FOLDER_SYNC:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def publish(temporary: Path, path: str | PathLike[str]) -> None:

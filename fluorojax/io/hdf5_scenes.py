@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 
 from fluorojax.data.scene import Scene
-from fluorojax.io.challenge import list_scenes, read_scene
+from fluorojax.io.challenge import list_scenes, read_scene, read_tier
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import has_signature, open_hdf5, scene_group
 from fluorojax.io.reader import SceneReader
@@ -40,3 +40,7 @@ class Hdf5Reader(SceneReader):
                 return None
             counts = scene_group(handle, name).get("y")
             return counts.shape if isinstance(counts, h5py.Dataset) else None
+
+    def tier(self) -> str | None:
+        """See :class:`SceneReader`."""
+        return read_tier(self.path)

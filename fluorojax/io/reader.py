@@ -38,6 +38,10 @@ class SceneReader(ABC):
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of the counts of a scene as stored, without reading them; None where there are none."""
 
+    def tier(self) -> str | None:
+        """The published tier that the spec ranges of the scenes are of, where the file says so."""
+        return None
+
 
 def first_bytes(path: Path, count: int) -> bytes:
     """The first ``count`` bytes of a file, or fewer; raises :class:`InputError` where it cannot be read."""

@@ -5,6 +5,7 @@ in the table.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -48,6 +49,11 @@ class Scenes:
         """The format of the file, in words."""
         return self._reader.title
 
+    @property
+    def tier(self) -> str | None:
+        """The published tier that the spec ranges are of, where the file says so."""
+        return self._reader.tier()
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -78,13 +84,15 @@ class Scenes:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of the selected counts, (T, H, W) or (H, W), by scene, without reading them.
 
-        Scenes whose counts are missing or do not have such a shape are left out: reading them says what is wrong.
+        Scenes without counts of such a shape, or without the selected frames and pixels, are left out: reading them
+        says what is wrong.
         """
         found = {}
         for name in self.names:
-            shape = self._reader.shape(name)
-            if shape is not None and len(shape) in (2, 3):
-                found[name] = self._selection.shape(shape, (self.path, name))
+            with suppress(InputError):
+                shape = self._reader.shape(name)
+                if shape is not None and len(shape) in (2, 3):
+                    found[name] = self._selection.shape(shape, (self.path, name))
         return found
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Num
@@ -12,6 +12,9 @@ from fluorojax.data.scene import Scene
 from fluorojax.data.spec import TIERS
 from fluorojax.io.counting import AS_THEY_ARE, Counting
 from fluorojax.io.errors import InputError
+
+if TYPE_CHECKING:
+    from fluorojax.detectors.detector import Detector
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 """Rows and columns of the detector, each (first, past the last)."""
@@ -37,14 +40,24 @@ class Selection:
     """Spec ranges of a file that has none, by the name of a tier; None for those of the public tier."""
     counting: Counting = AS_THEY_ARE
     """How stored values become counts, for files that hold no counts."""
+    detector: "Detector | None" = None
+    """The detector: its lag stands in place of what the file says, :attr:`protocol` in place of both; its veiling glare
+    becomes a stage of the imaging chain; its gain and offset serve files of stored values."""
 
     def __post_init__(self) -> None:
+        if self.detector is not None:
+            object.__setattr__(self, "protocol", {**self.detector.protocol(), **self.protocol})
         for name in self.protocol:
             if name not in Acquisition.__dataclass_fields__:
                 expected = ", ".join(Acquisition.__dataclass_fields__)
                 raise ValueError(f"protocol has {name}; expected names among {expected}")
         if self.tier is not None and self.tier not in TIERS:
             raise ValueError(f"tier is {self.tier!r}; expected one of {', '.join(TIERS)}")
+
+    @property
+    def of_stored_values(self) -> Counting:
+        """How the stored values of a file that holds no counts become counts: by option, else by the detector."""
+        return self.counting if self.detector is None else self.detector.counting(self.counting)
 
     def as_settings(self) -> dict[str, Any]:
         """What the selection says, as JSON values for the provenance of a file; nothing for the whole file."""
@@ -55,15 +68,21 @@ class Selection:
             "protocol": dict(self.protocol) or None,
             "counting": self.counting.as_settings() or None,
             "tier": self.tier,
+            "detector": None if self.detector is None else self.detector.as_settings(),
         }
         return {name: value for name, value in found.items() if value is not None}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Selection":
         """Inverse of :meth:`as_settings`; other settings are passed over. Raises ``ValueError`` for other values."""
+        from fluorojax.detectors.detector import Detector
+
         try:
+            detector = settings.get("detector")
             scenes, frames, crop = (settings.get(name) for name in ("scenes", "frames", "crop"))
             rows, columns = (None, None) if crop is None else crop
+            if scenes is not None and not scenes:
+                raise ValueError("the recorded selection names no scene; expected at least one")
             return cls(
                 scenes=None if scenes is None else tuple(str(name) for name in scenes),
                 frames=None if frames is None else _pair(frames),
@@ -71,6 +90,7 @@ class Selection:
                 protocol={str(name): float(value) for name, value in (settings.get("protocol") or {}).items()},
                 counting=Counting.from_settings(settings.get("counting") or {}),
                 tier=settings.get("tier"),
+                detector=None if detector is None else Detector.from_settings(detector),
             )
         except (TypeError, AttributeError) as error:
             raise ValueError(f"the recorded selection of scenes, frames and pixels cannot be read: {error}") from error
@@ -81,7 +101,12 @@ class Selection:
         return left[1:] if len(left) == 3 and self.frames is not None and left[0] == 1 else left
 
     def apply(self, scene: Scene, file: str) -> Scene:
-        """The selected frames and pixels of ``scene``; raises :class:`InputError` where it has none of them."""
+        """The selected frames and pixels of ``scene``, with the imaging chain of the detector.
+
+        Raises :class:`InputError` where the scene has none of them, or the detector does not fit.
+        """
+        if self.detector is not None:
+            scene = _behind(self.detector, scene, file)
         if self.frames is None and self.crop is None:
             return scene
         where = (file, scene.name)
@@ -145,9 +170,26 @@ def parse_window(name: str, text: str) -> Window:
     return parse_range(name, parts[0]), parse_range(name, parts[1])
 
 
+def _behind(detector: "Detector", scene: Scene, file: str) -> Scene:
+    """The scene with the stages, the pixel size and the remarks of its detector."""
+    pixel = scene.metadata.get("pixel_mm")
+    try:
+        operator = detector.operator(scene.operator, pixel)
+    except ValueError as error:
+        raise InputError(file, scene.name, "detector", str(error)) from error
+    metadata = {**scene.metadata, "detector": detector.name}
+    if pixel is None and (own := detector.value("pixel_mm")) is not None:
+        metadata["pixel_mm"] = own
+    if remarks := detector.remarks(float(scene.y.mean(dtype=np.float64))):
+        metadata["remarks"] = [*scene.metadata.get("remarks", ()), *remarks]
+    return replace(scene, operator=operator, metadata=metadata)
+
+
 def _pair(values: Any) -> tuple[int, int]:
     first, last = values
-    return int(first), int(last)
+    if type(first) is not int or type(last) is not int or not 0 <= first < last:
+        raise ValueError(f"a range is {values!r}; expected two whole numbers A and B with 0 ≤ A < B")
+    return first, last
 
 
 def _within(bounds: tuple[int, int], size: int, what: str, where: tuple[str, str]) -> tuple[int, int]:

@@ -32,8 +32,8 @@ def scene_of_stack(
 ) -> Scene:
     """The scene of a stack of counts, of shape (T, H, W) or (H, W); a stack of one frame is taken as (H, W).
 
-    Where ``selection.counting`` gives a gain, the stack holds stored values of a detector and is turned into counts;
-    ``saturation`` is the stored value at which that detector clips.
+    Where ``selection`` gives a gain, by option or by its detector, the stack holds stored values of that detector and
+    is turned into counts; ``saturation`` is the stored value at which the detector clips.
 
     Protocol values come from ``selection``, else from ``known`` (what stands in the file itself), else from the
     defaults of :class:`~fluorojax.data.acquisition.Acquisition`, which are then listed in ``metadata["assumed"]``. The
@@ -47,7 +47,9 @@ def scene_of_stack(
     if values.ndim == 3 and len(values) == 1:
         values = values[0]
     check_stack(values.shape, "y", where)
-    counts, counted = to_counts(values, selection.counting, where, saturation=saturation)
+    if saturation is None and selection.detector is not None:
+        saturation = selection.detector.value("saturation")
+    counts, counted = to_counts(values, selection.of_stored_values, where, saturation=saturation)
     check_counts(counts, where)
     given = {**{name: float(value) for name, value in (known or {}).items()}, **selection.protocol}
     at = (*where, "acquisition")

@@ -187,8 +187,10 @@ class _Run:
                     raise ValueError(f"{result.name}: there is no usable result to check")
                 scene, held = thinned(job.scene, share, np.random.default_rng([self.options.seed, _THINNING]))
                 parts.append((self._kept(job, scene), held))
-            except ValueError as error:
-                parts.append(str(error))
+            except Exception as error:
+                if not _is_of_a_scene(error):
+                    raise
+                parts.append(str(error) if isinstance(error, ValueError) else _reason(error))
         found = iter(list(_solve(method.insisting(), [part[0] for part in parts if not isinstance(part, str)], size)))
         for result, part in zip(results, parts, strict=True):
             facts: dict[str, Any]
@@ -313,8 +315,6 @@ def _diverged(scene: Scene, error: Exception) -> Reconstruction:
     """The result of a scene whose computation ended in an error: zeros that must not be used, and the reason."""
     parameters = scene.operator.parameters
     unknown = {parameter.name: math.nan for parameter in parameters}
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return Reconstruction(
         name=scene.name,
         x_hat=np.zeros(scene.y.shape, np.float32),
@@ -324,9 +324,15 @@ def _diverged(scene: Scene, error: Exception) -> Reconstruction:
         spec_interval={name: (math.nan, math.nan) for name in unknown},
         status=Status.DIVERGED,
         seconds=math.nan,
-        diagnostics={"verdict": f"diverged: the computation ended with an error ({reason})"},
+        diagnostics={"verdict": f"diverged: the computation ended with an error ({_reason(error)})"},
         **facts_of(scene),
     )
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _spec_posterior(scene: Scene, options: ReconstructOptions) -> SpecPosterior:

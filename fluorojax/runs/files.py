@@ -29,11 +29,11 @@ from fluorojax.io import (
 from fluorojax.io.parts import part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
-from fluorojax.runs.inputs import FilePair
+from fluorojax.runs.inputs import FilePair, check_pairs
 from fluorojax.runs.outcomes import LATE, Outcome, ended_early, finished_in_time, is_late, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
-from fluorojax.runs.shares import Event, Failed, Share, sampler_state
+from fluorojax.runs.shares import Event, Failed, Share, finished_before, sampler_state
 
 
 def reconstruct_file(
@@ -115,7 +115,12 @@ def reconstruct_files(
     A file that cannot be read or written raises :class:`fluorojax.io.InputError`, unless ``on_bad_file`` is given: then
     it is called with the error, and the file has None for its outcome. ``on_file`` is called with each file that is
     done, its outcome, and whether it was complete before. The other arguments are those of :func:`reconstruct_file`.
+
+    Whatever is given, two inputs with one output and an output that is one of the inputs raise ``InputError``.
     """
+    if time_limit is not None and not time_limit >= 0:
+        raise ValueError(f"the time limit is {time_limit:g}; expected a number of seconds, at least 0")
+    check_pairs(pairs)
     run = _Run(
         options,
         selection,
@@ -357,6 +362,13 @@ class _Run:
         for file in list(self._files.values()):
             if self.end is None:
                 raise RuntimeError(f"no result came back for {', '.join(sorted(file.left))}")
+            if file.writer is not None:
+                # another process may have finished scenes that this one has not heard of yet
+                left = tuple(name for name in file.names if name in file.left)
+                for event in finished_before(self._share(file.index, file.pair, left, file.provenance)):
+                    self._take(event)
+            if file.index not in self._files:
+                continue
             missing = [name for name in file.names if file.writer is None or name in file.left]
             file.skipped |= dict.fromkeys(missing, late)
             self.notify(f"{file.pair.source}: {late}: {', '.join(missing)}")

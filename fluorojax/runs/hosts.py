@@ -11,8 +11,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,11 +22,13 @@ import numpy as np
 
 from fluorojax.io import InputError, Provenance, package_versions
 from fluorojax.io.atomic import write_text
+from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.places import Follower, Place, Tally, ThisProcess, check_versions, until
 from fluorojax.runs.progress import ProgressDisplay
 from fluorojax.runs.shares import Event, Finished, Share
 
 _POLL = 0.5  # seconds
+_LONGEST_WAIT = 1e8  # seconds; JAX takes a whole number
 # Longest time in which the other processes answer that they have read of an error.
 _ANSWER = 10.0
 _VARIABLES = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -48,6 +51,7 @@ class JaxProcesses(Place):
         self._address, self._wait, self._notify = address, wait, notify
         self.index, self.count = 0, 1
         self._plan: Path | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         import jax
@@ -56,7 +60,8 @@ class JaxProcesses(Place):
         # it would take SIGTERM away from the run, which ends in order by itself
         jax.config.update("jax_enable_preemption_service", False)
         try:
-            jax.distributed.initialize(self._address, count, index, initialization_timeout=max(1, int(self._wait)))
+            seconds = int(min(max(self._wait, 1.0), _LONGEST_WAIT))
+            jax.distributed.initialize(self._address, count, index, initialization_timeout=seconds)
         except (RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())
             raise ValueError(
@@ -72,14 +77,16 @@ class JaxProcesses(Place):
     ) -> None:
         import jax
 
+        self._stack.close()
         if self._plan is not None and self.index == 0:
             told = [self._events(process) for process in range(1, self.count)]
             if not self._plan.exists() and error is not None:  # the others wait for it, and answer
                 with suppress(InputError):
                     write_text(self._plan, json.dumps({"error": " ".join(str(error).split())}))
                 _wait_until(lambda: all(path.exists() for path in told), _ANSWER)
-            for path in (*told, self._plan):
-                path.unlink(missing_ok=True)
+            self._remove(*told, self._plan)
+        elif self._plan is not None and not self._plan.exists():
+            self._remove(self._events(self.index))  # told after process 0 had gathered, which it does at a time limit
         with suppress(RuntimeError):
             jax.distributed.shutdown()
 
@@ -91,6 +98,9 @@ class JaxProcesses(Place):
         run = bytes(np.asarray(multihost_utils.broadcast_one_to_all(own), np.uint8)).hex()
         self._plan = folder.absolute() / f".fluorojax-{run}.json"
         self.leading = self.index == 0
+        if self.leading:
+            told = [self._events(process) for process in range(1, self.count)]
+            self._stack.enter_context(at_stop(partial(self._remove, *told, self._plan)))
         return None if self.leading else self._follow
 
     def run(self, shares: Iterable[Share], tally: Tally) -> Iterator[Event]:
@@ -151,6 +161,12 @@ class JaxProcesses(Place):
         """The file in which a process tells what became of its scenes, a line of JSON for each."""
         assert self._plan is not None
         return self._plan.with_name(f"{self._plan.stem}.{process}.jsonl")
+
+    @staticmethod
+    def _remove(*paths: Path) -> None:
+        for path in paths:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _has_news(self, read: dict[int, int]) -> bool:
         """Whether a process told more than what was read of it."""

@@ -35,8 +35,8 @@ def find_pairs(
     several or where it is an existing folder or ends in a path separator. ``manifest`` lists further inputs
     (:func:`read_manifest`).
 
-    Raises :class:`~fluorojax.io.InputError` for a pattern without files, an unreadable manifest, and two inputs with
-    one output; ``ValueError`` where an output is missing or a file stands where a folder is expected.
+    Raises :class:`~fluorojax.io.InputError` for a pattern without files and an unreadable manifest; ``ValueError``
+    where an output is missing or a file stands where a folder is expected.
     """
     named = [(path, None) for pattern in inputs for path in expand(pattern)]
     listed = [] if manifest is None else read_manifest(manifest)
@@ -48,7 +48,7 @@ def find_pairs(
     if not entries:
         raise ValueError("no input; expected at least one IN.h5, or --manifest with a list of them")
     shown = {Path(os.path.abspath(source)): source for source, _ in reversed([*named, *listed])}
-    several = len(entries) > 1 or any(_MAGIC & set(pattern) for pattern in inputs) or manifest is not None
+    several = len(entries) > 1 or any(map(_is_pattern, inputs)) or manifest is not None
     folder = several or (output is not None and _is_folder(output))
     pairs = []
     for key, chosen in entries.items():
@@ -59,7 +59,6 @@ def find_pairs(
         pairs.append(FilePair(shown[key], chosen))
     if folder and output is not None and any(entries[key] is None for key in entries):
         _refuse_file(output, len(entries))
-    _refuse_shared_outputs(pairs)
     return pairs
 
 
@@ -69,12 +68,16 @@ def expand(pattern: str) -> list[Path]:
     A name without wildcards is returned as it is, whether there is such a file or not: whoever opens it says what is
     wrong.
     """
-    if not _MAGIC & set(pattern) or os.path.exists(pattern):
+    if not _is_pattern(pattern):
         return [Path(pattern)]
     found = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
     if not found:
         raise InputError(pattern, None, None, "no file fits this pattern; expected at least one")
     return [Path(path) for path in found]
+
+
+def _is_pattern(name: str) -> bool:
+    return bool(_MAGIC & set(name)) and not os.path.exists(name)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[tuple[Path, Path | None]]:
@@ -126,11 +129,28 @@ def _refuse_file(output: str | os.PathLike[str], inputs: int) -> None:
         raise ValueError(f"--output is {os.fspath(output)!r}, but {what} need a folder; expected the name of a folder")
 
 
-def _refuse_shared_outputs(pairs: Sequence[FilePair]) -> None:
+def check_pairs(pairs: Sequence[FilePair]) -> None:
+    """Raise :class:`~fluorojax.io.InputError` for two inputs with one output, and for an output that is any input.
+
+    An output would otherwise replace an input that is still to be read, where outputs may be replaced. The same file
+    under another name (a symbolic or hard link) counts as the input.
+    """
     taken: dict[str, Path] = {}
+    sources = {_identity(pair.source): pair.source for pair in pairs}
     for pair in pairs:
+        if (source := sources.get(_identity(pair.output))) is not None:
+            raise InputError(pair.output, None, None, f"is the input file {source}; expected another output file")
         key = os.path.abspath(pair.output)
         if key in taken:
             problem = f"would be the output of {taken[key]} and of {pair.source}; expected --manifest with two outputs"
             raise InputError(pair.output, None, None, problem)
         taken[key] = pair.source
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """What two names of one file have in common; the name itself where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.abspath(path)
+    return found.st_dev, found.st_ino

@@ -146,7 +146,7 @@ def until(events: Iterator[Event], end: float) -> Iterator[Event]:
     try:
         while (seconds := end - time.monotonic()) > 0:
             try:
-                event = found.get(timeout=seconds)
+                event = found.get(timeout=min(seconds, threading.TIMEOUT_MAX))
             except queue.Empty:
                 return
             if event is None:

@@ -19,8 +19,8 @@ MIN_SIZE = 16
 class SimulationOptions:
     """Settings of a simulated run; every argument is checked, a bad one raises ``ValueError`` naming it.
 
-    The nominal protocol is that of :class:`fluorojax.data.acquisition.Acquisition`: 8 ms pulse, lag 10 ms, readout
-    delay 33.3 ms at every frame rate.
+    The nominal protocol is that of :class:`fluorojax.data.acquisition.Acquisition`: 8 ms pulse, lag 10 ms unless told
+    otherwise, readout delay 33.3 ms at every frame rate.
     """
 
     tier: str = "public"
@@ -44,6 +44,8 @@ class SimulationOptions:
     uniformly from the ranges."""
     scatter_fraction: float = 0.0
     """Scattered share S/(S+P) of the quanta detected in a flat field, 0 ≤ f < 1."""
+    lag_ms: float = 10.0
+    """Nominal time constant of the detector lag, ms."""
     read_noise: float = 0.0
     """Standard deviation of additive Gaussian read noise, in quanta; counts are then real and clipped at 0."""
     slow_tails: bool = False
@@ -67,7 +69,7 @@ class SimulationOptions:
         _whole("frames", self.frames, 1)
         self._check_size()
         self._check_operator()
-        for name in ("fps", "photons", "step_ms"):
+        for name in ("fps", "photons", "step_ms", "lag_ms"):
             _real(name, getattr(self, name), "a positive number", lambda v: v > 0)
         _real("scatter_fraction", self.scatter_fraction, "0 ≤ f < 1", lambda v: 0 <= v < 1)
         _real("read_noise", self.read_noise, "a number ≥ 0", lambda v: v >= 0)
@@ -75,6 +77,11 @@ class SimulationOptions:
             _real("contrast_start_ms", self.contrast_start_ms, "a finite number", lambda v: True)
         if self.spec is not None:
             self._check_spec(self.spec)
+        elif (least := self.lag_ms + self.ranges().as_dict()["lag"][0]) <= 0 and self.mismatch:
+            raise ValueError(
+                f"lag_ms is {self.lag_ms:g}; expected more than {self.lag_ms - least:g} ms, the lower end of the range "
+                "of its offset"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,6 +94,7 @@ class SimulationOptions:
             photons_per_pixel=float(self.photons),
             attenuation_scale=attenuation_scale,
             frame_time_ms=1000.0 / self.fps,
+            lag_ms=float(self.lag_ms),
             scatter_fraction=float(self.scatter_fraction),
         )
 
@@ -112,7 +120,7 @@ class SimulationOptions:
         if not self.mismatch:
             raise ValueError("mismatch is False but spec is given; expected at most one of the two")
         nominal, values = Acquisition(), spec.as_dict()
-        for name, offset in (("motion_blur", nominal.pulse_width_ms), ("lag", nominal.lag_ms)):
+        for name, offset in (("motion_blur", nominal.pulse_width_ms), ("lag", self.lag_ms)):
             low = -float(offset)  # pyright: ignore[reportArgumentType]
             _real(f"spec.{name}", values[name], f"a number above {low:g} ms", lambda v, low=low: v > low)
         _real("spec.gain_drift", values["gain_drift"], "a number above -100 %/frame", lambda v: v > -100)

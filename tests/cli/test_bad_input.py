@@ -87,6 +87,11 @@ SCENE_DEFECTS = {
         "spec_ranges",
         "unknown parameter 'ghost'; expected motion_blur, lag, gain_drift",
     ),
+    "parameter that is no text": (
+        edit_json("spec_ranges", lambda r: r[1].update(name=["lag"])),
+        "spec_ranges",
+        "unknown parameter ['lag']; expected motion_blur",
+    ),
     "missing parameter": (edit_json("spec_ranges", lambda r: r.pop()), "spec_ranges", "lacks gain_drift"),
     "parameter twice": (edit_json("spec_ranges", lambda r: r.append(r[0])), "spec_ranges", "given twice"),
     "min equals max": (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tifffile import imread
 
-from fluorojax.io import open_scenes, read_count_digests, read_provenance, read_reconstruction
+from fluorojax.io import open_scenes, read_count_digests, read_provenance, read_reconstruction, write_challenge
 
 
 @pytest.fixture
@@ -40,6 +40,20 @@ def test_info_of_a_reconstruction(run, result):
     for words in ("reconstruction of 3 scenes", "method map, model sequence, seed 0", "made from in.h5", "converged"):
         assert words in stdout
     assert json.loads(run("info", result, "--json")[1])["provenance"]["method"] == "map"
+
+
+def test_options_of_counts_are_refused_for_a_result(run, result, tmp_path):
+    for command in (["info", result], ["convert", result, tmp_path / "x.npy", "--scene", "sample_00"]):
+        code, _, stderr = run(*command, "--photons", 200)
+        assert (code, stderr.count("\n")) == (2, 1)
+        assert "is a reconstruction file; expected no options" in stderr
+
+
+def test_the_tier_stays_with_the_scenes(run, challenge, make_scene, tmp_path):
+    write_challenge(challenge, [make_scene()], tier="dev", overwrite=True)
+    assert run("convert", challenge, tmp_path / "again.h5", "-q")[0] == 0
+    with h5py.File(tmp_path / "again.h5") as handle:
+        assert handle.attrs["tier"] == b"dev"
 
 
 @pytest.mark.parametrize("ending", ["npy", "tif"])

@@ -7,10 +7,12 @@ import pytest
 from fluorojax.io import (
     file_sha256,
     list_reconstructions,
+    list_scenes,
     read_provenance,
     read_reconstruction,
     read_scene,
     read_skipped,
+    write_challenge,
 )
 
 
@@ -131,6 +133,29 @@ def test_keep_going_skips_bad_scenes(run, engine, challenge, out):
     code, stdout, _ = run("score", out, "--truth", challenge)
     assert code == 1
     assert "skipped sample_01: y: missing" in stdout
+
+
+def test_keep_going_skips_scenes_without_the_selected_frames(run, engine, make_scene, challenge, out):
+    write_challenge(challenge, [make_scene(), make_scene("sample_01", (5, 12, 12))], overwrite=True)
+    code, _, stderr = run("reconstruct", challenge, "-o", out, "--frames", "0:4", "--keep-going")
+    assert code == 1
+    assert "sample_00: y: has 3 frames; expected at least 4" in stderr
+    assert list_reconstructions(out) == ["sample_01"]
+
+
+@pytest.mark.parametrize("limit", ["inf", "1e30"])
+def test_a_time_limit_may_be_as_long_as_one_likes(run, engine, challenge, out, limit):
+    assert run("reconstruct", challenge, "-o", out, "--time-limit", limit)[0] == 0
+
+
+def test_an_output_of_a_manifest_is_no_input_of_it(run, engine, make_scene, challenge, tmp_path):
+    other, manifest = tmp_path / "other.h5", tmp_path / "runs.csv"
+    write_challenge(other, [make_scene("sample_07")])
+    manifest.write_text("in.h5,other.h5\nother.h5,last.h5\n", encoding="utf-8")
+    code, _, stderr = run("reconstruct", "--manifest", manifest, "--overwrite")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert f"{other}: is the input file {other}" in stderr
+    assert list_scenes(other) == ["sample_07"]
 
 
 def test_keep_going_with_nothing_left_is_an_error(run, engine, challenge, out):

@@ -134,7 +134,11 @@ def test_commands_and_options_of_the_pages_exist():
     assert {command for _, command, _ in command_lines()} >= {"demo", "reconstruct", "report", "calibrate-check"}
     for where, command, rest in command_lines():
         assert command in commands, where
-        known = {spelling for p in commands[command].params for spelling in (*p.opts, *p.secondary_opts)}
+        meant, word = commands[command], rest.split()[0] if rest.split() else ""
+        if hasattr(meant, "commands") and word:
+            assert word in meant.commands, f"{where}: fluorojax {command} {word}"
+            meant = meant.commands[word]
+        known = {spelling for p in meant.params for spelling in (*p.opts, *p.secondary_opts)}
         assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) - known == set(), f"{where}: fluorojax {command}"
 
 

@@ -1,12 +1,13 @@
 """Challenge files: what is written is read back, in every placement the layout allows."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
-from fluorojax.io import InputError, iter_scenes, list_scenes, read_scene, write_challenge
+from fluorojax.io import InputError, list_scenes, open_scenes, read_scene, write_challenge
 
 JSON_FIELDS = ("spec_ranges", "acquisition", "metadata", "true_spec")
 
@@ -49,6 +50,19 @@ def test_one_frame_stack_is_stored_as_a_frame(tmp_path, make_scene):
     scene = make_scene(shape=(1, 12, 12))
     write_challenge(tmp_path / "a.h5", [scene])
     np.testing.assert_array_equal(read_scene(tmp_path / "a.h5", "sample_00").y, scene.y[0])
+
+
+@pytest.mark.parametrize("name", ["patient", "sample_a/b", "sample_\x1b[2J", f"sample_{'0' * 130}"])
+def test_a_scene_that_no_reader_would_find_is_not_written(tmp_path, make_scene, name):
+    with pytest.raises(InputError, match="is no name of a scene in a file"):
+        write_challenge(tmp_path / "a.h5", [replace(make_scene(), name=name)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_scenes_of_one_name_are_not_written(tmp_path, make_scene):
+    with pytest.raises(InputError, match="sample_00: is the name of more than one scene"):
+        write_challenge(tmp_path / "a.h5", [make_scene(), make_scene()])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("encode", [str, str.encode, np.bytes_], ids=["str", "bytes", "fixed-length"])
@@ -114,7 +128,7 @@ def test_scenes_are_read_one_at_a_time(tmp_path, make_scene):
     write_challenge(tmp_path / "a.h5", [make_scene("sample_00"), make_scene("sample_01")])
     with h5py.File(tmp_path / "a.h5", "r+") as handle:
         del handle["sample_01/y"]
-    scenes = iter_scenes(tmp_path / "a.h5")
+    scenes = iter(open_scenes(tmp_path / "a.h5"))
     assert next(scenes).name == "sample_00"
     with pytest.raises(InputError, match="sample_01: y: missing"):
         next(scenes)
@@ -125,7 +139,7 @@ def test_bad_scenes_are_skipped_on_request(tmp_path, make_scene):
     with h5py.File(tmp_path / "a.h5", "r+") as handle:
         del handle["sample_01/y"]
     errors = []
-    assert [s.name for s in iter_scenes(tmp_path / "a.h5", on_error=errors.append)] == ["sample_00", "sample_02"]
+    assert [s.name for s in open_scenes(tmp_path / "a.h5", on_error=errors.append)] == ["sample_00", "sample_02"]
     assert [(e.scene, e.field) for e in errors] == [("sample_01", "y")]
 
 

@@ -1,5 +1,8 @@
 """Files of scenes are told by their content; a selection of scenes, frames and pixels goes with the result."""
 
+import math
+
+import h5py
 import numpy as np
 import pytest
 from tifffile import imwrite
@@ -119,11 +122,37 @@ def test_bad_scenes_go_to_on_error(challenge):
     assert [error.scene for error in seen] == ["sample_00", "sample_01"]
 
 
+def test_shapes_leave_out_what_cannot_be_read(tmp_path):
+    write_challenge(tmp_path / "in.h5", [scene(), scene("sample_01", COUNTS[:3])])
+    with h5py.File(tmp_path / "in.h5", "r+") as handle:
+        handle["sample_02"] = np.zeros(3)
+    assert open_scenes(tmp_path / "in.h5", selection=Selection(frames=(0, 4))).shapes() == {"sample_00": (4, 8, 9)}
+
+
 def test_a_selection_survives_its_settings():
     selection = Selection(("sample_01",), (1, 4), ((0, 8), (2, 6)), {"lag_ms": 12.0}, "dev")
     assert Selection.from_settings({"spec": "joint", **selection.as_settings()}) == selection
     assert Selection().as_settings() == {}
     assert Selection.from_settings({}) == Selection()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frames": [5, 2]},
+        {"frames": [-3, 2]},
+        {"frames": [0.0, 2.0]},
+        {"frames": [math.inf, 2]},
+        {"frames": [1]},
+        {"crop": [[0, 4], [3, 3]]},
+        {"crop": [[0, 4]]},
+        {"scenes": []},
+        {"scenes": 3},
+    ],
+)
+def test_settings_of_no_selection_are_refused(settings):
+    with pytest.raises(ValueError, match=r"."):
+        Selection.from_settings(settings)
 
 
 @pytest.mark.parametrize("text", ["3", "4:2", "-1:3", "a:b", "1:1", ""])

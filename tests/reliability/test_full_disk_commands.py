@@ -156,3 +156,25 @@ def test_finished_scenes_are_kept_when_the_disk_fills_up(counts, reconstructed, 
     assert code == 0, errors
     assert f"{len(parts)} of {SCENES} scenes are finished" in errors
     assert list_reconstructions(output) == [f"sample_0{i}" for i in range(SCENES)]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_standard_output_that_cannot_be_written_is_told_in_a_line(unbuffered):
+    def run_models(output):
+        command = [sys.executable, "-c", COMMAND, "models"]
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        process = subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
+        return process.returncode, process.stderr
+
+    if Path("/dev/full").exists():
+        with open("/dev/full", "w") as full:
+            line = "fluorojax: standard output: cannot be written: no space left: the disk is full\n"
+            assert run_models(full) == (2, line)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert run_models(writer) == (141, "")
+    finally:
+        os.close(writer)

@@ -6,16 +6,26 @@ import jax
 import numpy as np
 import pytest
 
+from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SpecRanges
-from fluorojax.io import InputError, read_scene, read_summaries, write_challenge
+from fluorojax.data.spec import Spec, SpecRanges
+from fluorojax.io import (
+    InputError,
+    Selection,
+    list_reconstructions,
+    publish_scene,
+    read_scene,
+    read_summaries,
+    write_challenge,
+)
 from fluorojax.io.errors import RunError
 from fluorojax.methods.nuts import _high_quantile
 from fluorojax.methods.summary import Summary
-from fluorojax.runs import batches
+from fluorojax.runs import batches, files
 from fluorojax.runs.files import assumptions, reconstruct_file
+from fluorojax.runs.places import Place
 from fluorojax.runs.progress import ProgressDisplay
 
 SHAPE = (3, 8, 8)
@@ -164,6 +174,71 @@ def test_a_key_of_the_file_does_not_meet_those_of_the_reader(tmp_path):
     read = read_scene(tmp_path / "in.h5", "sample_00")
     assert read.metadata == {"assumed in the file": "by the user", "site": "A"}
     assert assumptions(read) == []
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_of_the_check_by_held_out_quanta_ends_no_scene(quick, monkeypatch, error):
+    calibrated = batches._spec_posterior
+
+    def of_all_quanta(scene, options):
+        if not any(scene.y is one.y for one in SCENES):
+            raise error
+        return calibrated(scene, options)
+
+    monkeypatch.setattr(batches, "_spec_posterior", of_all_quanta)
+    for result in run(replace(quick, held_out=0.2)):
+        assert result.status is Status.CONVERGED
+        assert result.diagnostics["held_out"]["level"] == "unknown"
+        assert str(error).splitlines()[0] in result.diagnostics["held_out"]["verdict"]
+
+
+@pytest.mark.parametrize("limit", [float("nan"), -1.0])
+def test_a_time_limit_is_a_number_of_seconds(tmp_path, limit):
+    with pytest.raises(ValueError, match=r"the time limit is .*; expected a number of seconds, at least 0"):
+        reconstruct_file(tmp_path / "in.h5", tmp_path / "out.h5", ReconstructOptions(), time_limit=limit)
+
+
+@pytest.mark.parametrize("finished", [2, 3])
+def test_a_time_limit_loses_no_scene_that_stands_on_disk(tmp_path, monkeypatch, finished):
+    """Another process may have finished scenes of which the one that gathers has not heard."""
+
+    class Elsewhere(Place):
+        def run(self, shares, tally):
+            for share in shares:
+                for scene in SCENES[:finished]:
+                    known = SpecPosterior.known(Spec(), scene.operator.parameters)
+                    x = np.full(SHAPE, 0.5, np.float32)
+                    spec = (known.spec, known.std, known.interval)
+                    result = Reconstruction(scene.name, x, x, *spec, Status.CONVERGED, 1.0)
+                    publish_scene(share.folder, share.provenance, result)
+            yield from ()
+
+    monkeypatch.setattr(files, "until", lambda events, end: events)
+    source, output = tmp_path / "in.h5", tmp_path / "out.h5"
+    write_challenge(source, SCENES)
+    heard = []
+    outcome = reconstruct_file(
+        source, output, ReconstructOptions(), place=Elsewhere(), time_limit=1e6, on_result=heard.append
+    )
+    names = [scene.name for scene in SCENES]
+    assert list_reconstructions(output) == [result.name for result in heard] == names[:finished]
+    assert list(outcome.skipped) == names[finished:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "out.h5"]
+
+
+@pytest.mark.parametrize("frames", [5, "0-3", [0, 99], [0.5], [True], [[1]]])
+def test_keys_of_the_file_that_do_not_fit_are_kept_apart(tmp_path, frames):
+    """``remarks`` is what a reader tells the user, and ``mask_frames`` what a subtraction takes."""
+    write_challenge(tmp_path / "in.h5", [replace(SCENES[0], metadata={"remarks": 5, "mask_frames": frames})])
+    read = read_scene(tmp_path / "in.h5", "sample_00")
+    assert read.metadata == {"remarks in the file": 5, "mask_frames in the file": frames}
+    assert assumptions(read) == []
+    Selection(frames=(0, 2)).apply(read, "in.h5")
+
+
+def test_mask_frames_that_fit_are_taken(tmp_path):
+    write_challenge(tmp_path / "in.h5", [replace(SCENES[0], metadata={"mask_frames": [0, 2]})])
+    assert read_scene(tmp_path / "in.h5", "sample_00").metadata == {"mask_frames": [0, 2]}
 
 
 def test_a_quantile_of_infinite_values_is_infinite_and_warns_of_nothing():

@@ -4,11 +4,16 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from fluorojax.cli.reconstruct import _folder
 from fluorojax.io import list_reconstructions, read_reconstruction, write_challenge
+from fluorojax.runs import hosts
+from fluorojax.runs.hosts import JaxProcesses
+from fluorojax.runs.inputs import FilePair
 from fluorojax.simulation import SimulationOptions, simulate_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,3 +106,61 @@ def test_bad_input_ends_all_processes_with_a_line(told, tmp_path):
     assert "none.h5: no such file" in results[0][1]
     assert "none.h5: no such file" in results[1][1]
     assert [path.name for path in tmp_path.iterdir()] == ["told"]
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """A process of two that has joined a cluster, made by its number and the file of the run."""
+    import jax
+
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: None)
+
+    def make(index, plan):
+        process = JaxProcesses()
+        process.index, process.count, process._plan = index, 2, plan
+        return process
+
+    return make
+
+
+def test_a_process_that_ends_after_the_gathering_leaves_no_file(joined, tmp_path):
+    """At a time limit, process 0 gathers without waiting for the others."""
+    plan = tmp_path / ".fluorojax-run.json"
+    plan.write_text("{}")
+    late = joined(1, plan)
+    late._tell({"end": True})
+    late.__exit__(None, None, None)
+    assert len(list(tmp_path.iterdir())) == 2, "process 0 has yet to read it"
+    joined(0, plan).__exit__(None, None, None)
+    late._tell({"end": True})
+    late.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_to_process_0_leaves_no_file(joined, monkeypatch, tmp_path):
+    from jax.experimental import multihost_utils
+
+    monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda values: values)
+    actions = []
+    monkeypatch.setattr(hosts, "at_stop", lambda action: actions.append(action) or nullcontext())
+    first = joined(0, None)
+    assert first.follower(tmp_path) is None
+    first._plan.write_text("{}")
+    first._events(1).write_text("")
+    for action in actions:
+        action()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_may_make_the_folder_of_the_outputs(monkeypatch, tmp_path):
+    folder = tmp_path / "results"
+    make = Path.mkdir
+
+    def mkdir(path, *args, **kwargs):
+        if not path.exists():
+            make(path)  # by the other process, between the look and the making
+        make(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with _folder(str(folder), [FilePair(tmp_path / "in.h5", folder / "in.h5")]):
+        assert folder.is_dir()

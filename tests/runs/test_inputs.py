@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fluorojax.io import InputError
-from fluorojax.runs.inputs import FilePair, find_pairs, read_manifest
+from fluorojax.runs.inputs import FilePair, check_pairs, find_pairs, read_manifest
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_pattern_is_expanded_in_order_and_its_files_go_into_a_folder(study):
 
 
 def test_a_name_with_brackets_is_a_name_where_there_is_such_a_file(study):
-    assert [pair.source for pair in find_pairs(["odd[1].h5"], "results")] == [Path("odd[1].h5")]
+    assert find_pairs(["odd[1].h5"], "OUT.h5") == [FilePair(Path("odd[1].h5"), Path("OUT.h5"))]
 
 
 def test_a_pattern_of_nothing_is_an_error(study):
@@ -55,7 +55,17 @@ def test_several_inputs_need_a_folder(study, output):
 def test_two_inputs_with_one_output_are_refused(study):
     Path("deep/a.h5").write_bytes(b"")
     with pytest.raises(InputError, match=r"results/a\.h5: would be the output of a\.h5 and of deep/a\.h5"):
-        find_pairs(["a.h5", "deep/a.h5"], "results")
+        check_pairs(find_pairs(["a.h5", "deep/a.h5"], "results"))
+
+
+def test_an_output_is_never_an_input_of_the_same_run(study):
+    Path("runs.txt").write_text("a.h5\tb.h5\nb.h5\tc.h5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^b\.h5: is the input file b\.h5; expected another output"):
+        check_pairs(find_pairs([], None, "runs.txt"))
+    Path("link.h5").hardlink_to("b.h5")
+    Path("runs.txt").write_text("a.h5\tlink.h5\nb.h5\tc.h5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^link\.h5: is the input file b\.h5"):
+        check_pairs(find_pairs([], None, "runs.txt"))
 
 
 def test_an_output_is_needed(study):

@@ -63,8 +63,8 @@ class DicomReader(SceneReader):
     def _read(self, name: str, selection: Selection) -> Scene:
         run = self._runs()[name]
         for instance in run:
-            check_instance(instance, selection.counting)
-        signal = _signal(run, selection.counting, str(self.path), name)
+            check_instance(instance, selection.of_stored_values)
+        signal = _signal(run, selection.of_stored_values, str(self.path), name)
         facts = _facts(run, len(signal.values), selection)
         where = (str(self.path), name)
         known = {**facts.known, **selection.protocol}
@@ -255,12 +255,14 @@ def _check_complete(where: tuple[str, str], known: dict[str, float], signal: _Si
         missing.append(
             f"the exposure time (AveragePulseWidth {tag_of('AveragePulseWidth')}, or --protocol pulse_width_ms=MS)"
         )
-    if selection.counting.gain is None:
+    if selection.of_stored_values.gain is None:
         missing.append("the stored values per quantum (--gain with --offset, or --gain estimate)")
     if "photons_per_pixel" not in known:
         hint = ""
-        if selection.counting.gain is not None:
-            counts, facts = to_counts(_sequence(signal.values), selection.counting, where, saturation=signal.saturation)
+        if selection.of_stored_values.gain is not None:
+            counts, facts = to_counts(
+                _sequence(signal.values), selection.of_stored_values, where, saturation=signal.saturation
+            )
             hint = f"; the brightest thousandth of the pixels has {np.quantile(counts, 0.999):.4g}"
             hint += "".join(f"; {remark}" for remark in facts.get("remarks", ()))
         missing.append(f"the counts of a pixel in the open beam (--photons{hint})")

@@ -1,0 +1,59 @@
+"""Frame by frame: an estimate and its standard deviation for every frame before the next one comes.
+
+:func:`start` and :func:`step` are the computation: a pure step of constant memory. :func:`stream` runs it over a source
+of frames (an iterator, a scene, a growing file, a watched folder, standard input) and hands the results to sinks (a
+file, a function, a live page in the browser).
+"""
+
+from fluorojax.streaming.clock import Clock
+from fluorojax.streaming.events import Event, events_of
+from fluorojax.streaming.gain import Gain
+from fluorojax.streaming.run import Result, Sink, Stream, Summary, stream
+from fluorojax.streaming.server import LivePage
+from fluorojax.streaming.sinks import CallbackSink, FileSink, gather_blocks
+from fluorojax.streaming.sources import (
+    Dropped,
+    Frame,
+    Stalled,
+    growing_file,
+    paced,
+    raw_frames,
+    scene_frames,
+    watched_folder,
+    with_timeout,
+)
+from fluorojax.streaming.state import News, State, late, start, step
+from fluorojax.streaming.tracking import Belief, Link, Tuning
+
+__all__ = [
+    "Belief",
+    "CallbackSink",
+    "Clock",
+    "Dropped",
+    "Event",
+    "FileSink",
+    "Frame",
+    "Gain",
+    "Link",
+    "LivePage",
+    "News",
+    "Result",
+    "Sink",
+    "Stalled",
+    "State",
+    "Stream",
+    "Summary",
+    "Tuning",
+    "events_of",
+    "gather_blocks",
+    "growing_file",
+    "late",
+    "paced",
+    "raw_frames",
+    "scene_frames",
+    "start",
+    "step",
+    "stream",
+    "watched_folder",
+    "with_timeout",
+]
