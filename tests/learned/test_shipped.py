@@ -22,9 +22,9 @@ def test_recipe_says_how_the_weights_were_made(weights):
     assert shipped_file().stat().st_size < 2.5e6
 
 
-# Over 16 and 12 scenes of seeds from 424242 on: gain over the raw counts 15.2 ± 0.45 and 11.5 ± 0.44 dB (mean ± standard
-# deviation of the scenes), moving pixels 11.8 ± 0.39 and 8.3 ± 0.53 dB; coverage .900 ± .010 and .911 ± .006, moving
-# pixels .829 ± .025 and .886 ± .011. The limits are four standard deviations away.
+# Over 16 and 12 scenes of seeds from 424242 on: gain over the raw counts 15.2 ± 0.45 and 11.5 ± 0.44 dB (mean ±
+# standard deviation of the scenes), moving pixels 11.8 ± 0.39 and 8.3 ± 0.53 dB; coverage .900 ± .010 and .911 ± .006,
+# moving pixels .829 ± .025 and .886 ± .011. The limits are four standard deviations away.
 @pytest.mark.parametrize(
     ("photons", "gains", "covers"),
     [(300.0, (13.4, 10.2), ((0.86, 0.94), (0.73, 0.93))), (3000.0, (9.8, 6.2), ((0.885, 0.935), (0.84, 0.93)))],
