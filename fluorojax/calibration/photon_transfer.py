@@ -2,8 +2,9 @@
 
 A stored value is ``v = o + g·n + r`` for n detected quanta, gain g (stored values per quantum), offset o and electronic
 noise r. Quanta are Poisson, so that over still pixels ``var v = g · (mean v − o')``, with ``o' = o − var r / g``: the
-slope of the line is the gain, and it meets zero at the offset. With electronic noise the line meets zero a little
-below the offset of the detector, which is what one wants: ``(v − o') / g`` has a variance equal to its mean.
+slope of the line is the gain, and it meets zero at the offset. With electronic noise of σ quanta the line meets zero
+below the offset of the detector: ``(v − o') / g`` has a variance equal to its mean, and that mean is σ² quanta too
+large. Where quanta are as few as σ², the offset has to come from dark frames (``offset``).
 
 The variance is that of differences of high order along time, within blocks of pixels and less their common part. A
 difference of order k takes out what is a polynomial of degree k − 1 in time: a drift of the gain, and motion that is

@@ -1,7 +1,9 @@
 """Notices at the dose levels of SIR and NCRP: when a team is told, and when a dose is substantial.
 
 Stecker et al., Guidelines for Patient Radiation Dose Management, J. Vasc. Interv. Radiol. 20:S263 (2009); NCRP Report
-No. 168 (2010). The levels are for one procedure.
+No. 168 (2010). The levels are for one procedure. Those of the air kerma, and the substantial level of the skin dose,
+agree with AAPM Medical Physics Practice Guideline 12.a (2022) as quoted publicly; the others were not compared with a
+source.
 """
 
 from dataclasses import dataclass

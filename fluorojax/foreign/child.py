@@ -20,6 +20,7 @@ import numpy as np  # noqa: F401  (taken into memory before the limits are set)
 from fluorojax.foreign import limits
 from fluorojax.foreign.identity import mark_of_open
 from fluorojax.foreign.pages import check_pages
+from fluorojax.foreign.pictures import check_pictures
 from fluorojax.foreign.walk import FaultError, Walk
 
 
@@ -77,7 +78,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         bounds.memory(limits.WALK_BYTES)
         bounds.processor(limits.walk_seconds(request["mark"][2]))
         try:
-            faults, damage = (_tiff if request["kind"] == "tiff" else _hdf5)(request, bounds, answer)
+            faults, damage = _KINDS[request["kind"]](request, bounds, answer)
             final: dict[str, Any] = {"faults": faults}
         except FaultError as fault:
             damage = fault.damage
@@ -135,6 +136,26 @@ def _tiff(request: dict[str, Any], bounds: _Limits, answer: Any) -> tuple[dict[s
         raise FaultError(None, f"cannot be read as a TIFF stack: {error or type(error).__name__}") from error
     return {}, False
 
+
+def _dicom(request: dict[str, Any], bounds: _Limits, answer: Any) -> tuple[dict[str, Any], bool]:
+    def unpack(count: int) -> None:
+        seconds = limits.picture_seconds(count)
+        bounds.memory(limits.WALK_BYTES + 3 * count)
+        bounds.processor(seconds)
+        answer(step=seconds)
+
+    try:
+        check_pictures(request["path"], request["memory"], unpack)
+    except MemoryError as error:
+        raise FaultError("PixelData", "needs more memory than sound images would", damage=True) from error
+    except Exception as error:  # the decoders raise errors of many classes
+        reason = " ".join(str(error or type(error).__name__).split())[:120]
+        problem = f"cannot be read as DICOM, it is damaged or truncated: {reason}"
+        raise FaultError("PixelData", problem, damage=True) from error
+    return {}, False
+
+
+_KINDS = {"hdf5": _hdf5, "tiff": _tiff, "dicom": _dicom}
 
 if __name__ == "__main__":
     # Ctrl-C reaches the whole group of processes; this one ends at once and without a word.

@@ -36,7 +36,7 @@ class Report:
 
 
 def examine(path: str | os.PathLike[str], kind: str) -> Report:
-    """Have the child process walk through a file of ``kind`` ``hdf5`` or ``tiff``; raises :class:`Refusal`.
+    """Have the child process walk through a file of ``kind`` ``hdf5``, ``tiff`` or ``dicom``; raises :class:`Refusal`.
 
     A file that has not changed since this process examined or wrote it is not examined again. Raises ``OSError`` where
     the file cannot be found.

@@ -477,3 +477,42 @@ def test_the_estimated_gain_is_told(tmp_path):
 def test_an_empty_item_is_no_harm(tmp_path):
     header = dataset(stored(COUNTS), MaskSubtractionSequence=[Dataset()], ModalityLUTSequence=[])
     np.testing.assert_array_equal(read(save(header, tmp_path / "a.dcm")).y, COUNTS)
+
+
+@pytest.mark.parametrize(("syntax", "marker"), [(JPEGLSLossless, b"\xff\xf7"), (JPEG2000Lossless, b"\xff\x51")])
+def test_pictures_that_crash_the_decoder_or_take_all_memory_give_one_line(tmp_path, syntax, marker):
+    header = dataset(stored(quanta(2, 70, 65)))
+    save(header, tmp_path / "plain.dcm")
+    header.compress(syntax, generate_instance_uid=False)
+    header.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    data = bytearray((tmp_path / "a.dcm").read_bytes())
+    at = data.index(marker, data.rindex(b"\xe0\x7f\x10\x00"))  # the size of the picture in its own head
+    if syntax == JPEGLSLossless:
+        data[at + 5 : at + 9] = b"\xff\xff\xff\xff"
+    else:
+        data[at + 6 : at + 14] = data[at + 22 : at + 30] = b"\x00\x00\xff\xff\x00\x00\xff\xff"
+    (tmp_path / "a.dcm").write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        read(tmp_path / "a.dcm")
+
+
+def _linear_table(entries, function="TO_LINEAR"):
+    return {
+        "LUTFunction": function,
+        "LUTDescriptor": [len(entries), 0, 16],
+        "LUTData": np.asarray(entries, "<u2").tobytes(),
+    }
+
+
+def test_the_table_to_linear_values_is_found_among_several(tmp_path):
+    values = quanta(3, 8, 9, mean=20)
+    double, triple = 2 * np.arange(256), 3 * np.arange(256)
+    tables = sequence(_linear_table(triple, "TO_LOG"), _linear_table(double))
+    header = enhanced(values, shared={"PixelIntensityRelationshipLUTSequence": tables}, kind=ENHANCED_XA)
+    scene = read(save(header, tmp_path / "a.dcm"), selection(Counting(gain=2.0, offset=0.0)))
+    np.testing.assert_array_equal(scene.y, values)
+    groups = [
+        {"PixelIntensityRelationshipLUTSequence": sequence(_linear_table(table))} for table in (double, double, triple)
+    ]
+    with pytest.raises(InputError, match="one table for all frames"):
+        read(save(enhanced(values, per_frame=groups), tmp_path / "b.dcm"), selection(Counting(gain=2.0, offset=0.0)))

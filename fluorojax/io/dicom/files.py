@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from jaxtyping import Num
 
+from fluorojax.foreign.pictures import ELEMENTS, plugin_of
 from fluorojax.io.dicom.extra import INSTALL, needing
 from fluorojax.io.errors import InputError
+from fluorojax.io.hdf5 import examined
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -174,7 +176,7 @@ def _decoded(instance: Instance, shape: tuple[int, ...], needed: int, there: int
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.pixels import get_decoder
-    from pydicom.uid import UID, RLELossless
+    from pydicom.uid import UID
 
     with path.open("rb") as handle:
         handle.seek(instance.start)
@@ -186,10 +188,7 @@ def _decoded(instance: Instance, shape: tuple[int, ...], needed: int, there: int
         problem = f"has {len(data)} compressed bytes and claims {needed} unpacked; expected images that were compressed"
         raise InputError(path, None, "PixelData", problem)
     picture = Dataset()
-    for name in (
-        "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns BitsAllocated BitsStored HighBit "
-        "PixelRepresentation"
-    ).split():
+    for name in ELEMENTS:
         if name in header:
             picture[name] = header[name]
     picture.NumberOfFrames = shape[0]
@@ -202,10 +201,9 @@ def _decoded(instance: Instance, shape: tuple[int, ...], needed: int, there: int
     if not decoder.is_available:
         problem = f"no installed package decodes the transfer syntax {decoder.UID.name}; install one with: {INSTALL}"
         raise InputError(path, None, "TransferSyntaxUID", problem)
+    examined(path, "dicom")  # a picture that crashes the decoder, or takes all memory, does so in another process
     with damage(path, "PixelData"):
-        # the fast decoder of RLE panics on damaged data, past all handlers of exceptions
-        plugin = "pydicom" if instance.syntax == RLELossless else ""
-        values = decoder.as_array(picture, raw=True, decoding_plugin=plugin)[0]
+        values = decoder.as_array(picture, raw=True, decoding_plugin=plugin_of(instance.syntax))[0]
     values = values.reshape(shape) if values.size == np.prod(shape) else values
     if values.shape != shape:
         problem = f"unpacks to the shape {values.shape}; expected {shape}"

@@ -31,7 +31,7 @@ def linear_signal(
     bits, signed = whole(header, "BitsStored", path), whole(header, "PixelRepresentation", path, 0) == 1
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     ends = np.array([low, high])
-    if (table := _table(instance, relation)) is not None:
+    if (table := _table(instance)) is not None:
         first, entries = table
         values, at_ends = (entries[np.clip(v.astype(np.int64) - first, 0, len(entries) - 1)] for v in (stored, ends))
         return values, float(at_ends.max()), remarks
@@ -102,12 +102,31 @@ def _relation(instance: Instance, counting: Counting) -> tuple[str, int, list[st
     return relation, signs.pop(), []
 
 
-def _table(instance: Instance, relation: str) -> tuple[int, np.ndarray] | None:
-    """First mapped value and entries of the lookup table to linear values, or None where there is none."""
+def _table(instance: Instance) -> tuple[int, np.ndarray] | None:
+    """First mapped value and entries of the lookup table to linear values, or None where there is none.
+
+    An enhanced image may have several tables for each frame, of which one leads to linear values.
+    """
     header = instance.header
-    for holder in frame_groups(header, "PixelIntensityRelationshipLUTSequence"):
-        if "TO_LINEAR" in texts(holder, "LUTFunction"):
-            return _entries(holder, instance)
+    groups = [
+        group
+        for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+        for group in items_of(header, name)
+    ]
+    found = [
+        _entries(item, instance)
+        for group in groups
+        for item in items_of(group, "PixelIntensityRelationshipLUTSequence")
+        if "TO_LINEAR" in texts(item, "LUTFunction")
+    ]
+    if found:
+        first, entries = found[0]
+        if any(other != first or not np.array_equal(table, entries) for other, table in found[1:]):
+            where = "PixelIntensityRelationshipLUTSequence"
+            raise InputError(
+                instance.path, None, where, f"{tag_of(where)} changes within the run; expected one table for all frames"
+            )
+        return first, entries
     tables = items_of(header, "ModalityLUTSequence")
     return _entries(tables[0], instance) if tables else None
 
