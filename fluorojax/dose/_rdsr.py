@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fluorojax.dose.quantities import ANGLE, AREA_PRODUCT, KERMA, LENGTH, NUMBER, RATE, TIME, Kind, factor_of
-from fluorojax.dose.record import ACQUISITION, FLUOROSCOPY, UNITS, UNKNOWN, DoseEvent, DoseFile, Totals
+from fluorojax.dose.record import ACQUISITION, FLUOROSCOPY, UNITS, UNKNOWN, DoseEvent, DoseFile, Totals, add_totals
 from fluorojax.io.dicom.files import brief, damage, items_of
 from fluorojax.io.errors import InputError
 
@@ -111,7 +111,7 @@ class _Reader:
             patient=str(header.get("PatientID", "") or "").strip(),
             device=device_of(header),
             events=tuple(events),
-            stated=_over_planes(totals) if totals else None,
+            stated=add_totals(totals) if totals else None,  # one container for each plane
             remarks=tuple(self.remarks),
         )
 
@@ -245,17 +245,6 @@ class _Reader:
             return value * factor_of(code, kind)
         except ValueError as error:
             raise InputError(self.path, None, what, str(error)) from error
-
-
-def _over_planes(totals: list[Totals]) -> Totals:
-    """Totals of a report with one container for each plane."""
-
-    def added(name: str) -> float | None:
-        values = [value for total in totals if (value := getattr(total, name)) is not None]
-        return math.fsum(values) if values else None
-
-    sums: dict[str, Any] = {name: added(name) for name in UNITS}
-    return Totals(**sums)
 
 
 def concept(item: "Dataset") -> str:

@@ -120,20 +120,29 @@ class DoseRecord:
 
     @property
     def stated(self) -> Totals | None:
-        """The largest total, quantity by quantity, that a single report states of itself; None without a report."""
-        stated = [file.stated for file in self.files if file.stated is not None]
-        if not stated:
-            return None
-        largest: dict[str, Any] = {name: _largest(getattr(total, name) for total in stated) for name in UNITS}
-        return Totals(**largest)
+        """What reports state of themselves: the largest total of a single report of each study, summed over studies.
+
+        None without a report.
+        """
+        found = [largest for study in self.studies if (largest := _largest_stated(self._of_study(study))) is not None]
+        return add_totals(found) if found else None
 
     @property
     def decisive(self) -> Totals:
-        """What notices go by: the sum over events, or the total of a report where that is larger."""
-        summed, stated = self.totals, self.stated
-        if stated is None:
-            return summed
-        return replace(summed, **{name: _largest((getattr(summed, name), getattr(stated, name))) for name in UNITS})
+        """What notices go by: in each study the sum over events, or the total of a report where that is larger."""
+        counted: set[str] = set()
+        found: list[Totals] = []
+        for study in self.studies:
+            files = self._of_study(study)
+            events = [event for event in distinct_events(files)[0] if event.key not in counted]
+            counted |= {event.key for event in events}
+            summed, stated = sum_events(events), _largest_stated(files)
+            found.append(summed if stated is None else _larger(summed, stated))
+        # events that studies share have their values from all of them
+        return _larger(self.totals, add_totals(found)) if found else self.totals
+
+    def _of_study(self, study: str) -> list[DoseFile]:
+        return [file for file in self.files if file.study == study]
 
     @property
     def studies(self) -> tuple[str, ...]:
@@ -255,6 +264,29 @@ def _completed(event: DoseEvent, other: DoseEvent) -> DoseEvent:
     if "duration_s" in known:
         known["duration_computed"] = other.duration_computed
     return replace(event, **known)
+
+
+def _largest_stated(files: Iterable[DoseFile]) -> Totals | None:
+    """The largest total, quantity by quantity, that a single report states of itself; None without a report."""
+    stated = [file.stated for file in files if file.stated is not None]
+    if not stated:
+        return None
+    largest: dict[str, Any] = {name: _largest(getattr(total, name) for total in stated) for name in UNITS}
+    return Totals(**largest)
+
+
+def _larger(first: Totals, second: Totals) -> Totals:
+    """``first`` with every quantity that is larger in ``second``, or stands there only."""
+    return replace(first, **{name: _largest((getattr(first, name), getattr(second, name))) for name in UNITS})
+
+
+def add_totals(totals: Sequence[Totals]) -> Totals:
+    """Sum of totals, quantity by quantity, over those that have it."""
+    sums: dict[str, Any] = {}
+    for name in UNITS:
+        values = [value for total in totals if (value := getattr(total, name)) is not None]
+        sums[name] = math.fsum(values) if values else None
+    return Totals(**sums)
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

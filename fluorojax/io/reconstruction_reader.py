@@ -172,7 +172,11 @@ def read_count_digests(path: str | PathLike[str]) -> dict[str, str]:
 def read_skipped(path: str | PathLike[str]) -> dict[str, str]:
     """Scenes the run left out because of bad input, with the reason."""
     with open_hdf5(path) as handle:
-        return read_object(handle, "skipped", str(path), None) or {}
+        skipped = read_object(handle, "skipped", str(path), None) or {}
+    for name, reason in skipped.items():
+        if not isinstance(reason, str):
+            raise InputError(path, name, "skipped", f"is {brief(reason)}; expected the reason as text")
+    return skipped
 
 
 def _read_parameters(group: h5py.Group, where: tuple[str, str]) -> tuple[Parameter, ...]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WAIT = 120.0
 """Seconds that a run waits for a worker, at its start and where all workers are gone."""
+_ANSWER = 5.0  # least seconds in which a scheduler may answer
 _POLL, _REPORT = 0.25, 0.5  # seconds between two looks at the tasks, and between two reports of a worker
 
 
@@ -84,7 +85,7 @@ class DaskCluster(Place):
         self._versions = package_versions()
         where: dict[str, Any] = {"scheduler_file" if os.path.isfile(self.address) else "address": self.address}
         try:
-            self._client: Any = distributed.Client(**where, timeout=self._wait, set_as_default=False)
+            self._client: Any = distributed.Client(**where, timeout=max(self._wait, _ANSWER), set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise ValueError(
                 f"no Dask scheduler answers at {self.address} ({_line(error)}); expected the address that "
@@ -101,7 +102,7 @@ class DaskCluster(Place):
         if not self._workers():
             self._notify(f"waiting up to {self._wait:.0f} s for a worker at {self.address}")
             with suppress(TimeoutError):
-                self._client.wait_for_workers(1, timeout=self._wait)
+                self._client.wait_for_workers(1, timeout=max(self._wait, _POLL))  # zero would mean for ever
         workers = self._workers()
         if not workers:
             raise ValueError(self._no_workers())

@@ -135,6 +135,17 @@ def test_keep_going_skips_bad_scenes(run, engine, challenge, out):
     assert "skipped sample_01: y: missing" in stdout
 
 
+def test_reasons_that_are_no_text_are_refused(run, engine, challenge, out):
+    assert run("reconstruct", challenge, "-o", out, "-q")[0] == 0
+    with h5py.File(out, "r+") as handle:
+        handle.attrs["skipped"] = '{"sample_07": {"a": 1}}'
+    code, _, stderr = run("info", out)
+    assert (code, stderr) == (2, f'fluorojax: {out}: sample_07: skipped: is {{"a": 1}}; expected the reason as text\n')
+    code, _, stderr = run("reconstruct", challenge, "-o", out)
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "already exists" in stderr
+
+
 def test_keep_going_skips_scenes_without_the_selected_frames(run, engine, make_scene, challenge, out):
     write_challenge(challenge, [make_scene(), make_scene("sample_01", (5, 12, 12))], overwrite=True)
     code, _, stderr = run("reconstruct", challenge, "-o", out, "--frames", "0:4", "--keep-going")

@@ -278,3 +278,15 @@ def test_a_report_with_a_text_where_a_number_should_stand(tmp_path):
     broken.ContentSequence.append(odd)
     record = read_dose([save_report(tmp_path / "r.dcm", [broken])])
     assert record.totals.kerma_gy is None
+
+
+def test_totals_of_several_studies_add_up_whether_events_or_reports_state_them(tmp_path):
+    first = save_report(tmp_path / "a.dcm", [event("1.1", kerma=3.0)], StudyInstanceUID="1.2.3")
+    second = save_report(tmp_path / "b.dcm", [totals(kerma=2.0)], StudyInstanceUID="1.2.4")
+    third = save_report(tmp_path / "c.dcm", [totals(kerma=1.5), event("2.1", kerma=0.5)], StudyInstanceUID="1.2.5")
+    again = save_report(tmp_path / "d.dcm", [totals(kerma=2.0)], StudyInstanceUID="1.2.4")  # of the same study
+    record = read_dose([first, second, third, again])
+    assert record.totals.kerma_gy == pytest.approx(3.5)
+    assert record.stated is not None
+    assert record.stated.kerma_gy == pytest.approx(3.5)
+    assert record.decisive.kerma_gy == pytest.approx(6.5)
