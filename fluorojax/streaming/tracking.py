@@ -41,6 +41,7 @@ class Belief(eqx.Module):
 
     def scaled(self, factor: Float[ArrayLike, ""]) -> "Belief":
         """The belief after the rate has changed by ``factor``, which changes stabilised counts by its root."""
+        factor = jnp.asarray(factor)
         root = jnp.sqrt(factor)
         return Belief(tuple(root * m for m in self.means), tuple(factor * p for p in self.variances))
 
@@ -57,7 +58,7 @@ class Link(NamedTuple):
 def unknown(shape: tuple[int, int]) -> Belief:
     """What is known before the first frame."""
     nothing = tuple(jnp.zeros(shape) for _ in NOISE)
-    return Belief(nothing, tuple(jnp.ones(shape) * (UNKNOWN * noise) for noise in NOISE))
+    return Belief(nothing, tuple(jnp.full(shape, UNKNOWN * noise) for noise in NOISE))
 
 
 def observe(
