@@ -109,7 +109,12 @@ def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str], fiel
 def _read_metadata(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> dict[str, Any]:
     """The metadata; what stands under a key of this package and does not fit it, is kept under another key."""
     stored = read_object(group, "metadata", *where) or {}
-    others = [*RESERVED, *(() if _are_frames(stored.get("mask_frames", []), shape) else ("mask_frames",))]
+    others = list(RESERVED)
+    if not _are_frames(stored.get("mask_frames", []), shape):
+        others.append("mask_frames")
+    pixel = stored.get("pixel_mm", 1.0)
+    if type(pixel) not in (int, float) or not 0 < pixel <= LARGEST:
+        others.append("pixel_mm")
     return {f"{key} in the file" if key in others else key: value for key, value in stored.items()}
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def with_arrays(tree: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
     **Raises:** ``ValueError`` naming the first array that is missing, of another shape, or not finite, and arrays
     that have no place.
     """
-    expected = named_arrays(tree)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves if _has_shape(leaf)}
     for name, leaf in expected.items():
         if name not in arrays:
             raise ValueError(f"array {name} is missing")
@@ -65,9 +67,14 @@ def with_arrays(tree: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
         raise ValueError(f"array {unknown[0]} has no place in this architecture")
 
     def replace(path, leaf):
-        return jnp.asarray(arrays[jax.tree_util.keystr(path)], leaf.dtype) if eqx.is_array(leaf) else leaf
+        return jnp.asarray(arrays[jax.tree_util.keystr(path)], leaf.dtype) if _has_shape(leaf) else leaf
 
     return jax.tree_util.tree_map_with_path(replace, tree)
+
+
+def _has_shape(leaf: Any) -> bool:
+    """Whether a leaf is an array, or the shape of one that was not drawn."""
+    return eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -135,7 +142,9 @@ def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
     if facts.get("version") != VERSION:
         raise ValueError(f"{file}: version is {facts.get('version')!r}; expected {VERSION}")
     try:
-        fresh = CalibratedNetwork(build_network(facts.get("architecture", ""), jax.random.key(0)))
+        # Shapes only: to draw random weights would compile a program for each.
+        build = partial(build_network, facts.get("architecture", ""))
+        fresh = eqx.filter_eval_shape(lambda key: CalibratedNetwork(build(key)), jax.random.key(0))
         network = with_arrays(fresh, arrays)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error

@@ -39,6 +39,8 @@ from fluorojax.physics.stage import CountStage
 SHARE = 0.1
 """Share of the quanta that is held out unless another is asked for."""
 _LEVELS, _PARTS = 4, 4
+# Smallest spread by which changes are divided, over the median.
+_LEAST_SPREAD = 0.3
 
 
 def thinned(scene: Scene, share: float, rng: np.random.Generator) -> tuple[Scene, Float[np.ndarray, "*shape"]]:
@@ -113,7 +115,10 @@ def held_out(
     sizes: tuple[IntervalSize, ...] = ()
     if tau is not None and spread is not None:
         z = (held - predicted) / np.sqrt(predicted)
-        change = (whole.x_hat - kept.x_hat) / np.maximum(spread, np.finfo(np.float32).tiny)
+        # Where the imaging chain is responsible for all of the variance nothing is left of the spread; such pixels must
+        # not decide how far errors reach.
+        least = max(_LEAST_SPREAD * float(np.median(spread)), float(np.finfo(np.float32).tiny))
+        change = (whole.x_hat - kept.x_hat) / np.maximum(spread, least)
         sizes = interval_sizes(z, tau, predicted, change, moving)
     return HeldOut(share, float(np.sum(held, dtype=np.float64)), tuple(biases), sizes)
 

@@ -150,6 +150,18 @@ def test_correlation_of_errors_is_between_the_response_and_its_root(right):
         np.testing.assert_allclose(lag, wanted, atol=0.12)
 
 
+def test_pixels_without_a_spread_of_their_own_do_not_decide_how_far_errors_reach(right):
+    # As where the imaging chain is responsible for all of the variance.
+    def some(result):
+        std = result.x_std.copy()
+        std[::3, ::16, ::16] = 1e-9
+        return replace(result, x_std=std)
+
+    (plain,), (spoilt,) = check_all(right[:1]), check_all(right[:1], some)
+    assert spoilt.sizes[0].spread == pytest.approx(plain.sizes[0].spread, rel=0.1)
+    assert spoilt.sizes[0].std == pytest.approx(plain.sizes[0].std, rel=0.2)
+
+
 def test_what_cannot_be_thinned_is_refused_in_one_line(right):
     scene = right[0][0]
     rng = np.random.default_rng(0)

@@ -236,6 +236,12 @@ def test_keys_of_the_file_that_do_not_fit_are_kept_apart(tmp_path, frames):
     Selection(frames=(0, 2)).apply(read, "in.h5")
 
 
+@pytest.mark.parametrize("pixel", ["0.3", [], True, 0, -1.0, 1e300])
+def test_a_distance_of_pixels_is_a_positive_number(tmp_path, pixel):
+    write_challenge(tmp_path / "in.h5", [replace(SCENES[0], metadata={"pixel_mm": pixel})])
+    assert read_scene(tmp_path / "in.h5", "sample_00").metadata == {"pixel_mm in the file": pixel}
+
+
 def test_mask_frames_that_fit_are_taken(tmp_path):
     write_challenge(tmp_path / "in.h5", [replace(SCENES[0], metadata={"mask_frames": [0, 2]})])
     assert read_scene(tmp_path / "in.h5", "sample_00").metadata == {"mask_frames": [0, 2]}
