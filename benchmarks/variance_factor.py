@@ -15,7 +15,7 @@ import numpy as np
 
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.map import find_mode
-from fluorojax.engines.variance_factor import variance_factor
+from fluorojax.engines.variance_factor import ADAPTATION, variance_factor
 from fluorojax.metrics import coverage
 from fluorojax.models.loading import load_model
 from fluorojax.runs.batches import scene_data
@@ -31,7 +31,7 @@ def solve(data, spec, truth):
     key = jax.random.key(0)
     mode = find_mode(MODEL, data, spec, key)
     target = posterior(MODEL, mode.data, mode.fixed)
-    factor = variance_factor(target, mode.latents, mode.scale, key)
+    factor = variance_factor(target, mode.latents, mode.scale, key, adaptation=ADAPTATION)
     sites = MODEL.sites(mode.data, {**mode.fixed, **mode.latents})
     error = data.operator(truth, spec, data.acquisition) - sites["rate"]
     return sites["x"], MODEL.pixel_variance(mode.data, sites), factor, jnp.mean(error**2 / sites["rate"])

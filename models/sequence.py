@@ -1,9 +1,10 @@
 """Generative model of a fluoroscopy sequence, from the priors to the photon counts.
 
     spec     the parameters that the scene's imaging chain declares, uniform on their ranges
-    x(p, t)  = level + static(p) + dynamic(p, t)
-    static   = sum over bands of  a_b(p) · band-limited Gaussian field, power ~ (1+k)^-slope
-    dynamic  = the same per temporal group, power ~ (1+k)^-slope · (1+(n/n_c(k))²)^-3/2 · temporal_n²
+    x(p, t)  = level + field(p, t)
+    field    = sum over levels l of a pyramid of splines and temporal cosines n of  a_ln(p) · Gaussian field,
+               power static_l (n = 0 only) + dynamic_ln,  static_l ~ (1+k)^-slope,
+               dynamic_ln ~ (1+k)^-slope · (1+(n/n_c(k))²)^-3/2 · temporal_n²
     rate     = I_0 · gain · lag · exposure window of exp(-A·x)
     counts   ~ Poisson(rate)
 
@@ -18,10 +19,11 @@ from numpyro.distributions import Normal, Poisson
 
 from fluorojax.models.protocol import SceneData, spec_of, spec_prior
 from fluorojax.priors import (
-    Bands,
     LocalScales,
+    Pyramid,
+    carried,
+    curvature,
     dynamic_spectrum,
-    initial_scales,
     local_variance,
     scene_field,
     static_spectrum,
@@ -33,30 +35,26 @@ from fluorojax.priors import (
 HYPERPARAMETERS = ("static_amplitude", "static_slope", "dynamic_amplitude", "dynamic_slope", "dynamic_temporal")
 
 # Rounds of scale estimation; later ones change x by less than its noise.
-AUX_ROUNDS = 5
+AUX_ROUNDS = 9
 
 
 def model(data: SceneData) -> None:
-    bands = Bands(*data.counts.shape)
-    scales = LocalScales.ones(bands) if data.aux is None else data.aux
-    pixels = (bands.height, bands.width)
+    pyramid = Pyramid(*data.counts.shape)
+    scales = LocalScales.ones(pyramid) if data.aux is None else data.aux
 
     spec = spec_prior(data.ranges)
 
-    static_power, dynamic_power = powers(
-        bands,
+    power = powers(
+        pyramid,
         data,
         static_amplitude=white("static_amplitude"),
         static_slope=white("static_slope"),
         dynamic_amplitude=white("dynamic_amplitude"),
         dynamic_slope=white("dynamic_slope"),
-        dynamic_temporal=white("dynamic_temporal", bands.frames),
+        dynamic_temporal=white("dynamic_temporal", pyramid.frames),
     )
     level = 0.5 + 0.25 * white("level")
-    static = jnp.sqrt(static_power) * white("static", *pixels)
-    dynamic = jnp.sqrt(dynamic_power) * white("dynamic", bands.frames, *pixels)
-
-    x = level + scene_field(bands, scales, static, dynamic)
+    x = level + scene_field(pyramid, scales, power, white("field", pyramid.size, pyramid.frames))
     numpyro.deterministic("x", x)
     rate = numpyro.deterministic("rate", data.operator(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)
@@ -67,43 +65,51 @@ def white(name, *shape):
     return numpyro.sample(name, Normal(0.0, 1.0).expand(shape).to_event(len(shape)))
 
 
-def powers(bands, data, *, static_amplitude, static_slope, dynamic_amplitude, dynamic_slope, dynamic_temporal):
-    """Power spectra from their standard-normal hyperparameters; prior medians at zero."""
-    static = static_spectrum(bands, 0.1 * jnp.exp(static_amplitude), 3.0 + 0.3 * static_slope)
+def powers(pyramid, data, *, static_amplitude, static_slope, dynamic_amplitude, dynamic_slope, dynamic_temporal):
+    """Variances of the latents from their standard-normal hyperparameters; prior medians at zero."""
+    static = static_spectrum(pyramid, 0.1 * jnp.exp(static_amplitude), 3.0 + 0.3 * static_slope)
     dynamic = dynamic_spectrum(
-        bands,
+        pyramid,
         0.05 * jnp.exp(dynamic_amplitude),
         3.0 + 0.3 * dynamic_slope,
         jnp.exp(0.3 * dynamic_temporal),
         data.acquisition.frame_time_ms,
     )
-    return static, dynamic
+    return static + dynamic
 
 
 def initial_aux(data, spec):
-    """Local scales before any reconstruction, from the counts alone."""
-    bands = Bands(*data.counts.shape)
-    gains = data.operator.gains(spec, bands.frames)
-    return initial_scales(bands, data.counts, gains, data.acquisition.attenuation_scale)
+    """Local scales before any reconstruction: a stationary field."""
+    return LocalScales.ones(Pyramid(*data.counts.shape))
 
 
 def update_aux(data, sites):
     """Local scales given a reconstruction; ``sites`` holds the values of all latent and deterministic sites."""
-    bands, static_power, dynamic_power, precision = _state(data, sites)
-    static = jnp.sqrt(static_power) * sites["static"]
-    dynamic = jnp.sqrt(dynamic_power) * sites["dynamic"]
-    return update_scales(bands, data.aux, (static_power, static), (dynamic_power, dynamic), precision)
+    pyramid, power, precision = _state(data, sites)
+    return update_scales(pyramid, data.aux, power, sites["field"], precision)
+
+
+def carry_latents(data, aux, sites):
+    """The latents that give the same image under the local scales ``aux``."""
+    return {"field": carried(Pyramid(*data.counts.shape), data.aux, aux, sites["field"])}
+
+
+def latent_curvature(data, sites):
+    """Diagonal of the posterior precision of the latents, in the locally stationary approximation."""
+    pyramid, power, precision = _state(data, sites)
+    level = 1.0 + 0.25**2 * pyramid.frames * jnp.sum(precision)
+    return {"level": level, "field": curvature(pyramid, data.aux, power, precision)}
 
 
 def pixel_variance(data, sites):
     """Posterior variance of x at fixed spec, shape (T, H, W), in the locally stationary approximation."""
-    bands, static_power, dynamic_power, precision = _state(data, sites)
-    return local_variance(bands, data.aux, static_power, dynamic_power, precision)
+    pyramid, power, precision = _state(data, sites)
+    return local_variance(pyramid, data.aux, power, precision)
 
 
 def _state(data, sites):
-    bands = Bands(*data.counts.shape)
-    static_power, dynamic_power = powers(bands, data, **{name: sites[name] for name in HYPERPARAMETERS})
+    pyramid = Pyramid(*data.counts.shape)
+    power = powers(pyramid, data, **{name: sites[name] for name in HYPERPARAMETERS})
     spec = spec_of(sites, data)
     information = data.operator.pixel_information(sites["x"], sites["rate"], spec, data.acquisition)
-    return bands, static_power, dynamic_power, jnp.mean(information, axis=0)
+    return pyramid, power, jnp.mean(information, axis=0)

@@ -9,19 +9,27 @@ import numpyro
 from numpyro.distributions import Normal, Poisson
 
 from fluorojax.models.protocol import SceneData, spec_of, spec_prior
-from fluorojax.priors import Bands, LocalScales, local_variance, static_field, static_spectrum, update_scales
+from fluorojax.priors import (
+    LocalScales,
+    Pyramid,
+    carried,
+    curvature,
+    local_variance,
+    scene_field,
+    static_spectrum,
+    update_scales,
+)
 
 HYPERPARAMETERS = ("static_amplitude", "static_slope")
-AUX_ROUNDS = 3
+AUX_ROUNDS = 9
 
 
 def model(data: SceneData) -> None:
-    bands = Bands(1, *data.counts.shape)
-    scales = LocalScales.ones(bands) if data.aux is None else data.aux
+    pyramid = Pyramid(1, *data.counts.shape)
+    scales = LocalScales.ones(pyramid) if data.aux is None else data.aux
     spec = spec_prior(data.ranges)
-    power = spectrum(bands, white("static_amplitude"), white("static_slope"))
-    image = static_field(bands, scales, jnp.sqrt(power) * white("static", bands.height, bands.width))
-    x = 0.5 + 0.25 * white("level") + image
+    power = spectrum(pyramid, white("static_amplitude"), white("static_slope"))
+    x = 0.5 + 0.25 * white("level") + scene_field(pyramid, scales, power, white("field", pyramid.size, 1))[0]
     numpyro.deterministic("x", x)
     rate = numpyro.deterministic("rate", data.operator(jnp.asarray(x), spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(2), obs=data.counts)
@@ -32,31 +40,42 @@ def white(name, *shape):
     return numpyro.sample(name, Normal(0.0, 1.0).expand(shape).to_event(len(shape)))
 
 
-def spectrum(bands, amplitude, slope):
-    """Power spectrum from its standard-normal hyperparameters; prior medians at zero."""
-    return static_spectrum(bands, 0.1 * jnp.exp(amplitude), 3.0 + 0.3 * slope)
+def spectrum(pyramid, amplitude, slope):
+    """Variances of the latents from their standard-normal hyperparameters; prior medians at zero."""
+    return static_spectrum(pyramid, 0.1 * jnp.exp(amplitude), 3.0 + 0.3 * slope)
 
 
 def initial_aux(data, spec):
     """Local scales before any reconstruction: a stationary image."""
-    return LocalScales.ones(Bands(1, *data.counts.shape))
+    return LocalScales.ones(Pyramid(1, *data.counts.shape))
 
 
 def update_aux(data, sites):
     """Local scales given a reconstruction."""
-    bands, power, precision = _state(data, sites)
-    nothing = jnp.zeros((1, *power.shape))
-    return update_scales(bands, data.aux, (power, jnp.sqrt(power) * sites["static"]), (nothing, nothing), precision)
+    pyramid, power, precision = _state(data, sites)
+    return update_scales(pyramid, data.aux, power, sites["field"], precision)
+
+
+def carry_latents(data, aux, sites):
+    """The latents that give the same image under the local scales ``aux``."""
+    return {"field": carried(Pyramid(1, *data.counts.shape), data.aux, aux, sites["field"])}
+
+
+def latent_curvature(data, sites):
+    """Diagonal of the posterior precision of the latents, in the locally stationary approximation."""
+    pyramid, power, precision = _state(data, sites)
+    level = 1.0 + 0.25**2 * jnp.sum(precision)
+    return {"level": level, "field": curvature(pyramid, data.aux, power, precision)}
 
 
 def pixel_variance(data, sites):
     """Posterior variance of x, shape (H, W), in the locally stationary approximation."""
-    bands, power, precision = _state(data, sites)
-    return local_variance(bands, data.aux, power, jnp.zeros((1, *power.shape)), precision)[0]
+    pyramid, power, precision = _state(data, sites)
+    return local_variance(pyramid, data.aux, power, precision)[0]
 
 
 def _state(data, sites):
-    bands = Bands(1, *data.counts.shape)
-    power = spectrum(bands, sites["static_amplitude"], sites["static_slope"])
+    pyramid = Pyramid(1, *data.counts.shape)
+    power = spectrum(pyramid, sites["static_amplitude"], sites["static_slope"])
     information = data.operator.pixel_information(sites["x"], sites["rate"], spec_of(sites, data), data.acquisition)
-    return bands, power, information
+    return pyramid, power, information

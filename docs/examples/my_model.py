@@ -6,21 +6,20 @@ from numpyro.distributions import Normal, Poisson
 
 from fluorojax.models.protocol import spec_prior
 from fluorojax.physics import FluoroscopyOperator, VeilingGlare
-from fluorojax.priors import Bands, LocalScales, static_field, static_spectrum
+from fluorojax.priors import LocalScales, Pyramid, scene_field, static_spectrum
 
 # The imaging chain of the published task, with one more stage.
 OPERATOR = FluoroscopyOperator().with_stage(VeilingGlare(share=0.079, radius=20.0))
 
 
 def model(data):
-    frames, height, width = data.counts.shape
-    bands = Bands(frames, height, width)
+    pyramid = Pyramid(1, *data.counts.shape[1:])
     spec = spec_prior(data.ranges)
 
-    white = numpyro.sample("static", Normal(0.0, 1.0).expand((height, width)).to_event(2))
+    white = numpyro.sample("static", Normal(0.0, 1.0).expand((pyramid.size, 1)).to_event(2))
     level = numpyro.sample("level", Normal(0.0, 1.0))
-    power = static_spectrum(bands, 0.1, 3.0)
-    image = 0.5 + 0.25 * level + static_field(bands, LocalScales.ones(bands), jnp.sqrt(power) * white)
+    power = static_spectrum(pyramid, 0.1, 3.0)
+    image = 0.5 + 0.25 * level + scene_field(pyramid, LocalScales.ones(pyramid), power, white)
 
     x = numpyro.deterministic("x", jnp.broadcast_to(image, data.counts.shape))
     rate = numpyro.deterministic("rate", OPERATOR(x, spec, data.acquisition))

@@ -34,7 +34,7 @@ def conjugate_gradients(
     right: Latents,
     *,
     tolerance: Float[ArrayLike, ""],
-    max_iterations: int,
+    max_iterations: Int[ArrayLike, ""] | int,
 ) -> Solve:
     """Solve ``A v = right`` for a symmetric positive definite ``A`` by conjugate gradients from zero.
 

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax.tree
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from fluorojax.engines.conjugate_gradients import Solve, conjugate_gradients
 from fluorojax.engines.energy import Latents, Posterior
@@ -39,7 +39,11 @@ class Metric(NamedTuple):
     """F, per pixel."""
 
     def solve(
-        self, right: Latents, *, tolerance: Float[ArrayLike, ""] = TOLERANCE, max_iterations: int = MAX_ITERATIONS
+        self,
+        right: Latents,
+        *,
+        tolerance: Float[ArrayLike, ""] = TOLERANCE,
+        max_iterations: Int[ArrayLike, ""] | int = MAX_ITERATIONS,
     ) -> Solve:
         """``M⁻¹ · right`` to a relative preconditioned residual of ``tolerance``, in at most ``max_iterations``."""
         found = conjugate_gradients(
@@ -85,7 +89,7 @@ def sample_residuals(
     samples: int,
     *,
     tolerance: Float[ArrayLike, ""] = TOLERANCE,
-    max_iterations: int = MAX_ITERATIONS,
+    max_iterations: Int[ArrayLike, ""] | int = MAX_ITERATIONS,
     batch: int = 1,
 ) -> Solve:
     """``samples`` draws of N(0, M⁻¹), one solve each: ``M⁻¹(Jᵀ√F·n₁ + n₂)``; every field leads with the sample axis.

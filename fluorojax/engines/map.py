@@ -14,9 +14,8 @@ import optax.tree
 from jaxtyping import Array, Float, Int, PyTree
 
 from fluorojax.data.spec import Spec
-from fluorojax.engines.energy import Latents, diagonal_scale, posterior
+from fluorojax.engines.energy import Latents, Posterior, diagonal_scale, posterior
 from fluorojax.engines.iteration import Minimum
-from fluorojax.engines.lbfgs import minimise
 from fluorojax.engines.linear_response import (
     SpecResponse,
     metric,
@@ -24,12 +23,15 @@ from fluorojax.engines.linear_response import (
     spec_information,
     spec_response,
 )
-from fluorojax.engines.variance_factor import VarianceFactor, factor_of, noise_probes
+from fluorojax.engines.newton import conditional_mode
+from fluorojax.engines.variance_factor import ADAPTATION, VarianceFactor, factor_of, noise_probes
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 
-# Solves before the last only feed the local scales, which average over neighbourhoods: a looser end serves them.
-_EARLY_ITERATIONS = 150
-_EARLY_TOLERANCE = 3e-4
+# Rounds before the last only feed the local scales, which average over neighbourhoods: one unfinished Newton step each.
+_EARLY_ITERATIONS = 12
+_ITERATIONS = 60
+# Relative residual of the solve of a Newton step: the next step, if one is needed, corrects what a looser solve leaves.
+_TOLERANCE = 0.05
 
 
 class Mode(eqx.Module):
@@ -71,6 +73,8 @@ class _Carry(NamedTuple):
     """The preconditioner of the solve that gave ``latents``."""
     aux: PyTree
     """The local scales of that solve."""
+    start: Latents
+    """Where the next solve begins."""
     next_aux: PyTree
 
 
@@ -81,16 +85,19 @@ def solve_map(
     spec_std: Float[Array, "parameters"],
     key: Array,
     *,
-    max_iterations: int = 300,
-    tolerance: float = 3e-5,
+    max_steps: int = 30,
+    tolerance: float = 1e-3,
     samples: int = 16,
 ) -> MapResult:
     """Reconstruct one scene.
 
+    The mode is found when the energy still to be gained is at most ``tolerance`` per latent, that is, ``x`` is within a
+    few hundredths of a posterior standard deviation of it; ``max_steps`` Newton steps are taken at most.
+
     **Arguments:** ``spec`` to assume and ``spec_std``, its standard deviations; ``samples`` linear-response
     draws for models without a ``pixel_variance`` hook. Pure and traceable; batch with ``vmap``.
     """
-    mode = find_mode(model, data, spec, key, max_iterations=max_iterations, tolerance=tolerance)
+    mode = find_mode(model, data, spec, key, max_steps=max_steps, tolerance=tolerance)
     data, latents, fixed = mode.data, mode.latents, mode.fixed
     target = posterior(model, data, fixed)
     response, factor = judge_mode(model, mode, spec, spec_std, key)
@@ -119,10 +126,10 @@ def judge_mode(
 
     probes, change = noise_probes(linear, key), _rate_change(model, mode, spec, spec_std)
     moves, x, pushed, traces = jax.lax.map(solve, jnp.concatenate([-linear.information * change, probes]))
-    count = len(change)
+    count, adaptation = len(change), 0.0 if model.update_aux is None else ADAPTATION
     moves = jax.tree.map(lambda leaf: leaf[:count], moves)
     response = SpecResponse(x[:count], spec_information(linear, change + pushed[:count], moves))
-    return response, factor_of(target.excess(mode.latents), traces[count:])
+    return response, factor_of(target.excess(mode.latents), traces[count:], adaptation)
 
 
 def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"]) -> SpecResponse:
@@ -156,8 +163,8 @@ def find_mode(
     spec: Spec,
     key: Array,
     *,
-    max_iterations: int = 300,
-    tolerance: float = 3e-5,
+    max_steps: int = 30,
+    tolerance: float = 1e-3,
 ) -> Mode:
     """Mode of the scene latents at a given spec, after the rounds of the model's ``aux`` hooks.
 
@@ -173,30 +180,41 @@ def find_mode(
     def with_aux(aux: PyTree) -> SceneData:
         return eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
 
-    def solve(carry: _Carry, limits: tuple[Int[Array, ""], Float[Array, ""]]) -> tuple[_Carry, Minimum]:
-        """One MAP solve, and the hook's local scales for the next; one compilation serves all rounds."""
+    def preconditioner(now: SceneData, target: Posterior, latents: Latents) -> Latents:
+        if model.latent_curvature is None:
+            return diagonal_scale(target, latents, key)
+        curvature = model.latent_curvature(now, model.sites(now, {**fixed, **latents}))
+        return {name: 1.0 / jnp.sqrt(curvature[name]) for name in latents}
+
+    def solve(carry: _Carry, limits: tuple[Int[Array, ""], Int[Array, ""]]) -> tuple[_Carry, Minimum]:
+        """Newton steps, and the hook's local scales for the next round; one compilation serves all rounds."""
         now = with_aux(carry.next_aux)
         target = posterior(model, now, fixed)
-        # Every round starts from the prior mean: under new local scales the last latents are another, wilder image.
-        scale = diagonal_scale(target, start, key)
-        minimum = minimise(
-            lambda scaled: target.energy(jax.tree.map(jnp.multiply, scale, scaled)),
-            start,
-            max_iterations=limits[0],
-            tolerance=limits[1],
+        scale = preconditioner(now, target, carry.start)
+        minimum = conditional_mode(
+            target,
+            carry.start,
+            scale,
+            limits[0],
+            decrement=tolerance,
+            tolerance=_TOLERANCE,
+            cg_iterations=limits[1],
         )
-        latents = jax.tree.map(jnp.multiply, scale, minimum.position)
-        next_aux = carry.next_aux
+        latents = minimum.position
+        begin, next_aux = latents, carry.next_aux
         if model.update_aux is not None:
-            next_aux = model.update_aux(now, model.sites(now, {**fixed, **latents}))
-        return _Carry(latents, scale, carry.next_aux, next_aux), minimum._replace(position=None)
+            sites = model.sites(now, {**fixed, **latents})
+            next_aux = model.update_aux(now, sites)
+            if model.carry_latents is not None:
+                begin = {**latents, **model.carry_latents(now, next_aux, sites)}
+        return _Carry(latents, scale, carry.next_aux, begin, next_aux), minimum._replace(position=None)
 
     aux = None if model.initial_aux is None else model.initial_aux(data, spec)
     early = 0 if model.update_aux is None else model.aux_rounds - 1
     limits = (
-        jnp.array([_EARLY_ITERATIONS] * early + [max_iterations]),
-        jnp.array([_EARLY_TOLERANCE] * early + [tolerance]),
+        jnp.array([1] * early + [max_steps]),
+        jnp.array([_EARLY_ITERATIONS] * early + [_ITERATIONS]),
     )
-    final, minima = jax.lax.scan(solve, _Carry(start, start, aux, aux), limits)
+    final, minima = jax.lax.scan(solve, _Carry(start, start, aux, start, aux), limits)
     last = jax.tree.map(lambda leaf: leaf[-1], minima)
     return Mode(with_aux(final.aux), final.latents, fixed, final.scale, last)

@@ -75,6 +75,8 @@ def _load(path: Path, modified: int) -> "SceneModel":
         aux_rounds=rounds,
         initial_aux=getattr(module, "initial_aux", None),
         update_aux=getattr(module, "update_aux", None),
+        carry_latents=getattr(module, "carry_latents", None),
+        latent_curvature=getattr(module, "latent_curvature", None),
         pixel_variance=getattr(module, "pixel_variance", None),
     )
 

@@ -14,6 +14,10 @@ Optional module attributes:
   joint MAP of fields and their amplitudes is biased; sampling engines sample them.
 * ``AUX_ROUNDS``, ``initial_aux(data, spec)``, ``update_aux(data, sites)``: empirical Bayes. ``data.aux`` starts as
   ``initial_aux`` and is updated after each of the ``AUX_ROUNDS`` MAP solves but the last.
+* ``carry_latents(data, aux, sites)``: the latents, all or some, that give under the new ``aux`` the image of ``sites``;
+  the next solve starts there. Without it the latents stay as they are.
+* ``latent_curvature(data, sites)``: the diagonal of the posterior precision of all scene latents (those that are not
+  the spec or hyperparameters), of any accuracy; without it the engine estimates the diagonal from random probes.
 * ``pixel_variance(data, sites)``: posterior variance of x at fixed spec; without it the engine draws linear-response
   samples instead.
 
@@ -101,6 +105,8 @@ class SceneModel:
     aux_rounds: int = 1
     initial_aux: Callable[[SceneData, Spec], PyTree] | None = None
     update_aux: Callable[[SceneData, Mapping[str, Array]], PyTree] | None = None
+    carry_latents: Callable[[SceneData, PyTree, Mapping[str, Array]], Mapping[str, Array]] | None = None
+    latent_curvature: Callable[[SceneData, Mapping[str, Array]], Mapping[str, Array]] | None = None
     pixel_variance: Callable[[SceneData, Mapping[str, Array]], Float[Array, "*shape"]] | None = None
 
     def trace(self, data: SceneData, latents: Mapping[str, Array]) -> dict[str, Any]:
@@ -181,7 +187,8 @@ class SceneModel:
                     f"model {self.name}: {hook} cannot run on counts of shape {data.counts.shape}: {reason}"
                 ) from error
 
-        if self.initial_aux is self.update_aux is self.pixel_variance is None:
+        hooks = (self.initial_aux, self.update_aux, self.carry_latents, self.latent_curvature, self.pixel_variance)
+        if all(hook is None for hook in hooks):
             return
         middle = Spec.from_array(jnp.asarray(data.ranges.mean(), data.counts.dtype), data.ranges.names)
         aux = data.aux if self.initial_aux is None else result_of("initial_aux", data, middle)
@@ -194,6 +201,12 @@ class SceneModel:
                 raise ValueError(
                     f"model {self.name}: update_aux returns {found}; expected the structure of initial_aux, {expected}"
                 )
+        if self.carry_latents is not None:
+            carried = dict(result_of("carry_latents", now, aux, sites))
+            _check_latents(self.name, "carry_latents", carried, {name: latents.get(name) for name in carried})
+        if self.latent_curvature is not None:
+            scene = {n: v for n, v in latents.items() if n != SPEC_SITE and n not in self.hyperparameters}
+            _check_latents(self.name, "latent_curvature", dict(result_of("latent_curvature", now, sites)), scene)
         if self.pixel_variance is not None:
             shape = jnp.shape(result_of("pixel_variance", now, sites))
             if shape != data.counts.shape:
@@ -201,6 +214,13 @@ class SceneModel:
                     f"model {self.name}: pixel_variance has shape {shape}; expected that of the counts, "
                     f"{data.counts.shape}"
                 )
+
+
+def _check_latents(model: str, hook: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    shapes = {name: jnp.shape(value) for name, value in found.items()}
+    wanted = {name: None if value is None else jnp.shape(value) for name, value in expected.items()}
+    if shapes != wanted:
+        raise ValueError(f"model {model}: {hook} returns latents of shapes {shapes}; expected {wanted}")
 
 
 def _layout(tree: PyTree) -> str:

@@ -114,6 +114,14 @@ HOOK_VIOLATIONS = {
         r"update_aux returns \{'scale': '6 float32'\}",
     ),
     "type": ({"update_aux": lambda data, sites: {"scale": jnp.ones((2, 3), int)}}, r"update_aux returns .*2×3 int32"),
+    "carried": (
+        {"carry_latents": lambda data, aux, sites: {"static": jnp.ones(2)}},
+        r"carry_latents returns latents of shapes \{'static': \(2,\)\}; expected \{'static': None\}",
+    ),
+    "curvature": (
+        {"latent_curvature": lambda data, sites: {}},
+        r"latent_curvature returns latents of shapes \{\}; expected \{.*'z': ",
+    ),
     "variance": ({"pixel_variance": lambda data, sites: jnp.ones((4, 5))}, r"pixel_variance has shape \(4, 5\); exp"),
 }
 

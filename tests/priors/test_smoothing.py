@@ -6,6 +6,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from fluorojax.priors import smooth
+from fluorojax.priors.smoothing import gaussian_matrix
 
 FIELD = np.random.default_rng(0).normal(size=(18, 25)).astype(np.float32)
 
@@ -37,6 +38,13 @@ def test_the_mean_of_what_lies_inside_is_kept():
 def test_far_from_the_border_it_is_the_gaussian_filter():
     expected = gaussian_filter(FIELD.astype(np.float64), 1.0, truncate=8)
     np.testing.assert_allclose(smooth(jnp.asarray(FIELD), 1.0)[7:-7, 7:-7], expected[7:-7, 7:-7], atol=1e-5)
+
+
+def test_a_window_on_long_axes_smooths_as_the_matrix_does():
+    long = jnp.asarray(np.random.default_rng(2).normal(size=(2, 300, 5)), jnp.float32)
+    expected = np.einsum("ab,kbx->kax", gaussian_matrix(300, 3.0), np.asarray(smooth(long, 0.0), np.float64))
+    rows = np.einsum("ab,kxb->kxa", gaussian_matrix(5, 3.0), expected)
+    np.testing.assert_allclose(smooth(long, 3.0), rows, atol=2e-4)
 
 
 def test_leading_axes_are_smoothed_apart():
