@@ -134,8 +134,8 @@ class Detector:
             return []
         return [
             f"the electronic noise of the detector, {noise:g} quanta, adds {100 * noise**2 / mean_counts:.2g} % to the "
-            "variance of the counts, which the likelihood does not know: the intervals are less certain than they say "
-            "in dark regions"
+            "variance of the counts, which the likelihood does not know: intervals do not hold the share of the truth "
+            "that they state (too wide where this was measured)"
         ]
 
     def as_settings(self) -> dict[str, Any]:

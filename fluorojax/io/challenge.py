@@ -109,7 +109,7 @@ def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str], fiel
 def _read_metadata(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> dict[str, Any]:
     """The metadata; what stands under a key of this package and does not fit it, is kept under another key."""
     stored = read_object(group, "metadata", *where) or {}
-    others = list(RESERVED)
+    others: list[str] = list(RESERVED)
     if not _are_frames(stored.get("mask_frames", []), shape):
         others.append("mask_frames")
     pixel = stored.get("pixel_mm", 1.0)
