@@ -18,6 +18,10 @@ from fluorojax.models.protocol import SceneData, SceneModel
 class MapMethod(BatchedMethod):
     """See the module docstring and :func:`fluorojax.engines.map.solve_map`."""
 
+    # Above the peaks that benchmarks/RESULTS.md gives, "A pyramid of splines".
+    working_arrays: ClassVar[int] = 200
+    process_bytes: ClassVar[int] = 1_000_000_000
+
     label: ClassVar[str] = "fluorojax map"
     summary: ClassVar[str] = "Most probable image sequence with a standard deviation per pixel, in seconds per scene."
 
@@ -25,6 +29,10 @@ class MapMethod(BatchedMethod):
     def from_options(cls, options: ReconstructOptions) -> "MapMethod":
         """MAP has no settings of its own."""
         return cls()
+
+    def seconds(self, frames: int, pixels: int) -> float:
+        """See :class:`~fluorojax.methods.protocol.Method`; fitted to the measured growth."""
+        return 4.0 * (frames / 16) ** 1.1 * pixels / 128**2
 
     def solve(self, model: SceneModel, data: SceneData, inputs: tuple[Spec, Array], key: Array) -> Summary:
         """See :class:`~fluorojax.methods.protocol.BatchedMethod`."""

@@ -46,6 +46,8 @@ class NutsMethod(SceneMethod):
     states_mean: ClassVar[bool] = True
     cost: ClassVar[Cost] = "hours"
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "joint", "nominal", "true")
+    working_arrays: ClassVar[int] = 400
+    process_bytes: ClassVar[int] = 1_500_000_000
 
     chains: int = 4
     """Number of Markov chains."""
@@ -63,6 +65,10 @@ class NutsMethod(SceneMethod):
     def from_options(cls, options: ReconstructOptions) -> "NutsMethod":
         """Numbers of Markov chains, warm-up iterations and draws; raises ``ValueError`` for what cannot be used."""
         return cls(options.chains, options.warmup, options.draws, options.spec == "joint")
+
+    def seconds(self, frames: int, pixels: int) -> float:
+        """See :class:`~fluorojax.methods.protocol.Method`: a mode, and a second for an iteration of a Markov chain."""
+        return (4.0 + self.chains * (self.warmup + self.draws)) * (frames / 16) ** 1.1 * pixels / 128**2
 
     def sampler(self, pixels: int) -> NutsOptions:
         """The settings of the sampler for scenes of so many pixels (T·H·W)."""

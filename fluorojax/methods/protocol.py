@@ -75,6 +75,10 @@ class Method(ABC):
     """One sentence for help and documentation: what the user gets, and when to choose the method."""
     cost: ClassVar[Cost] = "seconds"
     """What a scene of 16 × 128 × 128 takes on two cores; benchmarks leave out what takes hours unless asked."""
+    working_arrays: ClassVar[int] = 40
+    """Peak memory of one scene beyond that of the process, in float32 arrays of the size of its counts."""
+    process_bytes: ClassVar[int] = 500_000_000
+    """What the process takes whatever the scene: interpreter, XLA, its compiler."""
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "nominal", "true")
     """Where the spec parameters may come from; ``joint`` where the method infers them together with the scene."""
     joint_draws: ClassVar[bool] = False
@@ -95,6 +99,10 @@ class Method(ABC):
     @abstractmethod
     def from_options(cls, options: ReconstructOptions) -> "Method":
         """The method with its settings. Raises ``ValueError`` naming an option that it cannot use."""
+
+    def seconds(self, frames: int, pixels: int) -> float | None:
+        """Wall time of a scene of so many frames and pixels on two CPU cores, once compiled; None where unknown."""
+        return None
 
     def insisting(self) -> "Method":
         """The method without refusals of scenes that it can take; by default itself."""

@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.foreign.memory import free_bytes
 
-# Working set of a scene under the batch methods, in float32 arrays of the size of its counts, on top of what the
-# process takes whatever it computes (interpreter, XLA, its compiler). Both are above the measured peaks of `map`:
-# 1.66 GB at 8 × 64 × 64 to 4.47 GB at 8 × 512 × 512 (benchmarks/RESULTS.md, time and memory of map).
-_ARRAYS, _PROCESS_BYTES = 400, int(1.5e9)
-_CLASSICAL_ARRAYS, _CLASSICAL_BYTES = 40, int(0.5e9)
-# Seconds of one scene of 16 × 128 × 128 on two CPU cores once compiled, and how they grow: fitted in the same place.
-_SECONDS = {"map": 7.0, "mgvi": 35.0}
-_FRAMES_POWER, _PIXELS_POWER = 1.16, 1.45
-_NUTS_SECONDS = 1.0  # an iteration of one Markov chain on the same scene
-_COMPILE_SECONDS = 30.0
+# Float32 arrays of the size of its counts that a scene of a chunk holds while it waits for its turn: data and results.
+_WAITING_ARRAYS = 24
+_COMPILE_SECONDS = 40.0
 
 
 @dataclass(frozen=True)
@@ -49,14 +42,15 @@ def estimate(shapes: Mapping[str, tuple[int, ...]], options: ReconstructOptions)
 
     The figures are measured on CPU cores; elsewhere no time is given.
     """
-    values = list(shapes.values())
-    ours = options.method in (*_SECONDS, "nuts")
+    from fluorojax.methods.registry import make_method
+
+    method, values = make_method(options), list(shapes.values())
     together = max(1, options.batch or 1)
     largest = max((math.prod(shape) for shape in values), default=0)
-    arrays, process = (_ARRAYS, _PROCESS_BYTES) if ours else (_CLASSICAL_ARRAYS, _CLASSICAL_BYTES)
-    # scenes beyond the first of a chunk wait for their turn and keep only their data and results
-    memory = process + 4 * largest * (arrays + 24 * (together - 1))
-    seconds = sum(_scene_seconds(shape, options) for shape in values) if ours and _on_cpu() else None
+    memory = method.process_bytes + 4 * largest * (method.working_arrays + _WAITING_ARRAYS * (together - 1))
+    known = [method.seconds(shape[0] if len(shape) == 3 else 1, math.prod(shape[-2:])) for shape in values]
+    times = [time for time in known if time is not None]
+    seconds = sum(times) if len(times) == len(known) and _on_cpu() else None
     return Estimate(len(values), tuple(dict.fromkeys(values)), memory, seconds)
 
 
@@ -110,16 +104,6 @@ def time_words(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 1):.0f} seconds"
-
-
-def _scene_seconds(shape: tuple[int, ...], options: ReconstructOptions) -> float:
-    frames, pixels = (shape[0] if len(shape) == 3 else 1), math.prod(shape[-2:])
-    size = (frames / 16) ** _FRAMES_POWER * (pixels / 128**2) ** _PIXELS_POWER
-    if options.method == "nuts":
-        return size * (_SECONDS["map"] + _NUTS_SECONDS * options.chains * (options.warmup + options.draws))
-    if options.method == "mgvi":
-        return size * (_SECONDS["map"] + (_SECONDS["mgvi"] - _SECONDS["map"]) * options.samples / 16)
-    return size * _SECONDS["map"]
 
 
 def _on_cpu() -> bool:

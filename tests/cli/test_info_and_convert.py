@@ -196,7 +196,7 @@ def test_a_run_that_memory_cannot_hold_is_refused(run, engine, challenge, tmp_pa
     args = ["reconstruct", challenge, "-o", tmp_path / "out.h5", "-q"]
     code, _, stderr = run(*args)
     assert (code, stderr.count("\n")) == (2, 1)
-    assert "1.5 GB of memory and 100 MB are free" in stderr
+    assert "1.0 GB of memory and 100 MB are free" in stderr
     assert engine.seen == []
     assert list(tmp_path.iterdir()) == [challenge]
     assert run(*args, "--ignore-memory")[0] == 0

@@ -204,6 +204,7 @@ def test_a_density_of_draws_has_their_shape():
     assert (inside.mean, inside.std) == pytest.approx((1, 0.7), rel=0.05)
 
 
+@pytest.mark.slow
 def test_mgvi_takes_the_joint_chain_from_the_laplace_marginal(files, joint, monkeypatch):
     scenes, sampled = joint
     options = ReconstructOptions(model=str(files[1]), method="mgvi", spec="joint", samples=32, seed=1)
