@@ -157,7 +157,7 @@ def _to_challenge(
     source: Path, output: Path, selection: "Selection", overwrite: bool, notify: "Callable[[str], None]"
 ) -> None:
     from fluorojax.io import file_sha256, open_scenes, package_versions, write_challenge
-    from fluorojax.runs.files import assumptions
+    from fluorojax.runs.notes import assumptions
 
     def tell(scene: "Scene") -> None:
         for remark in assumptions(scene):

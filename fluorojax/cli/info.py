@@ -75,7 +75,7 @@ def _stages(scene: "Scene") -> list[Any]:
 
 
 def _scene_lines(scene: "Scene") -> list[str]:
-    from fluorojax.runs.files import assumptions
+    from fluorojax.runs.notes import assumptions
 
     counts, protocol = scene.y, scene.acquisition.as_dict()
     lines = [

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import h5py
@@ -121,15 +122,23 @@ def _why(error: OSError) -> str:
     return f"damaged HDF5 file; {error}"
 
 
-def _tiff(request: dict[str, Any], bounds: _Limits, answer: Any) -> tuple[dict[str, Any], bool]:
+def _unpacker(bounds: _Limits, answer: Any, seconds_of: Callable[[int], float]) -> Callable[[int], None]:
+    """Called with the number of bytes that come next: sets the limits for them and tells the parent."""
+
     def unpack(count: int) -> None:
-        seconds = limits.data_seconds(count)
+        seconds = seconds_of(count)
         bounds.memory(limits.WALK_BYTES + 3 * count)
         bounds.processor(seconds)
         answer(step=seconds)
 
+    return unpack
+
+
+def _tiff(request: dict[str, Any], bounds: _Limits, answer: Any) -> tuple[dict[str, Any], bool]:
     try:
-        check_pages(request["path"], request["mark"][2], request["memory"], unpack)
+        check_pages(
+            request["path"], request["mark"][2], request["memory"], _unpacker(bounds, answer, limits.data_seconds)
+        )
     except MemoryError as error:
         raise FaultError(None, "needs more memory than a sound file of this size would") from error
     except Exception as error:  # the decoders of a damaged file raise errors of many classes
@@ -138,14 +147,8 @@ def _tiff(request: dict[str, Any], bounds: _Limits, answer: Any) -> tuple[dict[s
 
 
 def _dicom(request: dict[str, Any], bounds: _Limits, answer: Any) -> tuple[dict[str, Any], bool]:
-    def unpack(count: int) -> None:
-        seconds = limits.picture_seconds(count)
-        bounds.memory(limits.WALK_BYTES + 3 * count)
-        bounds.processor(seconds)
-        answer(step=seconds)
-
     try:
-        check_pictures(request["path"], request["memory"], unpack)
+        check_pictures(request["path"], request["memory"], _unpacker(bounds, answer, limits.picture_seconds))
     except MemoryError as error:
         raise FaultError("PixelData", "needs more memory than sound images would", damage=True) from error
     except Exception as error:  # the decoders raise errors of many classes

@@ -13,7 +13,6 @@ from os import PathLike
 from pathlib import Path
 
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
-from fluorojax.data.scene import Scene
 from fluorojax.io import (
     InputError,
     Provenance,
@@ -30,6 +29,7 @@ from fluorojax.io.parts import part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.inputs import FilePair, check_pairs
+from fluorojax.runs.notes import assumptions
 from fluorojax.runs.outcomes import LATE, Outcome, ended_early, finished_in_time, is_late, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
@@ -437,18 +437,3 @@ def _check_scenes(
     if not names:
         raise InputError(scenes.path, None, None, "none of its scenes can be read; nothing to reconstruct")
     return names, skipped, remarks
-
-
-def assumptions(scene: Scene) -> list[str]:
-    """What the reader of a scene assumed because the file does not say it, each in one line."""
-    found = []
-    if assumed := scene.metadata.get("assumed"):
-        values = ", ".join(f"{field} {value:g}" for field, value in assumed.items())
-        found.append(f"the file does not give the whole protocol; assumed: {values}")
-    for name, low in scene.metadata.get("narrowed", {}).items():
-        found.append(f"the range of {name} begins at {low:g}, so that the quantity that it offsets stays positive")
-    found += [str(remark) for remark in scene.metadata.get("remarks", ())]
-    frames = scene.metadata.get("selection", {}).get("frames")
-    if frames is not None and frames[0] > 0:
-        found.append(f"the gain drift counts from frame {frames[0]}, whose open-beam counts are photons_per_pixel")
-    return found

@@ -1,4 +1,4 @@
-"""What the progress of a reconstruction tells of a scene, in words."""
+"""What a run tells of a scene, in words: what its reader assumed, its spec, how it stands."""
 
 from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
@@ -46,3 +46,18 @@ def standing(result: Reconstruction) -> str:
     if "mean_squared_residual" in facts:
         parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
     return ", ".join(parts)
+
+
+def assumptions(scene: Scene) -> list[str]:
+    """What the reader of a scene assumed because the file does not say it, each in one line."""
+    found = []
+    if assumed := scene.metadata.get("assumed"):
+        values = ", ".join(f"{field} {value:g}" for field, value in assumed.items())
+        found.append(f"the file does not give the whole protocol; assumed: {values}")
+    for name, low in scene.metadata.get("narrowed", {}).items():
+        found.append(f"the range of {name} begins at {low:g}, so that the quantity that it offsets stays positive")
+    found += [str(remark) for remark in scene.metadata.get("remarks", ())]
+    frames = scene.metadata.get("selection", {}).get("frames")
+    if frames is not None and frames[0] > 0:
+        found.append(f"the gain drift counts from frame {frames[0]}, whose open-beam counts are photons_per_pixel")
+    return found

@@ -24,7 +24,8 @@ from fluorojax.io.errors import RunError
 from fluorojax.methods.nuts import _high_quantile
 from fluorojax.methods.summary import Summary
 from fluorojax.runs import batches, files
-from fluorojax.runs.files import assumptions, reconstruct_file
+from fluorojax.runs.files import reconstruct_file
+from fluorojax.runs.notes import assumptions
 from fluorojax.runs.places import Place
 from fluorojax.runs.progress import ProgressDisplay
 
