@@ -9,7 +9,6 @@ stands in files of one run in that folder (``.fluorojax-RUN…``), which process
 import json
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -23,6 +22,7 @@ import numpy as np
 from fluorojax.io import InputError, Provenance, package_versions
 from fluorojax.io.atomic import write_text
 from fluorojax.io.shutdown import at_stop
+from fluorojax.io.waiting import wait_until
 from fluorojax.runs.places import Follower, Place, Tally, ThisProcess, check_versions, until
 from fluorojax.runs.progress import ProgressDisplay
 from fluorojax.runs.shares import Event, Finished, Share
@@ -83,7 +83,7 @@ class JaxProcesses(Place):
             if not self._plan.exists() and error is not None:  # the others wait for it, and answer
                 with suppress(InputError):
                     write_text(self._plan, json.dumps({"error": " ".join(str(error).split())}))
-                _wait_until(lambda: all(path.exists() for path in told), _ANSWER)
+                wait_until(lambda: all(path.exists() for path in told), every=_POLL, seconds=_ANSWER)
             self._remove(*told, self._plan)
         elif self._plan is not None and not self._plan.exists():
             self._remove(self._events(self.index))  # told after process 0 had gathered, which it does at a time limit
@@ -127,7 +127,7 @@ class JaxProcesses(Place):
             yield event
             yield from self._come(read, tally, by_file)
         while read:
-            _wait_until(lambda: self._has_news(read), _POLL)
+            wait_until(lambda: self._has_news(read), every=_POLL, seconds=_POLL)
             yield from self._come(read, tally, by_file)
 
     def _follow(self, make_share: Callable[[int, tuple[str, ...]], Share], end: float | None) -> None:
@@ -137,7 +137,7 @@ class JaxProcesses(Place):
         """
         assert self._plan is not None
         plan_file = self._plan
-        _wait_until(plan_file.exists)
+        wait_until(plan_file.exists, every=_POLL)
         plan = json.loads(self._plan.read_text(encoding="utf-8"))
         try:
             if "error" in plan:
@@ -155,7 +155,7 @@ class JaxProcesses(Place):
             self._tell({"error": " ".join(str(error).split()) or type(error).__name__})
             raise
         self._tell({"end": True})
-        _wait_until(lambda: not plan_file.exists())
+        wait_until(lambda: not plan_file.exists(), every=_POLL)
 
     def _events(self, process: int) -> Path:
         """The file in which a process tells what became of its scenes, a line of JSON for each."""
@@ -202,16 +202,6 @@ class JaxProcesses(Place):
                 tally.update(share.key, share, 1, f"{event.name}: {event.standing}")
                 tally.close(share.key, 1)
                 yield event
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float | None = None) -> None:
-    """Look at files of the shared folder until ``condition`` holds, or for so many seconds.
-
-    Folders that are shared over a network tell nobody of a change, so there is nothing else to wait for.
-    """
-    end = None if seconds is None else time.monotonic() + seconds
-    while not condition() and (end is None or time.monotonic() < end):
-        time.sleep(_POLL)
 
 
 def _grouped(scenes: list[tuple[int, str]]) -> list[tuple[int, list[str]]]:

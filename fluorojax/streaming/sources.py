@@ -21,6 +21,7 @@ from numpy.lib import format as npy_format
 from fluorojax.data.scene import Scene
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import natural_order
+from fluorojax.io.waiting import wait_until
 
 FRAME_SUFFIXES = (".npy", ".tif", ".tiff")
 """Endings of the names of frames in a watched folder."""
@@ -176,35 +177,42 @@ def watched_folder(path: str | PathLike[str]) -> Iterator[Frame]:
     if not folder.is_dir():
         raise InputError(folder, None, None, "is no folder; expected one that frames are written into")
     taken: set[str] = set()
-    while True:
-        names = [p.name for p in folder.iterdir() if p.suffix.lower() in FRAME_SUFFIXES and p.name not in taken]
+    names: list[str] = []
+
+    def more() -> bool:
+        names[:] = (p.name for p in folder.iterdir() if p.suffix.lower() in FRAME_SUFFIXES and p.name not in taken)
+        return bool(names)
+
+    while wait_until(more, every=_POLL):
         for name in sorted(names, key=natural_order):
             taken.add(name)
             if last is not None and natural_order(name) < natural_order(last):
                 continue
             last = name
             yield Frame(_read_file(folder / name))
-        time.sleep(_POLL)
 
 
 def _read_file(path: Path) -> np.ndarray:
     """One frame of a folder; an empty array where it cannot be read."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
+    from fluorojax.io.selection import Selection
+    from fluorojax.io.tiff import TiffReader
+
+    found: list[np.ndarray] = []
+
+    def complete() -> bool:
         try:
             if path.suffix.lower() == ".npy":
                 with path.open("rb") as handle:
-                    return _read_npy(handle, str(path), 0)
-            from fluorojax.io.selection import Selection
-            from fluorojax.io.tiff import TiffReader
-
-            reader = TiffReader(path)
-            (name,) = reader.names()
-            return reader.read(name, Selection(protocol={"photons_per_pixel": 1.0})).y
+                    found.append(_read_npy(handle, str(path), 0))
+            else:
+                reader = TiffReader(path)
+                (name,) = reader.names()
+                found.append(reader.read(name, Selection(protocol={"photons_per_pixel": 1.0})).y)
         except (InputError, OSError):
-            if time.monotonic() > deadline:
-                return np.zeros((0, 0), np.float32)
-            time.sleep(_POLL)
+            return False
+        return True
+
+    return found[0] if wait_until(complete, every=_POLL, seconds=_PATIENCE) else np.zeros((0, 0), np.float32)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -270,9 +278,14 @@ class _Following:
         self._handle = handle
 
     def read(self, count: int) -> bytes:
-        while not (found := self._handle.read(count)):
-            time.sleep(_POLL)
-        return found
+        found: list[bytes] = []
+
+        def more() -> bool:
+            found[:] = [self._handle.read(count)]
+            return bool(found[0])
+
+        wait_until(more, every=_POLL)
+        return found[0]
 
 
 __all__ = [
