@@ -15,7 +15,7 @@ import numpy as np
 
 from fluorojax.engines.energy import posterior
 from fluorojax.engines.map import find_mode
-from fluorojax.engines.variance_factor import ADAPTATION, variance_factor
+from fluorojax.engines.variance_factor import ADAPTED_PRIOR, motion_shares, variance_factor
 from fluorojax.metrics import coverage
 from fluorojax.models.loading import load_model
 from fluorojax.runs.batches import scene_data
@@ -31,10 +31,12 @@ def solve(data, spec, truth):
     key = jax.random.key(0)
     mode = find_mode(MODEL, data, spec, key)
     target = posterior(MODEL, mode.data, mode.fixed)
-    factor = variance_factor(target, mode.latents, mode.scale, key, adaptation=ADAPTATION)
     sites = MODEL.sites(mode.data, {**mode.fixed, **mode.latents})
+    variance = MODEL.pixel_variance(mode.data, sites)
+    shares = motion_shares(sites["x"], variance)
+    factor = variance_factor(target, mode.latents, mode.scale, key, expected=ADAPTED_PRIOR, shares=shares)
     error = data.operator(truth, spec, data.acquisition) - sites["rate"]
-    return sites["x"], MODEL.pixel_variance(mode.data, sites), factor, jnp.mean(error**2 / sites["rate"])
+    return sites["x"], variance, factor, jnp.mean(error**2 / sites["rate"])
 
 
 def main():
@@ -55,13 +57,11 @@ def main():
                 data = scene_data(scene, scene.true_spec)
                 spec = jax.tree.map(jnp.float32, scene.true_spec)
                 x, variance, factor, error = jax.device_get(solve(data, spec, jnp.asarray(scene.x_true, jnp.float32)))
-                covered = [
-                    coverage(x, np.sqrt(scale * variance), scene.x_true)[2] for scale in (1.0, float(factor.applied))
-                ]
+                covered = [coverage(x, np.sqrt(scale * variance), scene.x_true)[2] for scale in (1.0, factor.applied)]
                 # sd(measured) = √(2/n) / H
                 share = np.sqrt(2 / x.size) / factor.std
                 parts = [part for level in covered for part in (level.overall, level.moving)]
-                rows.append([error / share, factor.measured, factor.std, factor.applied, *parts])
+                rows.append([error / share, factor.measured, factor.std, np.mean(factor.applied), *parts])
             true, measured, std, applied, *parts = np.mean(rows, axis=0)
             before, after = (f"{100 * a:.1f} ({100 * b:.1f})" for a, b in (parts[:2], parts[2:]))
             ratios = f"{true:.2f} | {measured:.2f} ({std:.2f}) | {applied:.2f}"
