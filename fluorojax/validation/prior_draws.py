@@ -83,7 +83,8 @@ def draw_prior(model: SceneModel, scene: SceneData, keys: PRNGKeyArray) -> Prior
         if isinstance(distribution, Normal):
             counts = rate + distribution.scale * jax.random.normal(noise_key, rate.shape, rate.dtype)
         else:
-            counts = poisson_counts(noise_key, rate)
+            electronic = jax.random.normal(jax.random.fold_in(key, 2), rate.shape, rate.dtype)
+            counts = poisson_counts(noise_key, rate) + jnp.asarray(scene.acquisition.electronic_noise) * electronic
         data = eqx.tree_at(lambda d: d.counts, scene, counts)
         spec = jnp.stack([jnp.asarray(trace[name]["value"]) for name in scene.ranges.names])
         return PriorDraws(data, spec, trace["x"]["value"], log_likelihood(model, data, latents))
