@@ -12,7 +12,7 @@ from fluorojax.data.spec import Spec
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 
-def estimate(
+def with_electronic_noise(
     method: ClassicalMethod,
     y: Float[np.ndarray, "T H W"],
     acquisition: Acquisition,

@@ -31,7 +31,7 @@ class ClassicalMethod(ABC):
 
     models_electronic_noise: ClassVar[bool] = False
     """Whether the method takes counts with the electronic noise of the protocol as they are; the others are called by
-    :func:`fluorojax.classical.electronic_noise.estimate` on such counts."""
+    :func:`fluorojax.classical.with_electronic_noise` on such counts."""
 
     @abstractmethod
     def __call__(

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-from fluorojax.classical import CLASSICAL
-from fluorojax.classical.electronic_noise import estimate
+from fluorojax.classical import CLASSICAL, with_electronic_noise
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.spec import Spec
 from fluorojax.methods.protocol import Job, Method, SceneMethod
@@ -34,7 +33,7 @@ class ClassicalBase(SceneMethod):
         installed.
         """
         scene, spec = job.scene, job.posterior.spec
-        found = estimate(CLASSICAL[self.name].method, scene.y, scene.acquisition, spec, scene.operator)
+        found = with_electronic_noise(CLASSICAL[self.name].method, scene.y, scene.acquisition, spec, scene.operator)
         return Reconstruction(
             name=scene.name,
             x_hat=found.x_hat,

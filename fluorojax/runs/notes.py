@@ -44,7 +44,7 @@ def standing(result: Reconstruction) -> str:
         rounds = f"{facts['rounds']} round{'' if facts['rounds'] == 1 else 's'}"
         parts.append(f"{rounds} of draws, the last of which moved the mean by {facts['change_of_mean']:.2g} sd")
     if "mean_squared_residual" in facts:
-        parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (noise of the counts alone: 1)")
+        parts.append(f"mean squared residual {facts['mean_squared_residual']:.3g} (photon noise alone: 1)")
     return ", ".join(parts)
 
 

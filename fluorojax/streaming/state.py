@@ -144,7 +144,7 @@ def start(
         clock=Clock(jnp.asarray(values["frame_time_ms"]), zero),
         tau_ms=jnp.asarray(tau),
         trapped=zeros,
-        gain=start_gain((rows, columns), low, high),
+        gain=start_gain((rows, columns), low, high, acquisition.electronic_variance),
         belief=belief,
         past=tuple((belief, link) for _ in range(delay)),
         news=News(zero, zero, zero, zero, zero),
