@@ -5,10 +5,10 @@
         [--size 64] [--seed 4000]
     python -m benchmarks.electronic_noise --likelihood
 
-Simulated scenes, other ones for each row, whose open beam gives the wanted mean count per pixel and frame, each dose with each standard deviation
-of the electronic noise in turn. The same counts are reconstructed with the noise in the protocol, and without it, with
-negative counts set to zero as readers do. Prints Markdown: coverage of 90 % intervals over all, moving and static
-pixels, the bias of x in its standard deviations and in counts, and the error of the gain drift.
+Simulated scenes, other ones for each row, whose open beam gives the wanted mean count per pixel and frame. The same
+counts are reconstructed with the noise in the protocol, and without it, with negative counts set to zero as readers do.
+Prints Markdown: coverage of 90 % intervals over all, moving and static pixels, the bias of x in its standard deviations
+and in percent of the optical depth A·x = 1, and the error of the gain drift.
 
 ``--likelihood`` compares the shifted Poisson distribution with the exact convolution of Poisson and Gaussian instead.
 """
