@@ -193,11 +193,18 @@ def reconstruct(
         notify(needs.sentence())
 
     codes: list[int] = []
+    told_before: set[Path] = set()
+
+    def note(pair: "FilePair", outcome: "Outcome", before: bool) -> None:
+        if not before:  # this run has told of every scene that it skipped
+            told_before.add(pair.output)
 
     def end(pair: "FilePair", outcome: "Outcome") -> None:
         if place is None or place.leading:
             if not quiet and pair.output.exists():
                 print_results(pair.output)
+            if pair.output not in told_before:
+                tell_skipped(outcome, pair.output)
             tell_diverged(outcome, pair.output)
             tell_unconverged(outcome, pair.output)
         codes.append((replace(outcome, unconverged=()) if allow_unconverged else outcome).exit_code)
@@ -215,6 +222,7 @@ def reconstruct(
             on_start=begin,
             on_error=_tell_skipped if keep_going else None,
             on_bad_file=_tell_skipped if keep_going and several else None,
+            on_file=note,
             progress=progress,
             notify=notify,
         )
@@ -267,6 +275,15 @@ def _tell_skipped(error: "InputError") -> None:
     tell(f"skipped: {error}")
 
 
+def tell_skipped(outcome: "Outcome", where: Path) -> None:
+    """A line on standard error for every reason why scenes of the file ``where`` were skipped, with their names."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in outcome.skipped.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        tell(f"{where}: skipped: {', '.join(names)}: {reason}")
+
+
 def tell_diverged(outcome: "Outcome", where: Path | str) -> None:
     """A line on standard error for every scene that diverged; ``where`` names the file or the run."""
     from fluorojax.io import read_summaries
@@ -294,9 +311,12 @@ def tell_unconverged(outcome: "Outcome", where: Path | str) -> None:
 
 
 def print_results(output: Path) -> None:
-    """Print the corrected specification ± posterior sd, the status and the time of every scene of a file."""
+    """Print the corrected specification ± posterior sd, the status and the time of every scene of a file.
+
+    The scenes that were skipped come last.
+    """
     from fluorojax.cli.tables import print_table
-    from fluorojax.io import read_summaries
+    from fluorojax.io import read_skipped, read_summaries
     from fluorojax.reports.numbers import number, parameter_cell, status_words
 
     rows, units = [], {}
@@ -305,5 +325,6 @@ def print_results(output: Path) -> None:
     for result in read_summaries(output):
         cells = [parameter_cell(result, name) for name in units]
         rows.append([result.name, *cells, number(result.seconds, 1), status_words(result.status.name)])
+    rows += [[name, *("–" for _ in units), "–", "skipped"] for name in read_skipped(output)]
     columns = ["scene", *(f"{name} ({unit})" if unit else name for name, unit in units.items()), "seconds", "status"]
     print_table(f"{output}: corrected specification ± posterior sd", columns, rows)

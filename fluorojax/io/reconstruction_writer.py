@@ -87,6 +87,11 @@ class ReconstructionWriter:
         return frozenset([*self._parts, *self._gathered])
 
     @property
+    def kept(self) -> frozenset[str]:
+        """Names of the finished scenes that are not in the output yet."""
+        return frozenset(self._parts)
+
+    @property
     def folder(self) -> Path:
         """Where scenes stand until all are finished."""
         return self._folder
@@ -188,8 +193,9 @@ class ReconstructionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._registered.close()
-        self._leave(complete=error is None)
+        with at_stop(self._lock.release):  # the process may end while the scenes are being gathered
+            self._registered.close()
+            self._leave(complete=error is None)
 
     def _leave(self, complete: bool = False) -> None:
         """Gather a complete run, keep one with finished scenes, remove an empty one; give the lock back."""
@@ -217,6 +223,7 @@ class ReconstructionWriter:
                 gather(self._parts, temporary, self.provenance, skipped=self._skipped)
                 with undisturbed():
                     publish(temporary, self.path)
+                    self._gathered, self._parts = [*self._gathered, *self._parts], {}
         finally:
             discard()
 

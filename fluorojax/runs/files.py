@@ -30,7 +30,7 @@ from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.inputs import FilePair, check_pairs
 from fluorojax.runs.notes import assumptions
-from fluorojax.runs.outcomes import LATE, Outcome, ended_early, finished_in_time, is_late, read_outcome
+from fluorojax.runs.outcomes import NOT_COMPUTED, Outcome, ended_early, finished_earlier, is_unfinished, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
 from fluorojax.runs.shares import Event, Failed, Share, finished_before, sampler_state
@@ -60,8 +60,9 @@ def reconstruct_file(
 
     All scenes are checked before the first is computed. A bad one raises :class:`fluorojax.io.InputError`, unless
     ``on_error`` is given: then it is called with the error, and the scene is left out and recorded as skipped. A scene
-    whose computation ends in an error has the status diverged; one that kills its workers counts as a bad one.
-    ``on_result`` is called with each result once it is on disk; ``notify`` receives remarks for the user.
+    whose computation ends in an error has the status diverged; one that kills its workers counts as a bad one, and the
+    same call computes it. ``on_result`` is called with each result once it is on disk; ``notify`` receives remarks for
+    the user.
 
     NUTS keeps the state of a scene beside ``output`` until the scene is written, and beyond where it has not converged:
     the same command with more draws and ``overwrite`` goes on from there. A state of another run is refused, and with
@@ -134,7 +135,7 @@ def reconstruct_files(
         on_result,
         notify,
     )
-    words = "" if time_limit is None else f"{LATE}: the time limit of {time_limit:g} s was reached"
+    words = "" if time_limit is None else f"{NOT_COMPUTED}: the time limit of {time_limit:g} s was reached"
     return run.outcomes(pairs, on_start, ProgressDisplay() if progress is None else progress, words)
 
 
@@ -234,7 +235,7 @@ class _Run:
             outcome = read_outcome(pair.output)
         except InputError:
             return None
-        return None if is_late(outcome) else outcome
+        return None if is_unfinished(outcome) else outcome
 
     def _check(self, index: int, pair: FilePair) -> _File:
         """Read all scenes of a file; raises :class:`InputError` where file or output cannot be used."""
@@ -299,7 +300,7 @@ class _Run:
             name = damaged.get(part.name, part.name)
             self.notify(f"{name}: computing again, because the finished scene in {part} is damaged: {problem}")
 
-        earlier = [] if self.overwrite else finished_in_time(output, file.provenance)
+        earlier = [] if self.overwrite else finished_earlier(output, file.provenance)
         writer = ReconstructionWriter(
             output,
             file.provenance,
@@ -337,7 +338,8 @@ class _Run:
         if self.on_error is None:
             raise error
         self.on_error(error)
-        file.skipped[event.name] = event.reason
+        # what kills a worker, such as want of memory, need not be there the next time
+        file.skipped[event.name] = f"{NOT_COMPUTED}: {event.reason}"
 
     def _close(self, file: _File) -> None:
         """Write the output of a file; raises :class:`InputError` where that fails or no scene has a result."""
@@ -346,7 +348,8 @@ class _Run:
             found = bool(file.writer.finished)
             if file.skipped:
                 file.writer.note_skipped(file.skipped)
-            file.stack.close()
+            with at_stop(lambda: self._tell_kept(file)):
+                file.stack.close()
             del self._files[file.index]
             if not found:
                 raise InputError(file.pair.source, None, None, "none of its scenes could be reconstructed")
@@ -383,7 +386,7 @@ class _Run:
         """Leave the files that are not done in a state that the same call continues."""
         for file in self._files.values():
             if file.writer is not None:
-                if isinstance(error, KeyboardInterrupt) and file.left:
+                if isinstance(error, KeyboardInterrupt):
                     self._tell_kept(file)
                 file.stack.__exit__(type(error), error, error.__traceback__)
 
@@ -391,8 +394,8 @@ class _Run:
         """What an interrupted run leaves for the next one, and nothing half written beside it."""
         writer, output = file.writer, file.pair.output
         assert writer is not None
-        if writer.finished:
-            finished = f"{len(writer.finished)} of {len(file.names)} finished scenes are kept in {writer.folder}"
+        if writer.kept:
+            finished = f"{len(writer.kept)} of {len(file.names)} finished scenes are kept in {writer.folder}"
             self.notify(f"{finished}; the same command continues the run")
         for state in (sampler_state(output, name) for name in file.names if name not in writer.finished):
             state.with_name(state.name + ".writing").unlink(missing_ok=True)

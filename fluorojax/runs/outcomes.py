@@ -16,8 +16,9 @@ from fluorojax.io import (
     read_summaries,
 )
 
-LATE = "not computed"
-"""Begins the reason of every scene that a time limit left out; the same command computes those scenes."""
+NOT_COMPUTED = "not computed"
+"""Begins the reason of every scene that nothing is wrong with and that has no result all the same: a time limit left it
+out, or its workers died. The same command computes those scenes."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Outcome:
     diverged: tuple[str, ...]
     """Names of the scenes whose result must not be used."""
     skipped: dict[str, str]
-    """Scenes left out because of bad input, an error, or the time limit, with the reason."""
+    """Scenes left out because of bad input, the time limit, or workers that died, with the reason."""
     unconverged: tuple[str, ...] = ()
     """Names of the scenes whose Markov chains have not mixed."""
     prior_only: tuple[str, ...] = ()
@@ -49,25 +50,25 @@ def read_outcome(path: str | PathLike[str]) -> Outcome:
     return Outcome(of(Status.DIVERGED), read_skipped(path), of(Status.NOT_CONVERGED), of(Status.PRIOR_ONLY))
 
 
-def is_late(outcome: Outcome) -> bool:
-    """Whether a time limit left scenes of a file to be computed."""
-    return any(reason.startswith(LATE) for reason in outcome.skipped.values())
+def is_unfinished(outcome: Outcome) -> bool:
+    """Whether a time limit, or workers that died, left scenes of a file to be computed."""
+    return any(reason.startswith(NOT_COMPUTED) for reason in outcome.skipped.values())
 
 
 def ended_early(output: Path) -> bool:
-    """Whether an output is one that a time limit ended early, of whatever run."""
+    """Whether an output is one with scenes left to be computed (:func:`is_unfinished`), of whatever run."""
     try:
-        return output.is_file() and is_late(read_outcome(output))
+        return output.is_file() and is_unfinished(read_outcome(output))
     except InputError:
         return False
 
 
-def finished_in_time(output: Path, provenance: Provenance) -> list[str]:
-    """The scenes of an output that a time limit ended early, where it is of this run; none of any other file."""
+def finished_earlier(output: Path, provenance: Provenance) -> list[str]:
+    """The scenes of an output that :func:`ended_early`, where it is of this run; none of any other file."""
     if not output.is_file():
         return []
     try:
-        if provenance.differences(read_provenance(output)) or not is_late(read_outcome(output)):
+        if provenance.differences(read_provenance(output)) or not is_unfinished(read_outcome(output)):
             return []
         read_parts(parts_folder(output), provenance)
     except InputError:

@@ -35,7 +35,7 @@ from fluorojax.io.texts import as_text
 SHAPE = (4, 16, 16)
 WALL_SECONDS = 1800.0
 """After this a command counts as hung; the machine may be busy with other things."""
-COMMANDS = ("info", "info of results", "reconstruct", "subtract", "score", "report", "state")
+COMMANDS = ("info", "info of results", "reconstruct", "subtract", "convert", "score", "report", "state")
 
 
 def make_bases(folder: Path) -> dict[str, list[Path]]:
@@ -217,6 +217,7 @@ def _request(command: str, path: Path, bases: dict[str, list[Path]], case: Path)
         "info of results": ["info", str(path)],
         "reconstruct": ["reconstruct", str(path), "-o", out, "--method", "raw", "-q", "--ignore-memory"],
         "subtract": ["subtract", str(path), "-o", out, "--mask", "0:2", "-q"],
+        "convert": ["convert", str(path), out, "-q"],
         "score": ["score", str(path), "--truth", str(bases["counts"][0])],
         "report": ["report", str(path), "-o", str(case / "page.html"), "--input", str(bases["counts"][0])],
     }

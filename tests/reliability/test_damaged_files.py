@@ -11,7 +11,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="memory is measured and limited as Linux does"),
 ]
 
-FEW = {"info": 16, "info of results": 8, "state": 8, "reconstruct": 4, "subtract": 4, "score": 6, "report": 4}
+FEW = dict.fromkeys(COMMANDS, 4) | {"info": 16, "info of results": 8, "state": 8}
 
 
 @pytest.fixture(scope="module")
