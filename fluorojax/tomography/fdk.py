@@ -68,7 +68,8 @@ def _weights(
     """Cosine weight times the share of every ray in its line times the angle that its view stands for."""
     source = np.asarray(geometry.source, float)[:, None, None]
     ray = np.asarray(geometry.pixels()) - source
-    normal = np.cross(*(np.asarray(a, float) for a in (geometry.column_axis, geometry.row_axis)))[:, None, None]
+    across, down = (np.asarray(pose, float) for pose in (geometry.column_axis, geometry.row_axis))
+    normal = np.cross(across, down)[:, None, None]
     cosine = np.abs(np.sum(ray * normal, -1)) / np.linalg.norm(ray, axis=-1)
     fan = np.arctan2(np.cross(-source, ray) @ axis, np.sum(-source * (ray - (ray @ axis)[..., None] * axis), -1))
     step = np.gradient(angles)
@@ -122,5 +123,5 @@ def _backproject(
         value = jax.scipy.ndimage.map_coordinates(image, [row, column], order=1, mode="constant")
         return total + value * (radius / (depth * jnp.abs(distance))) ** 2, None
 
-    views = (filtered, *geometry.poses())
+    views = (filtered, *(jnp.asarray(pose) for pose in geometry.poses()))
     return jax.lax.scan(add, jnp.zeros(grid.shape, filtered.dtype), views)[0]

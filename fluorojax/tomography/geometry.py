@@ -6,6 +6,7 @@ head; the isocentre is (0, 0, 0). The centre of the pixel in row r and column c 
     centre_t + (c − (columns − 1)/2) · pitch_c · column_axis_t + (r − (rows − 1)/2) · pitch_r · row_axis_t
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -28,13 +29,13 @@ class ConeGeometry(eqx.Module):
     poses may be traced.
     """
 
-    source: Float[ArrayLike, "T 3"]
+    source: Float[Array, "T 3"] | Float[np.ndarray, "T 3"]
     """Focal spot, mm."""
-    centre: Float[ArrayLike, "T 3"]
+    centre: Float[Array, "T 3"] | Float[np.ndarray, "T 3"]
     """Centre of the detector, mm."""
-    column_axis: Float[ArrayLike, "T 3"]
+    column_axis: Float[Array, "T 3"] | Float[np.ndarray, "T 3"]
     """Unit vector along which the column index grows."""
-    row_axis: Float[ArrayLike, "T 3"]
+    row_axis: Float[Array, "T 3"] | Float[np.ndarray, "T 3"]
     """Unit vector along which the row index grows."""
     pitch: tuple[float, float] = eqx.field(static=True)
     """Distance of neighbouring pixels along a column and along a row (row pitch, column pitch), mm."""
@@ -57,7 +58,7 @@ class ConeGeometry(eqx.Module):
         """The geometry of some frames: a slice or an array of indices."""
         return self.with_poses(*(leaf[views] for leaf in self.poses()))
 
-    def poses(self) -> tuple[Float[ArrayLike, "T 3"], ...]:
+    def poses(self) -> tuple[Float[Array, "T 3"] | Float[np.ndarray, "T 3"], ...]:
         """Source, centre, column axis and row axis, each (T, 3)."""
         return self.source, self.centre, self.column_axis, self.row_axis
 
@@ -97,11 +98,11 @@ class ConeGeometry(eqx.Module):
 
 
 def positioner_geometry(
-    primary_deg: Float[ArrayLike, " T"],
-    secondary_deg: Float[ArrayLike, "*T"] = 0.0,
+    primary_deg: Float[np.ndarray, " T"] | Sequence[float],
+    secondary_deg: Float[np.ndarray, " T"] | Sequence[float] | float = 0.0,
     *,
-    source_detector_mm: Float[ArrayLike, "*T"] = 1200.0,
-    source_isocentre_mm: Float[ArrayLike, "*T"] = 750.0,
+    source_detector_mm: Float[np.ndarray, " T"] | Sequence[float] | float = 1200.0,
+    source_isocentre_mm: Float[np.ndarray, " T"] | Sequence[float] | float = 750.0,
     rows: int,
     columns: int,
     pitch_mm: float | tuple[float, float],

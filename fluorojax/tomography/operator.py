@@ -1,5 +1,7 @@
 """Expected counts of a rotational run: Π is the cone-beam projector, Σ_t and D are those of every other scene."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ class RotationalOperator(eqx.Module):
         """The unknown parameters of the run, those of the published chain and of further stages."""
         return self.chain.parameters
 
-    def poses(self, spec: Spec, acquisition: Acquisition, dtype=float) -> ConeGeometry:
+    def poses(self, spec: Spec, acquisition: Acquisition, dtype: Any = float) -> ConeGeometry:
         """The poses of all exposures, ``sub_angles`` blocks of one pose per frame."""
         if self.sub_angles == 1:
             return self.geometry

@@ -82,7 +82,7 @@ def test_simulated_counts_have_the_expected_rate_and_the_window_blurs_over_the_a
     )
     exact = np.exp(-np.asarray(small.line_integrals(geometry)))
     np.testing.assert_allclose(still, exact, atol=0.02)
-    assert (moving.min((1, 2)) > still.min((1, 2)) + 0.01).sum() >= 5
+    assert (moving.min((1, 2)) > still.min((1, 2)) + 1e-3).all()
     np.testing.assert_allclose((1 - moving).sum(), (1 - still).sum(), rtol=0.05)
 
 
