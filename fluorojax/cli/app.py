@@ -20,6 +20,7 @@ from fluorojax.cli.calibrate_check import calibrate_check
 from fluorojax.cli.convert import convert
 from fluorojax.cli.demo import demo
 from fluorojax.cli.detectors import detectors
+from fluorojax.cli.display import display
 from fluorojax.cli.dose import dose
 from fluorojax.cli.info import info
 from fluorojax.cli.models import models
@@ -51,6 +52,7 @@ for _command in (
     convert,
     scenarios,
     subtract,
+    display,
     stream,
     dose,
     plan_dose,

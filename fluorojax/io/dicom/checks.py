@@ -42,6 +42,13 @@ def check_instance(instance: Instance, counting: Counting) -> None:
 
     Lossy compression is refused unless ``counting`` allows it. Nothing of the pixels is read.
     """
+    check_shown(instance)
+    _check_syntax(instance, counting)
+    _check_unprocessed(instance)
+
+
+def check_shown(instance: Instance) -> None:
+    """Refuse a file that is no grey X-ray image; what was done to its pixels does not matter here."""
     header, path = instance.header, instance.path
     kind = str(header.get("SOPClassUID", ""))
     if kind not in CLASSES:
@@ -56,8 +63,6 @@ def check_instance(instance: Instance, counting: Counting) -> None:
             + ", ".join(CLASSES.values()),
         )
     _check_picture(instance)
-    _check_syntax(instance, counting)
-    _check_unprocessed(instance)
 
 
 def _check_picture(instance: Instance) -> None:
@@ -87,15 +92,8 @@ def _check_picture(instance: Instance) -> None:
 
 
 def _check_syntax(instance: Instance, counting: Counting) -> None:
+    check_compression(instance)
     header, path, syntax = instance.header, instance.path, instance.syntax
-    if syntax not in NATIVE and syntax not in LOSSLESS and syntax not in LOSSY:
-        from pydicom.uid import UID
-
-        problem = f"is {brief(UID(syntax).name, 60)}; expected uncompressed or losslessly compressed images"
-        raise InputError(path, None, "TransferSyntaxUID", problem)
-    if instance.compressed != (syntax not in NATIVE) and instance.start:
-        what = "in fragments" if instance.compressed else "in one piece"
-        raise InputError(path, None, "PixelData", f"stands {what}, which the transfer syntax {syntax} does not allow")
     lossy = LOSSY.get(syntax) or ("an earlier lossy step" if texts(header, "LossyImageCompression") == ["01"] else None)
     if lossy is not None and not counting.allow_lossy:
         keyword = "TransferSyntaxUID" if syntax in LOSSY else "LossyImageCompression"
@@ -106,6 +104,19 @@ def _check_syntax(instance: Instance, counting: Counting) -> None:
             f"tells of lossy compression ({lossy}): the noise is no longer that of quanta, and error bars would be "
             "wrong; expected lossless images, or --allow-lossy to take these all the same",
         )
+
+
+def check_compression(instance: Instance) -> None:
+    """Refuse a transfer syntax that is not read, and pixels that do not stand as it says."""
+    path, syntax = instance.path, instance.syntax
+    if syntax not in NATIVE and syntax not in LOSSLESS and syntax not in LOSSY:
+        from pydicom.uid import UID
+
+        problem = f"is {brief(UID(syntax).name, 60)}; expected uncompressed or losslessly compressed images"
+        raise InputError(path, None, "TransferSyntaxUID", problem)
+    if instance.compressed != (syntax not in NATIVE) and instance.start:
+        what = "in fragments" if instance.compressed else "in one piece"
+        raise InputError(path, None, "PixelData", f"stands {what}, which the transfer syntax {syntax} does not allow")
 
 
 def _check_unprocessed(instance: Instance) -> None:

@@ -46,7 +46,8 @@ HEADER = (
     "RadiusOfCircularShutter VerticesOfThePolygonalShutter CollimatorShape CollimatorLeftVerticalEdge "
     "CollimatorRightVerticalEdge CollimatorUpperHorizontalEdge CollimatorLowerHorizontalEdge "
     "CenterOfCircularCollimator RadiusOfCircularCollimator VerticesOfThePolygonalCollimator "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence WindowCenter WindowWidth VOILUTFunction "
+    "PresentationLUTShape"
 ).split()
 """Keywords of the elements that reading a run takes into memory."""
 
