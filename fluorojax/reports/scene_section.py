@@ -91,7 +91,10 @@ def score_table(scores: list[SceneScore]) -> Markup:
 
 def _verdicts(inputs: SceneInputs) -> Markup:
     result, scene = inputs.result, inputs.scene
-    residual = whiteness(*counts_and_rate(result, scene)) if scene is not None and inputs.usable else None
+    residual = None
+    if scene is not None and inputs.usable:
+        noise = scene.acquisition.as_dict()["electronic_noise"]
+        residual = whiteness(*counts_and_rate(result, scene), electronic_noise=noise)
     return verdict_list(*judge(result, inputs.score, residual))
 
 
