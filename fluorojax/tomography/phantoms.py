@@ -59,7 +59,7 @@ class Ellipsoids(eqx.Module):
         return jax.lax.map(view, (jnp.asarray(geometry.source, dtype), geometry.pixels(dtype)))
 
     def volume(self, grid: VoxelGrid, *, subvoxels: int = 3) -> Float[np.ndarray, "X Y Z"]:
-        """Mean attenuation of every voxel, 1/mm, float32, from ``subvoxels``³ points in each."""
+        """Mean attenuation of every voxel, 1/mm, float32, from ``subvoxels`` points along each axis of it."""
         fine = []
         for axis in range(3):
             offsets = (np.arange(subvoxels) + 0.5) / subvoxels - 0.5

@@ -58,8 +58,8 @@ def simulate_run(
 ) -> RotationalRun:
     """Poisson counts of a phantom at rest under a moving gantry.
 
-    The transmission is averaged over ``subpixels``² points of every pixel and ``sub_angles`` poses of every exposure,
-    from exact line integrals; lag, gain drift and scatter follow as in ``chain``.
+    The transmission is averaged over ``subpixels`` by ``subpixels`` points of every pixel and ``sub_angles`` poses of
+    every exposure, from exact line integrals; lag, gain drift and scatter follow as in ``chain``.
 
     **Arguments:** ``acquisition`` with I_0 and the protocol; its ``attenuation_scale`` does not matter; ``spec`` the
     true parameters, nominal by default; ``grid`` on which to store the true volume. **Raises** ``ValueError`` where the
