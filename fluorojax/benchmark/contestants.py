@@ -19,7 +19,18 @@ CALIBRATION = "calibration"
 """Name of the rows that hold the calibrated spec of a scene, which the classical methods share."""
 SPEC_CODE = ("calibration", "physics", "data/acquisition", "data/spec")
 """Modules that a calibrated spec depends on."""
-OURS_CODE = (*SPEC_CODE, "engines", "priors", "methods", "models", "shipped_models", "runs/batches", "runs/devices")
+OURS_CODE = (
+    *SPEC_CODE,
+    "engines",
+    "learned",
+    "methods",
+    "models",
+    "priors",
+    "runs/batches",
+    "runs/devices",
+    "shipped_models",
+    "streaming",
+)
 """Modules that a result of an engine depends on."""
 _SHARED_CODE = (
     "classical/estimate",
