@@ -223,7 +223,7 @@ def _of_truth(path: Path, scene: Scene) -> Pictures:
 
 
 def _about(scene: Scene) -> Pictures:
-    pixel = scene.metadata.get("pixel_mm")
+    pixel, named = scene.metadata.get("pixel_mm"), scene.metadata.get("mask_frames")
     return Pictures(
         scene.name,
         np.zeros((0, 0, 0), np.float32),
@@ -231,7 +231,7 @@ def _about(scene: Scene) -> Pictures:
         ATTENUATION,
         frame_time_ms=scene.acquisition.as_dict()["frame_time_ms"],
         pixel_mm=float(pixel) if isinstance(pixel, int | float) and pixel > 0 else None,
-        mask_frames=tuple(int(frame) for frame in scene.metadata.get("mask_frames", ())),
+        mask_frames=tuple(frame for frame in named if type(frame) is int) if isinstance(named, list) else (),
     )
 
 

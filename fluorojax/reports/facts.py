@@ -48,11 +48,15 @@ def protocol(result: Reconstruction, scene: Scene | None) -> Markup:
     for name, title in (("detector", "detector"), ("scene", "scene"), ("noise_model", "noise model")):
         if isinstance(metadata.get(name), str):
             facts[title] = metadata[name]
-    if assumed := metadata.get("assumed"):
-        facts["assumed, as the file does not say it"] = ", ".join(f"{k} {v:.4g}" for k, v in assumed.items())
+    assumed = metadata.get("assumed")
+    if isinstance(assumed, dict) and assumed:
+        facts["assumed, as the file does not say it"] = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in assumed.items()
+        )
     if len(facts) == 1:
         return Markup("")
-    remarks = [str(remark) for remark in metadata.get("remarks", ())]
+    remarks = metadata.get("remarks")
+    remarks = [str(remark) for remark in remarks] if isinstance(remarks, list) else []
     return render("protocol", facts=definitions(facts), remarks=remarks)
 
 
