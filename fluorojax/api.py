@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Num
 
 from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SpecRanges
@@ -276,7 +277,7 @@ def score(
     """Scores of a result against the truth: PSNR, SSIM, standard and blind score, interval coverage, spec errors.
 
     **Arguments:** a result and the scene with its truth, or two files; ``allow_other`` takes a truth that is not what
-    was reconstructed (a file with other counts, a scene of another name). **Returns** a
+    was reconstructed (other counts, a scene of another name). **Returns** a
     :class:`fluorojax.metrics.SceneScore` or, for files, a :class:`fluorojax.metrics.FileScore`.
 
     **Raises** :class:`~fluorojax.io.InputError` where there is no truth, or the two do not belong together.
@@ -288,6 +289,11 @@ def score(
         if result.name != truth.name and not allow_other:
             problem = f"is the scene {truth.name}; expected {result.name}, which was reconstructed, or allow_other=True"
             raise InputError("", None, "truth", problem)
+        if result.counts_sha256 not in (None, counts_digest(truth.y)) and not allow_other:
+            problem = (
+                f"has other counts than those that {result.name} was made from; expected those, or allow_other=True"
+            )
+            raise InputError("", truth.name, "truth", problem)
         return score_scene(result, truth)
     if isinstance(result, Reconstruction) or isinstance(truth, Scene):
         problem = (

@@ -6,7 +6,7 @@
                power static_l (n = 0 only) + dynamic_ln,  static_l ~ (1+k)^-slope,
                dynamic_ln ~ (1+k)^-slope · (1+(n/n_c(k))²)^-3/2 · temporal_n²
     rate     = I_0 · gain · lag · exposure window of exp(-A·x)
-    counts   ~ Poisson(rate)
+    counts   ~ Poisson(rate)      (the engines add the electronic noise of the protocol)
 
 Every latent is standard normal, so MAP, linear-response sampling and NUTS use the same coordinates. The local scales
 ``a`` are in ``data.aux``. They are one if ``aux`` is None; otherwise the functions at the end of this file estimated

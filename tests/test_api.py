@@ -10,6 +10,7 @@ import pytest
 from small_models import MODEL
 
 import fluorojax
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.spec import SpecRanges
 from fluorojax.io import write_challenge
@@ -177,6 +178,12 @@ def test_score_wants_two_of_a_kind(tmp_path):
     with pytest.raises(fluorojax.InputError, match="truth: is the scene sample_00; expected b, which"):
         fluorojax.score(result, scene)
     assert fluorojax.score(result, scene, allow_other=True).psnr == np.inf
+    made_from_it = replace(result, name=scene.name, counts_sha256=counts_digest(scene.y))
+    assert fluorojax.score(made_from_it, scene).psnr == np.inf
+    other = replace(scene, y=scene.y + 1)
+    with pytest.raises(fluorojax.InputError, match=r"sample_00.*truth: has other counts than those"):
+        fluorojax.score(made_from_it, other)
+    assert fluorojax.score(made_from_it, other, allow_other=True).psnr == np.inf
     with pytest.raises(fluorojax.InputError, match="x_true: has nan"):
         fluorojax.score(result, replace(scene, name="b", x_true=np.full_like(scene.y, np.nan)))
     with pytest.raises(fluorojax.InputError, match="result: is of type int; expected a result and a scene"):

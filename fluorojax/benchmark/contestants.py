@@ -19,9 +19,26 @@ CALIBRATION = "calibration"
 """Name of the rows that hold the calibrated spec of a scene, which the classical methods share."""
 SPEC_CODE = ("calibration", "physics", "data/acquisition", "data/spec")
 """Modules that a calibrated spec depends on."""
-OURS_CODE = (*SPEC_CODE, "engines", "priors", "methods", "models", "shipped_models", "runs/batches", "runs/devices")
+OURS_CODE = (
+    *SPEC_CODE,
+    "engines",
+    "learned",
+    "methods",
+    "models",
+    "priors",
+    "runs/batches",
+    "runs/devices",
+    "shipped_models",
+    "streaming",
+)
 """Modules that a result of an engine depends on."""
-_SHARED_CODE = ("classical/estimate", "classical/rates", "classical/anscombe", *SPEC_CODE[1:])
+_SHARED_CODE = (
+    "classical/estimate",
+    "classical/electronic_noise",
+    "classical/rates",
+    "classical/anscombe",
+    *SPEC_CODE[1:],
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class Contestant:
             return OURS_CODE
         module = type(CLASSICAL[self.name].method).__module__.removeprefix("fluorojax.").replace(".", "/")
         solver = (
-            ("engines/lbfgs", "engines/line_search", "engines/iteration", "priors/smoothing")
+            ("engines/energy", "engines/lbfgs", "engines/line_search", "engines/iteration", "priors/smoothing")
             if module.endswith("poisson_tv")
             else ()
         )

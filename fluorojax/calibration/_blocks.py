@@ -6,11 +6,12 @@ Arrays have a place for every cell, whatever the side of the blocks, so that one
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, Int
+from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int
 
 
 class BlockCurves(eqx.Module):
-    """Log time curves of the blocks that begin at each of N cells, in raster order, with their Poisson variances."""
+    """Log time curves of the blocks that begin at each of N cells, in raster order, with the variances of their
+    noise."""
 
     slope: Float[Array, " N"]
     """Least-squares slope of the log counts, %/frame (100 × log units per frame)."""
@@ -34,18 +35,27 @@ class BlockCurves(eqx.Module):
 
 
 def block_curves(
-    counts: Float[Array, "T H W"], scatter: Float[Array, "T H W"], *, stride: int, side: Int[Array, ""] | int
+    counts: Float[Array, "T H W"],
+    scatter: Float[Array, "T H W"],
+    *,
+    stride: int,
+    side: Int[Array, ""] | int,
+    electronic_variance: Float[ArrayLike, ""] = 0.0,
 ) -> BlockCurves:
     """Curves of blocks of ``side`` × ``side`` cells that start at every cell; a cell is ``stride`` × ``stride`` pixels.
 
-    ``scatter`` (quanta) is subtracted before the logarithm, and its noise stays. Pixels that fill no cell are cropped.
+    ``scatter`` (quanta) is subtracted before the logarithm, and its noise stays; ``electronic_variance`` (quanta²) is
+    what the readout of a pixel adds to that noise. Pixels that fill no cell are cropped.
     """
     frames, height, width = counts.shape
     down, across = (_windows(size // stride, side, counts.dtype) for size in (height, width))
     total, background = (_block_sums(image, stride, down, across) for image in (counts, scatter))
-    primary = jnp.maximum(total - background, 0.01 * total)
+    added = jnp.asarray(stride * side, counts.dtype) ** 2 * jnp.asarray(electronic_variance, counts.dtype)
+    # Electronic noise can make a dark block negative. Half of its deviation keeps the logarithm finite; the variance
+    # says that such a block tells nothing.
+    primary = jnp.maximum(total - background, jnp.maximum(0.01 * total, 0.5 * jnp.sqrt(added)))
     # Half a count makes the logarithm of a Poisson count unbiased to first order and finite at zero.
-    variance = (total.mean(axis=1) + 0.5) / (primary.mean(axis=1) + 0.5) ** 2
+    variance = (total.mean(axis=1) + added + 0.5) / (primary.mean(axis=1) + 0.5) ** 2
     basis, length = _time_basis(frames, counts.dtype)
     coefficients = jnp.log(primary + 0.5) @ basis
     return BlockCurves(

@@ -20,6 +20,7 @@ class Profiles:
     touched: Bool[np.ndarray, "T H W"]
     weight: Float[np.ndarray, "n u"]
     counts: Float[np.ndarray, " n"]
+    """Background of each profile, as the number of quanta that would be as noisy without electronic noise."""
     amplitude: Float[np.ndarray, " n"]
 
     def opacity(self, signal: Float[np.ndarray, "T H W"]) -> Float[np.ndarray, "n u"]:
@@ -37,12 +38,15 @@ class Profiles:
         return Profiles(self.tracks[keep], self.touched, *kept)
 
 
-def device_profiles(counts: Float[np.ndarray, "T H W"], signal: Float[np.ndarray, "T H W"]) -> Profiles | None:
+def device_profiles(
+    counts: Float[np.ndarray, "T H W"], signal: Float[np.ndarray, "T H W"], electronic_variance: float = 0.0
+) -> Profiles | None:
     """Tracks whose opacity profile is that of a single thin device on a known background; ``None`` without any.
 
-    ``counts`` are without gain drift, ``signal`` is the same with the nominal lag undone.
+    ``counts`` are without gain drift, ``signal`` is the same with the nominal lag undone; ``electronic_variance``,
+    quanta², adds to the noise of a count.
     """
-    tracks, touched = find_tracks(counts, signal)
+    tracks, touched = find_tracks(counts, signal, electronic_variance=electronic_variance)
     if not len(tracks.frame):
         return None
     level, known = background(signal, touched)
@@ -51,6 +55,7 @@ def device_profiles(counts: Float[np.ndarray, "T H W"], signal: Float[np.ndarray
     weight = np.where(share > 0.35, share, 0.0)
     level = tracks.profiles(level * known)
     mean = (weight * level / np.maximum(share, 0.1)).sum(1) / np.maximum(weight.sum(1), 1e-6)
+    mean = mean * (mean / np.maximum(mean + electronic_variance, 1e-6))
     found = Profiles(tracks, touched, weight, mean, np.zeros(len(mean)))
 
     opacity, shape = found.opacity(signal), np.broadcast_to(gaussian(ACROSS), weight.shape)

@@ -45,7 +45,11 @@ class Tracks:
 
 
 def find_tracks(
-    counts: Float[np.ndarray, "T H W"], signal: Float[np.ndarray, "T H W"], *, threshold: float = 5.5
+    counts: Float[np.ndarray, "T H W"],
+    signal: Float[np.ndarray, "T H W"],
+    *,
+    threshold: float = 5.5,
+    electronic_variance: float = 0.0,
 ) -> tuple[Tracks, Bool[np.ndarray, "T H W"]]:
     """Ridges that moved, and the pixels any ridge touches.
 
@@ -54,10 +58,11 @@ def find_tracks(
     deviations are tracked: of all crests on the normal in the two neighbouring frames the pair is taken that needs the
     least acceleration and change of contrast. Points with a second crest beside them are left out.
 
-    **Arguments:** ``counts`` without gain drift; ``signal``, the same with the nominal lag undone.
+    **Arguments:** ``counts`` without gain drift; ``signal``, the same with the nominal lag undone;
+    ``electronic_variance``, quanta², adds to the noise of a count.
     """
     usual = np.maximum(_running_median(gaussian_filter(counts, (0, 1, 1))), 0.3)
-    response = _filter((usual - signal) / np.sqrt(usual))
+    response = _filter((usual - signal) / np.sqrt(usual + electronic_variance))
     best = response.argmax(axis=0)
     crest = response.max(axis=0)
     left, right = (np.take_along_axis(response, ((best + k) % _ORIENTATIONS)[None], axis=0)[0] for k in (-1, 1))

@@ -67,12 +67,13 @@ def drift_log_posterior(
         raise ValueError(f"points is {points}; expected at least 2")
     grid = jnp.linspace(scalar("low", low, y.dtype), scalar("high", high, y.dtype), points)
     fraction = scalar("scatter_fraction", acquisition.scatter_fraction, y.dtype)
+    electronic = scalar("electronic_variance", acquisition.electronic_variance, y.dtype)
     scattered = jnp.zeros_like(y) if scatter is None else _scattered(y, fraction, scatter)
     rows, columns = height // STRIDE, width // STRIDE
     sides = [side for side in SIDES if side == 1 or (rows // side) * (columns // side) >= FEWEST_BLOCKS]
 
     def density(side: Int[Array, ""]) -> Float[Array, " points"]:
-        curves = block_curves(y, scattered, stride=STRIDE, side=side)
+        curves = block_curves(y, scattered, stride=STRIDE, side=side, electronic_variance=electronic)
         return _normalise(TEMPER * atom_log_likelihood(curves, grid), grid)
 
     # The fast matrix products of accelerators keep three digits, fewer than a slope needs.

@@ -8,17 +8,21 @@ prior for a parameter that has no reduced model here.
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from fluorojax.calibration.drift import STRIDE, drift_log_posterior
 from fluorojax.calibration.transients import transient_log_likelihood
+from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import GAIN_DRIFT, LAG, MOTION_BLUR, PUBLISHED, Parameter, Spec
 from fluorojax.data.wording import LEAST_CONTRACTION, plain, undetermined, with_error
 from fluorojax.physics.dose import FrameDose
 from fluorojax.physics.lag import ChargeReleaseLag
+from fluorojax.physics.psf import VeilingGlare
 from fluorojax.physics.scatter import Scatter
+from fluorojax.physics.stage import CountStage
 
 # A drift needs a slope and something that is not a slope; transients have limits of their own.
 _MIN_FRAMES = 3
@@ -163,29 +167,46 @@ class SpecPosterior:
 def calibrate(scene: Scene) -> SpecPosterior:
     """Marginal posteriors of the unknown parameters of the imaging chain from the counts of one scene.
 
-    The reduced models know gain drift, detector lag and exposure window, taken from the operator of the scene; any
-    other parameter keeps its prior, whose whole width the reconstruction then carries. A single frame, fewer than three
-    frames, or images smaller than 4 × 4 leave all parameters at their priors; window and lag need five frames of
-    16 × 16. Deterministic.
+    The reduced models know gain drift, detector lag and exposure window, taken from the operator of the scene. Known
+    scatter, veiling glare and dark signal are taken off the counts, and their noise stays. Any other parameter keeps
+    its prior, whose whole width the reconstruction then carries. A single frame, fewer than three frames, or images
+    smaller than 4 × 4 leave all parameters at their priors; window and lag need five frames of 16 × 16. Deterministic.
     """
     bounds, parameters = scene.ranges.as_dict(), scene.operator.parameters
     marginals = {parameter.name: Marginal.flat(*bounds[parameter.name]) for parameter in parameters}
     if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES and min(scene.y.shape[1:]) >= STRIDE:
-        counts = scene.y.astype(np.float32)
+        counts, acquisition = _from_the_beam(scene)
         dose = scene.operator.stage(FrameDose)
         if dose is not None:  # brings the frames to one dose; their noise is then not quite that of the reduced models
             counts = counts / np.asarray(dose.relative, np.float32)[:, None, None]
         drift = GAIN_DRIFT.nominal
         if GAIN_DRIFT in parameters:
-            found = drift_log_posterior(
-                counts, scene.acquisition, *bounds[GAIN_DRIFT.name], scene.operator.stage(Scatter)
-            )
+            found = drift_log_posterior(counts, acquisition, *bounds[GAIN_DRIFT.name], scene.operator.stage(Scatter))
             marginals[GAIN_DRIFT.name] = Marginal.from_log(*map(np.asarray, found))
             drift = marginals[GAIN_DRIFT.name].quantile(0.5)
         release = scene.operator.stage(ChargeReleaseLag)
         if {MOTION_BLUR, LAG} <= set(parameters) and release is not None:
-            transients = transient_log_likelihood(counts, scene.acquisition, scene.ranges, drift, release)
+            transients = transient_log_likelihood(counts, acquisition, scene.ranges, drift, release)
             blur, lag = transients.motion_blur_log_likelihood, transients.lag_log_likelihood
             marginals[MOTION_BLUR.name] = Marginal.from_log(transients.motion_blur_grid, blur)
             marginals[LAG.name] = Marginal.from_log(transients.lag_grid, lag)
     return SpecPosterior(marginals, parameters)
+
+
+def _from_the_beam(scene: Scene) -> tuple[Float[np.ndarray, "T H W"], Acquisition]:
+    """The counts without dark signal and veiling glare, and the protocol with the noise that these leave behind.
+
+    What was taken off left its noise, whose variance is known, as that of electronic noise is.
+    """
+    counts, protocol = scene.y.astype(np.float32), scene.acquisition.as_dict()
+    stages = [stage for stage in scene.operator.stages if isinstance(stage, CountStage)]
+    glare = scene.operator.stage(VeilingGlare)
+    if not stages and glare is None:
+        return counts, scene.acquisition
+    added = jnp.zeros(counts.shape, jnp.float32)
+    for stage in stages:
+        added = stage(added, Spec.nominal(scene.operator.parameters), scene.acquisition)
+    if glare is not None:
+        added = added + glare.tail(jnp.asarray(counts) - added)
+    variance = protocol["electronic_noise"] ** 2 + max(float(jnp.mean(added)), 0.0)
+    return counts - np.asarray(added), Acquisition.from_dict({**protocol, "electronic_noise": variance**0.5})

@@ -113,7 +113,8 @@ def transient_log_likelihood(
         counts = counts / drift[:, None, None]
         nodes = np.linspace(*bounds["lag"], _NODES)
         undo = _inverse_lag(release, nodes, acquisition, len(counts))
-        profiles = device_profiles(counts, np.tensordot(undo[_NODES // 2], counts, axes=1))
+        electronic = acquisition.as_dict()["electronic_noise"] ** 2
+        profiles = device_profiles(counts, np.tensordot(undo[_NODES // 2], counts, axes=1), electronic)
         if profiles is not None:
             lag_likelihood, lag_cells = _lag_log_likelihood(counts, profiles, undo, nodes, lag_grid)
             likely = np.exp(lag_likelihood - lag_likelihood.max())

@@ -17,6 +17,7 @@ from fluorojax.classical.denoisers import (
     TotalVariation3D,
     Wavelets,
 )
+from fluorojax.classical.electronic_noise import with_electronic_noise
 from fluorojax.classical.estimate import ClassicalMethod, Estimate
 from fluorojax.classical.low_rank import LowRankSparse
 from fluorojax.classical.motion import MotionCompensated
@@ -54,4 +55,5 @@ __all__ = [
     "anscombe",
     "filter_stream",
     "inverse_anscombe",
+    "with_electronic_noise",
 ]

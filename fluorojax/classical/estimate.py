@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +28,10 @@ class ClassicalMethod(ABC):
 
     The defaults were chosen on simulated scenes of seed 9000, which no benchmark uses.
     """
+
+    models_electronic_noise: ClassVar[bool] = False
+    """Whether the method takes counts with the electronic noise of the protocol as they are; the others are called by
+    :func:`fluorojax.classical.with_electronic_noise` on such counts."""
 
     @abstractmethod
     def __call__(

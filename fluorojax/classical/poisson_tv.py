@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from fluorojax.classical.estimate import ClassicalMethod, Estimate, as_stack
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
+from fluorojax.engines.energy import poisson_deviance
 from fluorojax.engines.lbfgs import minimise
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 from fluorojax.priors.smoothing import gaussian_matrix, smooth
@@ -20,10 +22,13 @@ from fluorojax.priors.smoothing import gaussian_matrix, smooth
 class PoissonTotalVariation(ClassicalMethod):
     """Minimum of ``D(y, λ(x)) + weight Σ √(|∇ξ|² + (temporal ∂_t ξ)² + edge²)``, D half the Poisson deviance.
 
-    λ is the operator of this library at the assumed spec, so window, lag, gain and scatter are inverted with the
-    noise. The penalty acts on ``ξ = A·x·√n``, n the counts smoothed over the run and ``level_pixels``: attenuation in
-    units of the local noise, in which one weight serves all doses, as it does after an Anscombe transform.
+    D is that of the shifted Poisson distribution where the protocol has electronic noise. λ is the operator of this
+    library at the assumed spec, so window, lag, gain and scatter are inverted with the noise. The penalty acts on ``ξ =
+    A·x·√n``, n the counts smoothed over the run and ``level_pixels``: attenuation in units of the local noise, in which
+    one weight serves all doses, as it does after an Anscombe transform.
     """
+
+    models_electronic_noise: ClassVar[bool] = True
 
     weight: float = 0.6
     temporal: float = 3.0
@@ -59,20 +64,20 @@ def _solve(
     operator: FluoroscopyOperator,
 ) -> Float[Array, "T H W"]:
     level = jnp.maximum(smooth(jnp.mean(counts, 0), method.level_pixels), 0.5)
-    unit = 1 / (acquisition.attenuation_scale * jnp.sqrt(level))
+    # The noise of x in units of 1/A: √(n + σ²)/n.
+    unit = jnp.sqrt(1 + acquisition.electronic_variance / level) / (acquisition.attenuation_scale * jnp.sqrt(level))
     # A smooth start, three frames and pixels wide: from raw counts the logarithm starts far out at low dose.
     temporal = jnp.asarray(gaussian_matrix(len(counts), 1.5), counts.dtype)
     calm = smooth(jnp.einsum("st,thw->shw", temporal, counts), 1.0)
     start = operator.invert_static(calm, acquisition, spec) / unit
 
     def energy(noise_units: Float[Array, "T H W"]) -> Float[Array, ""]:
-        expected = jnp.maximum(operator(noise_units * unit, spec, acquisition), 1e-6)
-        # deviance: the likelihood itself would lose its digits at high counts
-        ratio = jnp.where(counts > 0, counts / expected, 1.0)
-        half_deviance = expected - counts + counts * jnp.log(ratio)
+        misfit = poisson_deviance(
+            counts, operator(noise_units * unit, spec, acquisition), acquisition.electronic_variance
+        )
         rows, columns, frames = (_difference(noise_units, axis) for axis in (1, 2, 0))
         square = rows**2 + columns**2 + (method.temporal * frames) ** 2
-        return jnp.sum(half_deviance) + method.weight * jnp.sum(jnp.sqrt(square + method.edge**2) - method.edge)
+        return misfit + method.weight * jnp.sum(jnp.sqrt(square + method.edge**2) - method.edge)
 
     found = minimise(energy, start, max_iterations=method.iterations, tolerance=method.tolerance)
     return found.position * unit

@@ -86,6 +86,8 @@ def _scene_lines(scene: "Scene") -> list[str]:
         f"(time constant), readout {protocol['readout_delay_ms']:.4g} ms after the exposure",
         f"optical depth {protocol['attenuation_scale']:g} at x = 1, scattered share {protocol['scatter_fraction']:g}",
     ]
+    if protocol["electronic_noise"] > 0:
+        lines.append(f"electronic noise {protocol['electronic_noise']:g} quanta (standard deviation in each pixel)")
     units = {parameter.name: parameter.unit for parameter in scene.operator.parameters}
     for name, (low, high) in scene.ranges.as_dict().items():
         unit = units.get(name, "")

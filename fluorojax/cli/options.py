@@ -112,7 +112,8 @@ DetectorOption = Annotated[
     typer.Option(
         "--detector",
         metavar="NAME|FILE.toml",
-        help="Detector whose lag, veiling glare, pixel size, gain and offset are used (see `fluorojax detectors`).",
+        help="Detector whose lag, electronic noise, glare, pixel size, gain and offset are used (see "
+        "`fluorojax detectors`).",
         show_default=False,
     ),
 ]

@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike, Float
 from fluorojax.data.spec import PUBLISHED, Parameter, SpecRanges
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Acquisition(eqx.Module):
@@ -33,6 +34,14 @@ class Acquisition(eqx.Module):
     """Time from the exposure to its readout t_r, ms."""
     scatter_fraction: Float[ArrayLike, "..."] = 0.0
     """Scattered share of the detected quanta, S/(S+P), in [0, 1)."""
+    electronic_noise: Float[ArrayLike, "..."] = 0.0
+    """σ_e: standard deviation of the electronic noise that readout adds to the counts, quanta; 0 for none. Counts may
+    be negative where it is positive."""
+
+    @property
+    def electronic_variance(self) -> Float[ArrayLike, "..."]:
+        """σ_e², quanta²: what readout adds to the variance of the counts."""
+        return self.electronic_noise * self.electronic_noise
 
     def as_dict(self) -> dict[str, float]:
         """The protocol as plain floats (unbatched only)."""
@@ -59,6 +68,9 @@ class Acquisition(eqx.Module):
         fraction = values["scatter_fraction"]
         if not 0 <= fraction < 1:
             raise ValueError(f"scatter_fraction is {fraction:g}; expected 0 ≤ f < 1")
+        noise = values["electronic_noise"]
+        if not (noise >= 0 and noise * noise <= _LARGEST):
+            raise ValueError(f"electronic_noise is {noise:g} quanta; expected a number ≥ 0 (0 is none)")
         bounds = ranges.as_dict()
         for parameter in parameters:
             if parameter.offset_of is None:
@@ -85,4 +97,4 @@ class Acquisition(eqx.Module):
 
 def _finite(value: float) -> bool:
     """Whether ``value`` is finite in single precision."""
-    return abs(value) <= float(np.finfo(np.float32).max)
+    return abs(value) <= _LARGEST

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.data.choices import SPEC_SOURCES as SPEC_SOURCES
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.spec import PUBLISHED, Parameter, Spec
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class Reconstruction:
     """Range of the uniform prior of each mismatch parameter, in its unit; empty where it is not known."""
     pixel_mm: float | None = None
     """Distance of two pixels in mm, in the plane in which the file states it; None where it is not known."""
+    counts_sha256: str | None = None
+    """Digest of the counts that were reconstructed (:func:`fluorojax.data.digest.counts_digest`), by which they are
+    recognised in whatever file; None where it is not known, as in files of earlier versions."""
 
     @property
     def frame_time_ms(self) -> float | None:
@@ -112,7 +116,7 @@ class Reconstruction:
 
 def facts_of(scene: "Scene") -> dict[str, Any]:
     """The fields of a :class:`Reconstruction` that its scene gives: parameters, nominal protocol, prior ranges, pixel
-    size."""
+    size, digest of the counts."""
     pixel = scene.metadata.get("pixel_mm")
     if isinstance(pixel, bool) or not isinstance(pixel, int | float) or not 0 < pixel < math.inf:
         pixel = None
@@ -121,6 +125,7 @@ def facts_of(scene: "Scene") -> dict[str, Any]:
         "parameters": scene.operator.parameters,
         "prior_ranges": scene.ranges.as_dict(),
         "pixel_mm": None if pixel is None else float(pixel),
+        "counts_sha256": counts_digest(scene.y),
     }
 
 

@@ -16,7 +16,6 @@ from fluorojax.physics.psf import VeilingGlare
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 _LARGEST_FILE = 2**20
-_NOTICED_NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,8 @@ class Detector:
 
     def protocol(self) -> dict[str, float]:
         """Values of the acquisition protocol that the detector determines."""
-        return {name: value for name in ("lag_ms", "readout_delay_ms") if (value := self.value(name)) is not None}
+        names = ("lag_ms", "readout_delay_ms", "electronic_noise")
+        return {name: value for name in names if (value := self.value(name)) is not None}
 
     def operator(self, operator: FluoroscopyOperator, pixel_mm: float | None) -> FluoroscopyOperator:
         """The imaging chain ``operator`` with the fixed stages of the detector.
@@ -126,17 +126,6 @@ class Detector:
                 "known; expected pixel_mm in the detector file"
             )
         return operator.with_stage(VeilingGlare(share=share, radius=radius / pixel))
-
-    def remarks(self, mean_counts: float) -> list[str]:
-        """What a user has to know of the use of this detector for counts with this mean, each in one line."""
-        noise = self.value("electronic_noise") or 0.0
-        if mean_counts <= 0 or noise**2 < _NOTICED_NOISE * mean_counts:
-            return []
-        return [
-            f"the electronic noise of the detector, {noise:g} quanta, adds {100 * noise**2 / mean_counts:.2g} % to the "
-            "variance of the counts, which the likelihood does not know: intervals do not hold the share of the truth "
-            "that they state (too wide where this was measured)"
-        ]
 
     def as_settings(self) -> dict[str, Any]:
         """The detector as JSON values."""

@@ -17,7 +17,6 @@ from fluorojax.io import (
     file_sha256,
     list_reconstructions,
     open_scenes,
-    read_count_digests,
     read_provenance,
     read_reconstruction,
     recorded_selection,
@@ -106,7 +105,7 @@ def _of_reconstruction(path: Path, name: str, source: Path, origin: "Source", co
             counting=chosen.counting if counting == AS_THEY_ARE else counting,
             detector=chosen.detector,
         )
-        _check_counts(path, name, read_count_digests(path).get(name), source, chosen, result.nominal)
+        _check_counts(path, name, result.counts_sha256, source, chosen, result.nominal)
     said = f"Normalised attenuation by fluorojax, method {provenance.method}"
     first = derived_image(
         origin,

@@ -32,7 +32,8 @@ class What(StrEnum):
     X_HAT = "x_hat"
     """The reconstruction, with its posterior standard deviation."""
     COUNTS = "counts"
-    """The counts on the scale of x, ``−log(max(y, ½)/I₀)/A``, with the standard deviation ``1/(A √(y + ½))``."""
+    """The counts on the scale of x, ``−log(max(y, ½)/I₀)/A``, with the standard deviation ``√(y + ½ + s²)/(A (y + ½))``
+    for electronic noise s."""
     X_TRUE = "x_true"
     """The truth of a simulated scene."""
     SUBTRACTION = "subtraction"
@@ -211,7 +212,9 @@ def _of_subtraction(path: Path, name: str, what: What | None) -> Pictures:
 def _of_counts(scene: Scene) -> Pictures:
     protocol = scene.acquisition.as_dict()
     y = _sequence(scene.y)
-    sd = (1.0 / (protocol["attenuation_scale"] * np.sqrt(y + 0.5))).astype(np.float32)
+    mean = np.maximum(y, 0.0) + 0.5
+    spread = np.sqrt(mean + protocol["electronic_noise"] ** 2) / mean
+    sd = (spread / protocol["attenuation_scale"]).astype(np.float32)
     run = CountRun(y, scene.acquisition) if len(y) > 1 else None
     return replace(_about(scene), values=_sequence(raw_attenuation(scene)).astype(np.float32), sd=sd, run=run)
 

@@ -223,7 +223,7 @@ def check_plan(
     """
     from fluorojax.runs.batches import reconstruct_scenes
 
-    thin = scene is not None and plan.factor < 1 and bool((scene.y == np.round(scene.y)).all())
+    thin = scene is not None and plan.factor < 1 and _are_quanta(scene)
     rng = np.random.default_rng([seed, 16])
     if thin:
         assert scene is not None
@@ -299,6 +299,11 @@ def _model_scene(result: Reconstruction, scene: "Scene | None", options: Reconst
     )
 
 
+def _are_quanta(scene: "Scene") -> bool:
+    """Whether the counts can be thinned: whole numbers, without electronic noise."""
+    return scene.acquisition.as_dict()["electronic_noise"] == 0 and bool((scene.y == np.round(scene.y)).all())
+
+
 def _at_dose(scene: "Scene", factor: float) -> "Scene":
     from fluorojax.data.acquisition import Acquisition
 
@@ -311,5 +316,7 @@ def _simulated(scene: "Scene", result: Reconstruction, rng: np.random.Generator)
     """The scene with counts drawn from x_hat through the imaging chain at the corrected spec."""
     import jax.numpy as jnp
 
+    from fluorojax.simulation.imaging_chain import count
+
     rate = np.asarray(scene.operator(jnp.asarray(result.x_hat), result.spec, scene.acquisition), np.float64)
-    return replace(scene, y=rng.poisson(np.maximum(rate, 0.0)).astype(np.float32))
+    return replace(scene, y=count(rng, np.maximum(rate, 0.0), scene.acquisition.as_dict()["electronic_noise"]))

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from numpyro.distributions import Normal, Poisson
 
 from fluorojax.models.protocol import SceneData, SceneModel, _base
+from fluorojax.physics.scalars import scalar
 
 Latents = dict[str, Array]
 
@@ -19,21 +20,33 @@ _MIN_RATE = 1e-6
 _MOST_DEVIATIONS = 6.0
 
 
-def poisson_deviance(counts: Float[Array, "*shape"], rate: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """Half the Poisson deviance, ``Σ λ − y + y·log(y/λ)``: the negative log likelihood relative to λ = y.
+def poisson_deviance(
+    counts: Float[Array, "*shape"],
+    rate: Float[Array, "*shape"],
+    electronic_variance: Float[ArrayLike, ""] = 0.0,
+) -> Float[Array, ""]:
+    """Half the deviance of counts with electronic noise, ``Σ λ' − n + n·log(n/λ')`` with λ' = λ + σ² and n = y + σ².
+
+    Without electronic noise (σ² = 0) it is that of the Poisson distribution: the negative log likelihood relative to
+    λ = y. With it, y + σ² counts as Poisson with mean λ + σ² (Snyder, Hammoud & White, J. Opt. Soc. Am. A 10:1014,
+    1993): mean and variance are exact, so that the score ``(y − λ)/(λ + σ²)`` is zero on average at the true
+    rate, whatever the sign of n. Where n ≤ 0 no rate is the best one, and the value is relative to λ = 0.
 
     Of order one per pixel, where the raw log likelihood is of order y·log y and loses the differences that matter in
-    float32. Rates below 1e-6 are taken as 1e-6.
+    float32. Rates λ' below 1e-6 are taken as 1e-6.
     """
-    rate = jnp.maximum(rate, _MIN_RATE)
-    # Where nothing was counted the term is λ alone; the placeholder keeps its unused branch differentiable.
+    dark = scalar("electronic_variance", electronic_variance, rate.dtype)
+    counts, rate = counts + dark, jnp.maximum(rate + dark, _MIN_RATE)
+    # The placeholder keeps the branch that is not used differentiable.
     seen = counts > 0
     count = jnp.where(seen, counts, rate)
     # log(y/λ) − (y − λ)/y cancels near y = λ; log1p keeps that in float32.
     relative = (count - rate) / rate
     near = jnp.abs(relative) < 0.1
     log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, relative, 0.0)), jnp.log(count / rate))
-    return jnp.sum(jnp.where(seen, count * log_ratio - (count - rate), rate))
+    # Where nothing was counted and no noise was added the term is λ alone.
+    unseen = (rate - dark) - counts * jnp.log(rate / jnp.maximum(dark, _MIN_RATE))
+    return jnp.sum(jnp.where(seen, count * log_ratio - (count - rate), unseen))
 
 
 class Posterior(NamedTuple):
@@ -44,26 +57,36 @@ class Posterior(NamedTuple):
     rate: Callable[[Latents], Float[Array, "*shape"]]
     x: Callable[[Latents], Float[Array, "*shape"]]
     information: Callable[[Latents], Float[Array, "*shape"]]
-    """Fisher information about the rate, per pixel: 1/λ (Poisson) or 1/σ² (Normal)."""
+    """Fisher information about the rate, per pixel: 1/(λ + σ_e²) (Poisson with the electronic noise of the scene) or
+    1/σ² (Normal)."""
     standardised: Callable[[Latents], Float[Array, "*shape"]]
-    """The rate in the coordinate in which that information is one: 2√λ (Poisson) or λ/σ (Normal)."""
+    """The rate in the coordinate in which that information is one: 2√(λ + σ_e²) (Poisson) or λ/σ (Normal)."""
     excess: Callable[[Latents], Float[Array, "*shape"]]
-    """Information times the squared residual less an unbiased estimate of its noise: ``((y − λ)² − y) / λ`` (Poisson)
-    or ``((y − λ)² − σ²) / σ²`` (Normal), residuals limited to six deviations. Zero on average at the true rate."""
+    """Information times the squared residual less an unbiased estimate of its noise: ``((y − λ)² − y) / λ`` (Poisson;
+    with electronic noise y + σ_e² and λ + σ_e² in place of y and λ) or ``((y − λ)² − σ²) / σ²`` (Normal), residuals
+    limited to six deviations. Zero on average at the true rate."""
 
 
 def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) -> Posterior:
-    """The posterior of a model's latents other than ``fixed``."""
+    """The posterior of a model's latents other than ``fixed``.
+
+    The electronic noise of the scene's protocol enters here, for every engine and every model whose counts are Poisson;
+    a model whose counts are Normal states all of its noise by itself.
+    """
+    electronic = data.acquisition.electronic_variance
 
     def observed(latents: Latents):
         trace = model.trace(data, {**fixed, **latents})
         site = next(s for s in trace.values() if s["type"] == "sample" and s["is_observed"])
         return trace, _base(site["fn"]), site["value"]
 
+    def shifted(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return values + scalar("electronic_variance", electronic, values.dtype)
+
     def energy(latents: Latents) -> Float[Array, ""]:
         trace, distribution, value = observed(latents)
         if isinstance(distribution, Poisson):
-            misfit = poisson_deviance(value, trace["rate"]["value"])
+            misfit = poisson_deviance(value, trace["rate"]["value"], electronic)
         else:
             misfit = -jnp.sum(distribution.log_prob(value))
         return misfit + 0.5 * sum(jnp.sum(latent**2) for latent in latents.values())
@@ -72,19 +95,20 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
         trace, distribution, value = observed(latents)
         if isinstance(distribution, Normal):
             return jnp.broadcast_to(1.0 / jnp.asarray(distribution.scale) ** 2, value.shape)
-        return 1.0 / jnp.maximum(trace["rate"]["value"], _MIN_RATE)
+        return 1.0 / jnp.maximum(shifted(trace["rate"]["value"]), _MIN_RATE)
 
     def standardised(latents: Latents) -> Float[Array, "*shape"]:
         trace, distribution, _ = observed(latents)
         rate = trace["rate"]["value"]
         if isinstance(distribution, Normal):
             return rate / jnp.asarray(distribution.scale)
-        return 2.0 * jnp.sqrt(jnp.maximum(rate, _MIN_RATE))
+        return 2.0 * jnp.sqrt(jnp.maximum(shifted(rate), _MIN_RATE))
 
     def excess(latents: Latents) -> Float[Array, "*shape"]:
         trace, distribution, value = observed(latents)
-        rate = trace["rate"]["value"]
-        normal = isinstance(distribution, Normal)
+        normal, rate = isinstance(distribution, Normal), trace["rate"]["value"]
+        if not normal:
+            value, rate = shifted(value), shifted(rate)
         spread = jnp.asarray(distribution.scale) if normal else jnp.sqrt(rate + 1.0)
         # One defective pixel must not outweigh a whole scene.
         value = rate + jnp.clip(value - rate, -_MOST_DEVIATIONS * spread, _MOST_DEVIATIONS * spread)

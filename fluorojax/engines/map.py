@@ -10,7 +10,6 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax.tree
 from jaxtyping import Array, Float, Int, PyTree
 
 from fluorojax.data.spec import Spec
@@ -24,7 +23,14 @@ from fluorojax.engines.linear_response import (
     spec_response,
 )
 from fluorojax.engines.newton import conditional_mode
-from fluorojax.engines.variance_factor import ADAPTATION, VarianceFactor, factor_of, noise_probes
+from fluorojax.engines.variance_factor import (
+    ADAPTED_PRIOR,
+    FIXED_PRIOR,
+    VarianceFactor,
+    factor_of,
+    motion_shares,
+    noise_probes,
+)
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_to_base
 
 # Rounds before the last only feed the local scales, which average over neighbourhoods: one unfinished Newton step each.
@@ -119,17 +125,23 @@ def judge_mode(
     linear = metric(target, mode.latents, mode.scale)
     _, push_x = jax.linearize(target.x, mode.latents)
 
-    def solve(rate: Float[Array, "*shape"]) -> tuple[Latents, Array, Array, Array]:
-        right = linear.pull(rate)
-        move = linear.solve(right).solution
-        return move, push_x(move), linear.push(move), jnp.asarray(optax.tree.vdot(right, move))
+    def solve(rate: Float[Array, "*shape"]) -> tuple[Latents, Array, Array]:
+        move = linear.solve(linear.pull(rate)).solution
+        return move, push_x(move), linear.push(move)
 
     probes, change = noise_probes(linear, key), _rate_change(model, mode, spec, spec_std)
-    moves, x, pushed, traces = jax.lax.map(solve, jnp.concatenate([-linear.information * change, probes]))
-    count, adaptation = len(change), 0.0 if model.update_aux is None else ADAPTATION
+    moves, x, pushed = jax.lax.map(solve, jnp.concatenate([-linear.information * change, probes]))
+    count = len(change)
     moves = jax.tree.map(lambda leaf: leaf[:count], moves)
     response = SpecResponse(x[:count], spec_information(linear, change + pushed[:count], moves))
-    return response, factor_of(target.excess(mode.latents), traces[count:], adaptation)
+    excess, divergence = target.excess(mode.latents), probes * pushed[count:]
+    if model.update_aux is None:
+        return response, factor_of(excess, divergence)
+    if model.pixel_variance is None or len(excess) == 1:
+        return response, factor_of(excess, divergence, FIXED_PRIOR._replace(adaptation=ADAPTED_PRIOR.adaptation))
+    sites = model.sites(mode.data, {**mode.fixed, **mode.latents})
+    shares = motion_shares(sites["x"], model.pixel_variance(mode.data, sites))
+    return response, factor_of(excess, divergence, ADAPTED_PRIOR, shares)
 
 
 def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"]) -> SpecResponse:

@@ -8,7 +8,7 @@ from fluorojax.io.errors import InputError
 from fluorojax.io.json_fields import dumps, strict
 from fluorojax.io.matching import open_reconstructed, recorded_selection
 from fluorojax.io.parts import gather, parts_folder, publish_scene, read_parts
-from fluorojax.io.provenance import Provenance, counts_digest, file_sha256, package_versions
+from fluorojax.io.provenance import Provenance, file_sha256, package_versions
 from fluorojax.io.reconstruction_reader import (
     ResultSummary,
     iter_reconstructions,
@@ -35,7 +35,6 @@ __all__ = [
     "atomic_output",
     "atomic_stream",
     "check_output",
-    "counts_digest",
     "dumps",
     "file_sha256",
     "gather",

@@ -9,7 +9,8 @@ Layout (see :func:`fluorojax.io.write_challenge` for the writer)::
                  stages    JSON, likewise: the imaging chain where it is not that of the published task
 
 Fields missing from ``acquisition`` take the defaults of :class:`fluorojax.data.acquisition.Acquisition` and are listed
-in ``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``.
+in ``scene.metadata["assumed"]``; I_0 has no default and comes from ``acquisition`` or ``H_ideal``. Files without
+electronic noise need not say so.
 """
 
 from collections.abc import Mapping
@@ -61,8 +62,9 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
     """Read and check one scene; the values of ``protocol`` stand in place of those of its ``acquisition``.
 
     Raises :class:`InputError` naming the file, the scene and the field for anything that does not fit the layout:
-    counts that are not finite and ≥ 0, a stack that is neither (T ≥ 2, H, W) nor (H, W), malformed JSON, unknown or
-    missing spec parameters, empty ranges, an unphysical protocol (:meth:`Acquisition.check`).
+    counts that are not finite, or negative without electronic noise in the protocol, a stack that is neither (T ≥ 2, H,
+    W) nor (H, W), malformed JSON, unknown or missing spec parameters, empty ranges, an unphysical protocol
+    (:meth:`Acquisition.check`).
     """
     with open_hdf5(path) as handle:
         group = scene_group(handle, name)
@@ -78,6 +80,7 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
         acquisition, assumed = _read_acquisition(group, ranges, operator.parameters, where, protocol or {})
         if assumed:
             metadata["assumed"] = assumed
+        check_counts(y, where, electronic_noise=acquisition.as_dict()["electronic_noise"])
         return Scene(
             name=name,
             y=y,
@@ -94,16 +97,23 @@ def _read_counts(group: h5py.Group, where: tuple[str, str]) -> np.ndarray:
     dataset = numeric_dataset(group, "y", where, "counts of shape (T, H, W) or (H, W)")
     check_stack(dataset.shape, "y", where)
     counts = read_array(dataset, "y", where)
-    check_counts(counts, where)
+    check_finite(counts, "y", where, "finite counts")
     return single_precision(counts)
 
 
-def check_counts(counts: Num[np.ndarray, "*shape"], where: tuple[str, str], field: str = "y") -> None:
-    """Refuse counts that are not finite in single precision and non-negative."""
+def check_counts(
+    counts: Num[np.ndarray, "*shape"], where: tuple[str, str], field: str = "y", *, electronic_noise: float = 0.0
+) -> None:
+    """Refuse counts that are not finite in single precision, or negative without electronic noise to make them so."""
     check_finite(counts, field, where, "finite counts")
     bad = counts < 0
-    if bad.any():
-        raise InputError(*where, field, f"has {first_bad(counts, bad)}; expected counts ≥ 0")
+    if electronic_noise == 0 and bad.any():
+        raise InputError(
+            *where,
+            field,
+            f"has {first_bad(counts, bad)}; expected counts ≥ 0, which only electronic noise (the protocol's "
+            "electronic_noise, in quanta) makes negative",
+        )
 
 
 def _read_metadata(group: h5py.Group, shape: tuple[int, ...], where: tuple[str, str]) -> dict[str, Any]:
@@ -210,7 +220,12 @@ def _read_acquisition(
     except ValueError as error:
         raise InputError(*at, str(error)) from error
     assumed = {name: float(getattr(acquisition, name)) for name in names if name not in values}
-    return acquisition, assumed
+    return acquisition, without_optional(assumed)
+
+
+def without_optional(assumed: Mapping[str, float]) -> dict[str, float]:
+    """Protocol values that were assumed, less those that a file leaves out where there is nothing to tell."""
+    return {name: value for name, value in assumed.items() if name != "electronic_noise"}
 
 
 def _read_ideal(group: h5py.Group, where: tuple[str, str]) -> tuple[float, float] | None:

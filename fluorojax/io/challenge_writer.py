@@ -61,12 +61,12 @@ def _write_scene(handle: h5py.File, scene: Scene, file: str) -> None:
     if counts.ndim == 3 and len(counts) == 1:
         counts, truth = counts[0], None if truth is None else truth[0]
     check_stack(counts.shape, "y", where)
-    check_counts(counts, where)
+    acquisition = scene.acquisition.as_dict()
+    check_counts(counts, where, electronic_noise=acquisition["electronic_noise"])
     if truth is not None:
         check_finite(truth, "x_true", where, "finite values")
     group = handle.create_group(scene.name)
     group.create_dataset("y", data=_compact(counts), compression="gzip", shuffle=True)
-    acquisition = scene.acquisition.as_dict()
     group.create_dataset("H_ideal", data=[acquisition["photons_per_pixel"], acquisition["scatter_fraction"]])
     if truth is not None:
         group.create_dataset("x_true", data=single_precision(truth), compression="gzip", shuffle=True)
@@ -102,7 +102,7 @@ def _check_name(handle: h5py.File, name: str, file: str) -> None:
 
 
 def _compact(counts: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
-    if np.array_equal(counts, np.rint(counts)):
+    if np.array_equal(counts, np.rint(counts)) and counts.min() >= 0:
         for dtype in (np.uint16, np.uint32):
             if counts.max() <= np.iinfo(dtype).max:
                 return counts.astype(dtype)

@@ -13,9 +13,9 @@ def check_scene(scene: Scene) -> None:
     """Refuse a scene that no method could use.
 
     Raises :class:`InputError` naming the scene, the argument, its value and what was expected: a name that is no name
-    of a group; counts that are no array of numbers, not of shape (T, H, W) with T ≥ 2 or (H, W), not finite or
-    negative; a protocol that is not finite, or whose exposure window or lag time constant reaches zero inside the spec
-    range; empty ranges; a truth of another shape, and a true spec that is not finite.
+    of a group; counts that are no array of numbers, not of shape (T, H, W) with T ≥ 2 or (H, W), not finite, or
+    negative without electronic noise; a protocol that is not finite, or whose exposure window or lag time constant
+    reaches zero inside the spec range; empty ranges; a truth of another shape, and a true spec that is not finite.
     """
     if not isinstance(scene.name, str) or not scene.name or "/" in scene.name or scene.name in (".", ".."):
         raise InputError("", None, "name", f"is {scene.name!r}; expected a text without slashes, such as sample_00")
@@ -27,7 +27,7 @@ def check_scene(scene: Scene) -> None:
     if counts.dtype.kind not in "uif":
         raise InputError(*where, "counts", f"have dtype {counts.dtype}; expected real numbers")
     check_stack(counts.shape, "counts", where)
-    check_counts(counts, where, "counts")
+    check_counts(counts, where, "counts", electronic_noise=scene.acquisition.as_dict()["electronic_noise"])
     for name, (low, high) in scene.ranges.as_dict().items():
         if not (np.isfinite([low, high]).all() and low < high):
             raise InputError(*where, "ranges", f"{name} has min {low:g} and max {high:g}; expected finite min < max")

@@ -1,18 +1,22 @@
 """Stored values of a detector as counts of quanta: gain and offset, given or estimated from the run itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Num
 
 from fluorojax.io.errors import InputError
 
+if TYPE_CHECKING:
+    from fluorojax.calibration.photon_transfer import PhotonTransfer
+
 Intensity = Literal["lin", "log"]
 ESTIMATE = "estimate"
 """In place of a gain: estimate it from the run."""
 _NOTICED = 1e-3  # share of pixels from which on clipping is worth a remark
+_ROUNDS = 6  # each at least halves the error of the gain that electronic noise makes where the offset is given
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,17 @@ AS_THEY_ARE = Counting()
 
 
 def to_counts(
-    values: Num[np.ndarray, "*shape"], counting: Counting, where: tuple[str, str], *, saturation: float | None = None
+    values: Num[np.ndarray, "*shape"],
+    counting: Counting,
+    where: tuple[str, str],
+    *,
+    saturation: float | None = None,
+    electronic_noise: float = 0.0,
 ) -> tuple[Num[np.ndarray, "*shape"], dict[str, Any]]:
     """Counts from stored values of shape (T, H, W) or (H, W), and facts for the metadata of the scene.
 
-    Without gain and offset the values are counts already. Values below the offset become zero counts. Raises
+    Without gain and offset the values are counts already. With ``electronic_noise`` (its standard deviation, quanta)
+    values below the offset become negative counts; without it they become zero counts, which is told. Raises
     :class:`InputError` where an estimate is asked for and the run does not allow one.
     """
     gain, offset = counting.gain, counting.offset
@@ -78,10 +88,8 @@ def to_counts(
     remarks: list[str] = []
     facts: dict[str, Any] = {}
     if isinstance(gain, str):
-        from fluorojax.calibration.photon_transfer import photon_transfer
-
         try:
-            found = photon_transfer(values, offset=offset, saturation=saturation)
+            found = _estimate(values, offset, saturation, electronic_noise)
         except ValueError as error:
             raise InputError(*where, "gain", f"{error} (--gain, --offset)") from error
         gain, offset = found.gain, found.offset
@@ -89,13 +97,34 @@ def to_counts(
         remarks += [f"estimated from still pixels: {line}" for line in found.sentences()]
     gain, offset = 1.0 if gain is None else float(gain), 0.0 if offset is None else offset
     counts = ((values.astype(np.float64) - offset) / gain).astype(np.float32)
-    below = float((counts < 0).mean())
+    below = float((counts < 0).mean()) if electronic_noise == 0 else 0.0
     if below > _NOTICED:
         remarks.append(
             f"{100 * below:.2g} % of the values lie below the offset {offset:g} and are taken as zero counts: "
-            "electronic noise does that, or an offset that is too large"
+            "electronic noise does that (--detector, or --protocol electronic_noise=QUANTA, keeps and models it), or "
+            "an offset that is too large"
         )
     if saturation is not None and (share := float((values >= saturation).mean())) > _NOTICED:
         remarks.append(f"{100 * share:.2g} % of the values are saturated: the true counts are higher")
     facts |= {"gain": gain, "offset": offset}
-    return np.maximum(counts, 0.0), {"counting": facts, **({"remarks": remarks} if remarks else {})}
+    counts = counts if electronic_noise > 0 else np.maximum(counts, 0.0)
+    return counts, {"counting": facts, **({"remarks": remarks} if remarks else {})}
+
+
+def _estimate(
+    values: Num[np.ndarray, "*shape"], offset: float | None, saturation: float | None, electronic_noise: float
+) -> "PhotonTransfer":
+    """Gain and offset from the noise of the run; the electronic noise (quanta) is taken off the variance.
+
+    The line of the variance meets zero below the offset, by gain times the variance of the noise in quanta.
+    """
+    from fluorojax.calibration.photon_transfer import photon_transfer
+
+    found, below = photon_transfer(values, offset=offset, saturation=saturation), electronic_noise**2
+    if below == 0:
+        return found
+    if offset is None:
+        return replace(found, offset=found.offset + found.gain * below)
+    for _ in range(_ROUNDS):
+        found = photon_transfer(values, offset=offset - found.gain * below, saturation=saturation)
+    return replace(found, offset=offset)

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.scene import Scene
 from fluorojax.io.errors import InputError
-from fluorojax.io.provenance import Provenance, counts_digest, file_sha256
+from fluorojax.io.provenance import Provenance, file_sha256
 from fluorojax.io.reconstruction_reader import read_count_digests, read_provenance
 from fluorojax.io.scenes import Scenes, open_scenes
 from fluorojax.io.selection import Selection

@@ -73,14 +73,11 @@ def make_folder(folder: str | PathLike[str]) -> None:
         sync_folder(folder.parent)
 
 
-def publish_scene(
-    folder: str | PathLike[str], provenance: Provenance, result: Reconstruction, *, counts_sha256: str | None = None
-) -> Path:
+def publish_scene(folder: str | PathLike[str], provenance: Provenance, result: Reconstruction) -> Path:
     """Write one finished scene into ``folder``; once this returns, it survives a kill, a power cut and a full disk.
 
-    ``counts_sha256`` identifies the counts that were reconstructed (:func:`fluorojax.io.counts_digest`). A part of the
-    same scene is replaced. Several processes may publish into one folder, on one machine or over a shared one. Returns
-    the file. Raises :class:`InputError` where it cannot be written; nothing half-written is left then.
+    A part of the same scene is replaced. Several processes may publish into one folder, on one machine or over a shared
+    one. Returns the file. Raises :class:`InputError` where it cannot be written; nothing half-written is left then.
     """
     path = Path(folder) / part_name(result.name)
     temporary = temporary_name(path)
@@ -94,7 +91,7 @@ def publish_scene(
             with writing(path, result.name, advice=CONTINUED):
                 with hdf5_output(temporary) as handle:
                     write_root(handle, provenance)
-                    _write_scene(handle.create_group(result.name), result, counts_sha256)
+                    _write_scene(handle.create_group(result.name), result)
                 _seal(temporary)
                 publish(temporary, path)
         except BaseException:
@@ -236,7 +233,7 @@ def write_root(handle: Hdf5Output, provenance: Provenance) -> None:
             handle.attrs[name] = value
 
 
-def _write_scene(group: h5py.Group, result: Reconstruction, counts_sha256: str | None) -> None:
+def _write_scene(group: h5py.Group, result: Reconstruction) -> None:
     sums: dict[str, str] = {}
 
     def dataset(name: str, values: Any, **options: Any) -> h5py.Dataset:
@@ -279,8 +276,8 @@ def _write_scene(group: h5py.Group, result: Reconstruction, counts_sha256: str |
     group.attrs["seconds"] = float(result.seconds)
     if result.pixel_mm is not None:
         group.attrs["pixel_mm"] = float(result.pixel_mm)
-    if counts_sha256 is not None:
-        put_text(group, COUNTS_SHA256, counts_sha256)
+    if result.counts_sha256 is not None:
+        put_text(group, COUNTS_SHA256, result.counts_sha256)
     group.attrs[COMPLETE] = True
     sums["attributes"] = _attributes_digest(group)
     write_json(group, CHECKSUMS, sums)

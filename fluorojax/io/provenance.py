@@ -7,12 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Num
-
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.io.errors import InputError
-from fluorojax.io.hdf5 import single_precision
 from fluorojax.io.scenes import NO_SELECTION, Selection, open_scenes
 from fluorojax.methods.registry import make_method
 from fluorojax.models.loading import model_for, model_path
@@ -117,15 +113,6 @@ def file_sha256(path: str | PathLike[str]) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise InputError(path, None, None, f"cannot be read: {error.strerror}") from error
-
-
-def counts_digest(counts: Num[np.ndarray, "*shape"]) -> str:
-    """SHA-256, hexadecimal, of the shape and the values of the counts (as little-endian float32) of one scene.
-
-    The same counts have the same digest in whatever file format and dtype they are stored.
-    """
-    values = np.ascontiguousarray(single_precision(np.asarray(counts)), "<f4")
-    return hashlib.sha256(str(values.shape).encode() + values.tobytes()).hexdigest()
 
 
 def package_versions() -> dict[str, str]:

@@ -48,6 +48,7 @@ class ResultSummary:
     nominal: dict[str, float] = field(default_factory=dict)
     prior_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     pixel_mm: float | None = None
+    counts_sha256: str | None = None
 
 
 def list_reconstructions(path: str | PathLike[str]) -> list[str]:
@@ -135,6 +136,7 @@ def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:
         nominal=_read_nominal(group, where),
         prior_ranges=_read_ranges(group, where),
         pixel_mm=_read_pixel(group, where),
+        counts_sha256=_text(group, COUNTS_SHA256, where) or None,
     )
 
 

@@ -32,7 +32,6 @@ from fluorojax.io.parts import (
 from fluorojax.io.provenance import Provenance
 from fluorojax.io.reconstruction_reader import (
     list_reconstructions,
-    read_count_digests,
     read_provenance,
     read_reconstruction,
 )
@@ -160,9 +159,8 @@ class ReconstructionWriter:
                     f"was left by a run with other settings (now, then): {'; '.join(differences)}; repeat that "
                     "command to continue it or add --overwrite to start afresh",
                 )
-            for name, counts_sha256 in _finished_before(self._earlier).items():
-                result = read_reconstruction(self._earlier, name)
-                self.write(result, counts_sha256=counts_sha256)
+            for name in _finished_before(self._earlier):
+                self.write(read_reconstruction(self._earlier, name))
         except InputError as error:
             if Path(error.file) != self._earlier:  # a part that could not be written
                 raise
@@ -174,13 +172,9 @@ class ReconstructionWriter:
         self._earlier.unlink()
         sync_folder(self._earlier.parent)
 
-    def write(self, result: Reconstruction, *, counts_sha256: str | None = None) -> None:
-        """Keep one finished scene; it counts as finished once all of it is on disk.
-
-        ``counts_sha256`` identifies the counts that were reconstructed (:func:`fluorojax.io.counts_digest`), so that
-        they are recognised later in whatever file.
-        """
-        self.add(result.name, publish_scene(self._folder, self.provenance, result, counts_sha256=counts_sha256))
+    def write(self, result: Reconstruction) -> None:
+        """Keep one finished scene; it counts as finished once all of it is on disk."""
+        self.add(result.name, publish_scene(self._folder, self.provenance, result))
 
     def add(self, name: str, part: Path | None = None) -> None:
         """Count a scene as finished that another process has published into :attr:`folder`."""
@@ -233,13 +227,11 @@ def _sums(path: Path, name: str) -> dict[str, str]:
         return read_object(scene_group(handle, name), CHECKSUMS, str(path), name) or {}
 
 
-def _finished_before(path: Path) -> dict[str, str | None]:
-    """The scenes that stand complete in a file of earlier versions, with the digests of their counts."""
+def _finished_before(path: Path) -> list[str]:
+    """The scenes that stand complete in a file of earlier versions."""
     try:
         with open_hdf5(path) as handle:
             names = [str(name) for name in handle if isinstance(handle[name], h5py.Group)]
-            finished = [name for name in names if handle[name].attrs.get(COMPLETE, False)]
+            return [name for name in names if handle[name].attrs.get(COMPLETE, False)]
     except (OSError, RuntimeError, KeyError) as error:
         raise InputError(path, None, None, str(error)) from error
-    digests = read_count_digests(path) if finished else {}
-    return {name: digests.get(name) for name in finished}

@@ -41,8 +41,8 @@ class Selection:
     counting: Counting = AS_THEY_ARE
     """How stored values become counts, for files that hold no counts."""
     detector: "Detector | None" = None
-    """The detector: its lag stands in place of what the file says, :attr:`protocol` in place of both; its veiling glare
-    becomes a stage of the imaging chain; its gain and offset serve files of stored values."""
+    """The detector: its lag and electronic noise stand in place of what the file says, :attr:`protocol` in place of
+    both; its veiling glare becomes a stage of the imaging chain; its gain and offset serve files of stored values."""
 
     def __post_init__(self) -> None:
         if self.detector is not None:
@@ -171,7 +171,7 @@ def parse_window(name: str, text: str) -> Window:
 
 
 def _behind(detector: "Detector", scene: Scene, file: str) -> Scene:
-    """The scene with the stages, the pixel size and the remarks of its detector."""
+    """The scene with the stages and the pixel size of its detector."""
     pixel = scene.metadata.get("pixel_mm")
     try:
         operator = detector.operator(scene.operator, pixel)
@@ -180,8 +180,6 @@ def _behind(detector: "Detector", scene: Scene, file: str) -> Scene:
     metadata = {**scene.metadata, "detector": detector.name}
     if pixel is None and (own := detector.value("pixel_mm")) is not None:
         metadata["pixel_mm"] = own
-    if remarks := detector.remarks(float(scene.y.mean(dtype=np.float64))):
-        metadata["remarks"] = [*scene.metadata.get("remarks", ()), *remarks]
     return replace(scene, operator=operator, metadata=metadata)
 
 

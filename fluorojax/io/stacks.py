@@ -9,7 +9,7 @@ from jaxtyping import Num
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Parameter, SpecRanges
-from fluorojax.io.challenge import check_counts
+from fluorojax.io.challenge import check_counts, without_optional
 from fluorojax.io.counting import to_counts
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import check_stack, single_precision
@@ -38,8 +38,9 @@ def scene_of_stack(
     Protocol values come from ``selection``, else from ``known`` (what stands in the file itself), else from the
     defaults of :class:`~fluorojax.data.acquisition.Acquisition`, which are then listed in ``metadata["assumed"]``. The
     spec ranges are those of the tier, narrowed where the exposure window or the lag time constant would reach zero;
-    ``metadata["narrowed"]`` tells the raised lower bounds. Raises :class:`InputError` where the counts are not finite
-    and ≥ 0, where ``photons_per_pixel`` is not told, and for an unphysical protocol.
+    ``metadata["narrowed"]`` tells the raised lower bounds. Raises :class:`InputError` where the counts are not finite,
+    or negative without electronic noise in the protocol, where ``photons_per_pixel`` is not told, and for an unphysical
+    protocol.
     """
     where = (file, name)
     if values.dtype.kind not in "uif":
@@ -49,9 +50,12 @@ def scene_of_stack(
     check_stack(values.shape, "y", where)
     if saturation is None and selection.detector is not None:
         saturation = selection.detector.value("saturation")
-    counts, counted = to_counts(values, selection.of_stored_values, where, saturation=saturation)
-    check_counts(counts, where)
     given = {**{name: float(value) for name, value in (known or {}).items()}, **selection.protocol}
+    noise = given.get("electronic_noise", 0.0)
+    counts, counted = to_counts(
+        values, selection.of_stored_values, where, saturation=saturation, electronic_noise=noise
+    )
+    check_counts(counts, where, electronic_noise=noise)
     at = (*where, "acquisition")
     if "photons_per_pixel" not in given:
         raise InputError(
@@ -64,8 +68,12 @@ def scene_of_stack(
         acquisition.check(ranges, operator.parameters)
     except ValueError as error:
         raise InputError(*at, str(error)) from error
-    metadata: dict[str, Any] = {"scene": file, "noise_model": "poisson", **counted}
-    if assumed := {name: value for name, value in acquisition.as_dict().items() if name not in given}:
+    metadata: dict[str, Any] = {
+        "scene": file,
+        "noise_model": "poisson" if noise == 0 else "poisson+gaussian",
+        **counted,
+    }
+    if assumed := without_optional({n: value for n, value in acquisition.as_dict().items() if n not in given}):
         metadata["assumed"] = assumed
     if narrowed:
         metadata["narrowed"] = narrowed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-from fluorojax.classical import CLASSICAL
+from fluorojax.classical import CLASSICAL, with_electronic_noise
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.spec import Spec
 from fluorojax.methods.protocol import Job, Method, SceneMethod
@@ -33,11 +33,11 @@ class ClassicalBase(SceneMethod):
         installed.
         """
         scene, spec = job.scene, job.posterior.spec
-        estimate = CLASSICAL[self.name].method(scene.y, scene.acquisition, spec, scene.operator)
+        found = with_electronic_noise(CLASSICAL[self.name].method, scene.y, scene.acquisition, spec, scene.operator)
         return Reconstruction(
             name=scene.name,
-            x_hat=estimate.x_hat,
-            x_std=estimate.x_std,
+            x_hat=found.x_hat,
+            x_std=found.x_std,
             spec=spec,
             spec_std=Spec.from_dict(dict.fromkeys(spec.names, math.nan)),
             spec_interval={},

@@ -17,7 +17,8 @@ from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, St
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import PUBLISHED
 from fluorojax.learned.familiarity import unfamiliar
-from fluorojax.learned.inference import MIN_FRAMES, outside_training, posterior
+from fluorojax.learned.features import PARAMETERS
+from fluorojax.learned.inference import MIN_FRAMES, outside_training, posterior, shifted_counts
 from fluorojax.learned.weights import DEFAULT, Weights, load_weights, shipped_file
 from fluorojax.methods.protocol import Job, NotServed, SceneMethod
 from fluorojax.metrics.held_out import SHARE
@@ -74,7 +75,8 @@ class LearnedMethod(SceneMethod):
             raise NotServed(scene.name, "learned", reasons)
         weights, protocol = self._load(), scene.acquisition.as_dict()
         mean, std = known.array("mean"), known.array("std")
-        outside = [*outside_training(scene.y, protocol, mean), *unfamiliar(scene.y)]
+        seen = shifted_counts(scene.y, protocol["electronic_noise"] ** 2, float(mean[PARAMETERS.index("gain_drift")]))
+        outside = [*outside_training(seen, protocol, mean), *unfamiliar(seen)]
         if outside and self.careful:
             raise NotServed(scene.name, "learned", outside)
         note = "the network works on the tiles"

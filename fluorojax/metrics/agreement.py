@@ -21,9 +21,9 @@ class Agreement:
     """What the counts of one scene say about its reconstruction."""
 
     residual_square: float
-    """Mean of ``(y − λ)²/λ`` over all pixels, λ the expected counts at x̂: 1 is expected from photon noise alone, a
-    smaller value where the estimate follows some of the noise, a larger one where the counts hold structure or noise
-    that the reconstruction does not explain."""
+    """Mean of ``(y − λ)²/(λ + σ_e²)`` over all pixels, λ the expected counts at x̂ and σ_e the electronic noise of the
+    protocol: 1 is expected from the noise of the counts alone, a smaller value where the estimate follows some of the
+    noise, a larger one where the counts hold structure or noise that the reconstruction does not explain."""
     information: float | None
     """Upper bound of the share by which the counts reduce the variance of any combination of pixels; None without
     standard deviations."""
@@ -41,18 +41,20 @@ class Agreement:
 def agreement(result: Reconstruction, scene: Scene) -> Agreement:
     """Compare a reconstruction with the counts of its scene, by its imaging chain at the corrected spec.
 
-    The information is ``Σ σᵢ² Jᵢ`` over all pixels of all frames, σ their posterior standard deviation and
-    ``J = A²·λ`` the Fisher information of the counts about x. The sum bounds the largest eigenvalue of the information
-    in units of the prior covariance: where it is small, no combination of pixels has a smaller variance than before the
-    measurement.
+    The information is ``Σ σᵢ² Jᵢ`` over all pixels of all frames, σ their posterior standard deviation and ``J =
+    A²·λ²/(λ + σ_e²)`` the Fisher information of the counts about x. The sum bounds the largest eigenvalue of the
+    information in units of the prior covariance: where it is small, no combination of pixels has a smaller variance
+    than before the measurement.
     """
     rate = np.asarray(expected_counts(result.x_hat, result.spec, scene.acquisition, scene.operator), np.float64)
-    squares = (np.asarray(scene.y, np.float64) - rate) ** 2 / np.maximum(rate, np.finfo(np.float64).tiny)
+    protocol = scene.acquisition.as_dict()
+    variance = np.maximum(rate + protocol["electronic_noise"] ** 2, np.finfo(np.float64).tiny)
+    squares = (np.asarray(scene.y, np.float64) - rate) ** 2 / variance
     information = None
     if result.x_std is not None:
-        scale = scene.acquisition.as_dict()["attenuation_scale"]
+        scale = protocol["attenuation_scale"]
         spread: Float[np.ndarray, ...] = np.asarray(result.x_std, np.float64)
-        information = float(np.sum((scale * spread) ** 2 * rate))
+        information = float(np.sum((scale * spread) ** 2 * rate * (rate / variance)))
     return Agreement(float(np.mean(squares)), information)
 
 

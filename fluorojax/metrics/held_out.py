@@ -46,11 +46,16 @@ _LEAST_SPREAD = 0.3
 def thinned(scene: Scene, share: float, rng: np.random.Generator) -> tuple[Scene, Float[np.ndarray, "*shape"]]:
     """The scene with each quantum kept with probability 1 − ``share``, its open-beam dose lowered alike; and the rest.
 
-    **Raises:** ``ValueError`` in one line for a share outside (0, 1), counts that are not whole numbers (no Poisson
-    counts then), or an imaging chain whose counts do not all come from the beam.
+    **Raises:** ``ValueError`` in one line for a share outside (0, 1), counts with electronic noise or that are not
+    whole numbers (no Poisson counts then), or an imaging chain whose counts do not all come from the beam.
     """
     if not 0.0 < share < 1.0:
         raise ValueError(f"the held-out share is {share:g}; expected a number between 0 and 1")
+    if (noise := scene.acquisition.as_dict()["electronic_noise"]) > 0:
+        raise ValueError(
+            f"{scene.name}: the counts hold electronic noise of {noise:g} quanta, which cannot be divided as quanta "
+            "can; held-out quanta serve counts without electronic noise"
+        )
     counts = np.asarray(scene.y)
     if not (np.isfinite(counts).all() and (counts >= 0).all() and (counts == np.rint(counts)).all()):
         raise ValueError(f"{scene.name}: counts are not whole numbers; expected counts of quanta, which can be divided")

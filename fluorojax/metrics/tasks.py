@@ -20,6 +20,7 @@ from fluorojax.metrics.noise import NoisePower, ensemble_noise, noise_power
 from fluorojax.metrics.resolution import EdgeTransfer, edge_transfer, slanted_edge
 from fluorojax.metrics.scene_score import expected_counts
 from fluorojax.metrics.temporal import StepResponse, step_response
+from fluorojax.simulation.imaging_chain import count
 
 Method = Callable[[Float[np.ndarray, "T H W"], Acquisition], Any]
 
@@ -69,7 +70,7 @@ class Task:
         answers = []
         for repeat in range(self.repeats):
             rng = np.random.default_rng([self.seed, stream, repeat])
-            answer = method(rng.poisson(rate).astype(np.float32), self.acquisition)
+            answer = method(count(rng, rate, self._nominal("electronic_noise")), self.acquisition)
             answer = np.asarray(getattr(answer, "x_hat", answer))
             if answer.shape != shape:
                 raise ValueError(f"method returned shape {answer.shape}; expected {shape}, like the counts")

@@ -1,4 +1,4 @@
-"""A test whether the residuals of counts against a fitted rate look like Poisson noise and nothing else."""
+"""A test whether the residuals of counts against a fitted rate look like the noise of counts and nothing else."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ AXES = ("time", "rows", "columns")
 
 @dataclass(frozen=True)
 class Whiteness:
-    """Standardised residuals z = (y − λ)/√λ against the hypothesis of independent Poisson counts of rate λ.
+    """Standardised residuals z = (y − λ)/√(λ + σ_e²) against the hypothesis of independent Poisson counts of rate λ,
+    with electronic noise of standard deviation σ_e where the detector has any.
 
     A variance above one or positive correlations mean that the counts contain something that the rate does not
     explain. Where the rate was *fitted* to the same counts, the variance is somewhat below one, by the share of the
@@ -45,9 +46,9 @@ class Whiteness:
 
 
 def standardised_residuals(
-    counts: Float[np.ndarray, "*shape"], rate: Float[np.ndarray, "..."]
+    counts: Float[np.ndarray, "*shape"], rate: Float[np.ndarray, "..."], electronic_noise: float = 0.0
 ) -> Float[np.ndarray, "*shape"]:
-    """``(y − λ)/√λ``, float64; mean 0 and variance 1 for Poisson counts of rate λ.
+    """``(y − λ)/√(λ + σ_e²)``, float64; mean 0 and variance 1 for Poisson counts of rate λ with electronic noise σ_e.
 
     Raises ``ValueError`` where the shapes differ or the rate is not positive.
     """
@@ -56,7 +57,7 @@ def standardised_residuals(
     if not (np.isfinite(rate).all() and (rate > 0).all()):
         raise ValueError("rate has values that are not positive; expected the mean of Poisson counts")
     expected = np.asarray(rate, dtype=np.float64)
-    return (counts - expected) / np.sqrt(expected)
+    return (counts - expected) / np.sqrt(expected + electronic_noise**2)
 
 
 def whiteness(
@@ -64,28 +65,31 @@ def whiteness(
     rate: Float[np.ndarray, "..."],
     *,
     mask: Bool[np.ndarray, "..."] | None = None,
+    electronic_noise: float = 0.0,
 ) -> Whiteness:
     """Variance and lag-one autocorrelations of the standardised residuals, with tests.
 
-    Under the hypothesis the moments are exact: var(z²) = 2 + 1/λ, and products of neighbours are uncorrelated with mean
-    0 and variance 1, so that each statistic is standard normal by the central limit theorem.
+    Under the hypothesis the moments are exact: var(z²) = 2 + λ/(λ + σ_e²)², and products of neighbours are uncorrelated
+    with mean 0 and variance 1, so that each statistic is standard normal by the central limit theorem.
 
     **Arguments:**
 
     - `counts`, `rate`: (T, H, W), or (H, W) which has no time axis.
+    - `electronic_noise`: σ_e, its standard deviation in quanta.
     - `mask`: pixels that enter, broadcast to the counts; pairs of neighbours enter where both do. All by default.
 
     **Raises** ``ValueError`` as :func:`standardised_residuals`, and where no pixel enters.
     """
     if counts.ndim not in (2, 3):
         raise ValueError(f"counts have shape {counts.shape}; expected (T, H, W) or (H, W)")
-    z = standardised_residuals(counts, rate)
+    z = standardised_residuals(counts, rate, electronic_noise)
     inside = np.ones(z.shape, dtype=bool) if mask is None else np.broadcast_to(mask, z.shape)
     n = int(inside.sum())
     if n == 0:
         raise ValueError("mask selects no pixel; expected at least one")
     mean, square = float(z[inside].mean()), float(np.mean(z[inside] ** 2))
-    spread = 2.0 + float(np.mean(1.0 / rate[inside]))
+    share = rate[inside] / (rate[inside] + electronic_noise**2)
+    spread = 2.0 + float(np.mean(share * share / rate[inside]))
     statistics = {"mean": mean * np.sqrt(n), "variance": (square - 1.0) * np.sqrt(n / spread)}
     correlation: dict[str, float] = {}
     for axis, name in enumerate(AXES[3 - z.ndim :]):

@@ -6,7 +6,9 @@ A model file is a Python module with a NumPyro program ``model(data: SceneData)`
 * the spec parameters from :func:`spec_prior` (the latent site ``spec_base``), as many as the operator of the scene has;
 * a deterministic site ``x``, the normalised attenuation, of the shape of the counts;
 * a deterministic site ``rate``, the expected counts, of the same shape;
-* one observed site, ``Poisson(rate)`` or ``Normal``, conditioned on ``data.counts``.
+* one observed site, ``Poisson(rate)`` or ``Normal``, conditioned on ``data.counts``. Where the protocol of the scene
+  has electronic noise, the engines take ``Poisson(rate)`` for counts with that noise (:mod:`fluorojax.engines.energy`):
+  a model need not mention it. A ``Normal`` states all noise by itself.
 
 Optional module attributes:
 

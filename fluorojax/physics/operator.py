@@ -124,7 +124,8 @@ class FluoroscopyOperator(eqx.Module):
     def pixel_information(
         self, x: Float[Array, "*scene"], rate: Float[Array, "*scene"], spec: Spec, acquisition: Acquisition
     ) -> Float[Array, "*scene"]:
-        """Fisher information of one pixel's counts about its own x: ``(A·P)² / λ``, P the primary part of the rate λ.
+        """Fisher information of one pixel's counts about its own x: ``(A·P)² / (λ + σ_e²)``, P the primary part of the
+        rate λ and σ_e the electronic noise of the protocol.
 
         ``P = I_0 · g_t · exp(−A·x)``: scattered and dark quanta add noise and no signal. The formula treats the imaging
         chain as local: signal that window, lag and glare spread to neighbouring frames and pixels counts where it
@@ -137,7 +138,8 @@ class FluoroscopyOperator(eqx.Module):
         open_beam = scalar("photons_per_pixel", acquisition.photons_per_pixel, x.dtype) * gains
         primary = (open_beam[:, None, None] * transmission).reshape(x.shape)
         scale = scalar("attenuation_scale", acquisition.attenuation_scale, x.dtype)
-        return (scale * primary) ** 2 / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny)
+        variance = rate + scalar("electronic_variance", acquisition.electronic_variance, rate.dtype)
+        return (scale * primary) ** 2 / jnp.maximum(variance, jnp.finfo(rate.dtype).tiny)
 
     def invert_static(
         self, y: Float[Array, "*detector"], acquisition: Acquisition, spec: Spec, floor: float = 0.5

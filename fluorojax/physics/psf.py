@@ -37,7 +37,25 @@ class VeilingGlare(RateStage):
         """The blurred image, in the unit of ``image``."""
         share = scalar("share", self.share, image.dtype)
         radius = scalar("radius", self.radius, image.dtype)
-        height, width = image.shape[-2:]
-        nu = np.hypot(np.arange(height)[:, None] / (2 * height), np.arange(width) / (2 * width)).astype(image.dtype)
-        transfer = 1 - share + share * jnp.exp(-2 * np.pi * radius * nu)
-        return idctn(transfer * dctn(image, axes=(-2, -1), norm="ortho"), axes=(-2, -1), norm="ortho")
+        return _filtered(image, 1 - share + share * _tail(image, radius))
+
+    def tail(self, blurred: Float[Array, "*frames H W"]) -> Float[Array, "*frames H W"]:
+        """The part of a blurred image that the tail carried away from its place, in the unit of ``blurred``.
+
+        What is left, ``blurred − tail``, is 1 − a of the image before the blur; share and radius are those of the
+        detector, and a < 1.
+        """
+        share = scalar("share", self.share, blurred.dtype)
+        tail = share * _tail(blurred, scalar("radius", self.radius, blurred.dtype))
+        return _filtered(blurred, tail / (1 - share + tail))
+
+
+def _tail(image: Float[Array, "*frames H W"], radius: Float[Array, ""]) -> Float[Array, "H W"]:
+    """Transfer of the tail in the cosine basis."""
+    height, width = image.shape[-2:]
+    nu = np.hypot(np.arange(height)[:, None] / (2 * height), np.arange(width) / (2 * width)).astype(image.dtype)
+    return jnp.exp(-2 * np.pi * radius * nu)
+
+
+def _filtered(image: Float[Array, "*frames H W"], transfer: Float[Array, "H W"]) -> Float[Array, "*frames H W"]:
+    return idctn(transfer * dctn(image, axes=(-2, -1), norm="ortho"), axes=(-2, -1), norm="ortho")

@@ -33,18 +33,19 @@ def counts_and_rate(result: Result, scene: Scene) -> tuple[Float[np.ndarray, "*s
 def residual_figure(result: Result, scene: Scene, *, frame: int = 0) -> "Figure":
     """Show what the counts contain and the reconstruction does not explain: maps of the residual and its spectra.
 
-    The maps are in units of photon noise: one frame, and the mean over frames times √T. White noise has a spectrum of
-    one. A rise at low frequencies means that the reconstruction missed structure; a dip means that it reproduces some
-    of the noise. A single frame has one map and one spectrum. **Raises** ``ValueError`` for shapes that differ, a frame
-    that does not exist, or a result that must not be used.
+    The maps are in units of the noise of the counts: one frame, and the mean over frames times √T. White noise has a
+    spectrum of one. A rise at low frequencies means that the reconstruction missed structure; a dip means that it
+    reproduces some of the noise. A single frame has one map and one spectrum. **Raises** ``ValueError`` for shapes that
+    differ, a frame that does not exist, or a result that must not be used.
     """
     from fluorojax.plot._canvas import BLUE, GREY, bare, colour_bar, new_figure
 
     estimate = estimate_of(result)
     index = frame_index(frame, estimate)
     counts, rate = counts_and_rate(result, scene)
-    found = whiteness(counts, rate)
-    residual = standardised_residuals(counts, rate).reshape(estimate.x.shape)
+    noise = scene.acquisition.as_dict()["electronic_noise"]
+    found = whiteness(counts, rate, electronic_noise=noise)
+    residual = standardised_residuals(counts, rate, noise).reshape(estimate.x.shape)
     power = noise_power(residual, detrend="none")
     maps = {f"frame {index}": residual[index]}
     spectra = {"spatial frequency (cycles/pixel)": power.radial(max(min(residual.shape[1:]) // 4, 2))}
@@ -58,7 +59,7 @@ def residual_figure(result: Result, scene: Scene, *, frame: int = 0) -> "Figure"
     grid = figure.subplots(2, len(maps), squeeze=False)
     for axes, (title, values) in zip(grid[0], maps.items(), strict=True):
         bare(axes, title).imshow(values, "RdBu_r", vmin=-_LIMIT, vmax=_LIMIT)
-    colour_bar(figure, grid[0, -1].images[0], list(grid[0]), "(y − λ)/√λ")
+    colour_bar(figure, grid[0, -1].images[0], list(grid[0]), "(y − λ)/√λ" if noise == 0 else "(y − λ)/√(λ + σ²)")
     for axes, (label, (frequency, values)) in zip(grid[1], spectra.items(), strict=True):
         axes.axhline(1.0, linestyle="--", color=GREY)
         axes.plot(frequency, values, color=BLUE, marker="o", markersize=2.5)

@@ -31,6 +31,7 @@ def protocol(result: Reconstruction, scene: Scene | None) -> Markup:
         ("lag_ms", "time constant of the detector lag, nominal", "ms"),
         ("readout_delay_ms", "time from exposure to readout", "ms"),
         ("photons_per_pixel", "dose in the open beam, I₀", "detected quanta per pixel and frame"),
+        ("electronic_noise", "electronic noise", "quanta"),
         ("attenuation_scale", "optical depth at x = 1, A", ""),
         ("scatter_fraction", "scattered share of the quanta", ""),
     ):

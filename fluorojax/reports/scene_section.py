@@ -50,6 +50,11 @@ class SceneInputs:
         """Counts, and counts expected from the result; None without the measurement or a result that may be used."""
         return counts_and_rate(self.result, self.scene) if self.scene is not None and self.usable else None
 
+    @property
+    def electronic_noise(self) -> float:
+        """Standard deviation of the electronic noise of the counts, quanta; 0 where the scene is not known."""
+        return 0.0 if self.scene is None else self.scene.acquisition.as_dict()["electronic_noise"]
+
 
 def scene_section(inputs: SceneInputs, budget: float) -> tuple[Markup, int]:
     """HTML of one scene, and the bytes that its images take: at most ``budget``, and 0 where no images fit."""
@@ -90,8 +95,8 @@ def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
                 score = (result.x_hat - truth.x_true) / result.x_std
             layers["zscore"] = Layer("z-score (x̂ − x)/sd", _bounded(score), "signed", noisy=True)
     if "zscore" not in layers and inputs.fit is not None:
-        residual = _bounded(standardised_residuals(*inputs.fit))
-        layers["residual"] = Layer("Residual (y − λ)/√λ", residual, "signed", noisy=True)
+        residual = _bounded(standardised_residuals(*inputs.fit, electronic_noise=inputs.electronic_noise))
+        layers["residual"] = Layer("Residual (y − λ)/sd(y)", residual, "signed", noisy=True)
     return layers
 
 
@@ -112,7 +117,9 @@ def score_table(scores: list[SceneScore]) -> Markup:
 
 
 def _verdicts(inputs: SceneInputs) -> Markup:
-    residual = None if inputs.fit is None else whiteness(*inputs.fit)
+    residual = None
+    if inputs.fit is not None:
+        residual = whiteness(*inputs.fit, electronic_noise=inputs.electronic_noise)
     return verdict_list(*judge(inputs.result, inputs.score, residual))
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from fluorojax.data.reconstruction import Reconstruction, Status
-from fluorojax.engines.variance_factor import LOWEST
 from fluorojax.metrics import SceneScore, Whiteness
 from fluorojax.reports.templates import render
 from fluorojax.runs.notes import fallback_notice
@@ -27,7 +26,7 @@ _MUCH_SPEC = 0.5
 
 # Standard deviation of the variance factor from which on it says nothing, and the excess that chance and a fast scene
 # do not explain.
-_VAGUE, _ERROR_EXCESS = 0.3, 0.25
+_VAGUE, _ERROR_EXCESS, _ERROR_LEFT = 0.3, 0.25, 0.8
 
 
 @dataclass(frozen=True)
@@ -239,8 +238,8 @@ def variance_verdict(result: Reconstruction) -> Verdict | None:
     if measured - 1 > max(_ERROR_EXCESS, 3 * std):
         what = "the error is larger than the model allows, or the counts hold noise or structure that it does not have"
         return Verdict(topic, "caution", f"{text}: {what}.", "the model may not fit this scene, and its errors neither")
-    if measured + 2 * std < LOWEST:
-        text = f"{text}, the smallest allowed: the intervals are wider than necessary."
+    if measured + 2 * std < _ERROR_LEFT * factor:
+        text = f"{text}, which is more than the residual asks for: the intervals are wider than necessary."
         return Verdict(topic, "caution", text, "the stated errors are larger than necessary")
     return Verdict(topic, "good", f"{text}.")
 

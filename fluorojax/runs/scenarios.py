@@ -25,18 +25,20 @@ SCENARIOS = {
 
 
 def without_mismatch(scene: Scene, seed: int) -> Scene:
-    """The scene as an imaging chain without mismatch would have measured it: Poisson counts at zero offsets.
+    """The scene as an imaging chain without mismatch would have measured it: counts at zero offsets, with the
+    electronic noise of its protocol.
 
     The draw depends on ``seed`` and the name of the scene only. Raises ``ValueError`` for a scene without truth.
     """
     from fluorojax.metrics import expected_counts  # slow to import, and not needed by most who import this module
+    from fluorojax.simulation.imaging_chain import count
 
     if scene.x_true is None:
         raise ValueError(f"{scene.name} has no truth; expected x_true")
     nominal = Spec.nominal(scene.operator.parameters)
     rate = expected_counts(scene.x_true, nominal, scene.acquisition, scene.operator).astype(np.float64)
-    counts = np.random.default_rng([seed, *scene.name.encode()]).poisson(rate)
-    return replace(scene, y=counts.astype(np.float32), true_spec=nominal)
+    rng = np.random.default_rng([seed, *scene.name.encode()])
+    return replace(scene, y=count(rng, rate, scene.acquisition.as_dict()["electronic_noise"]), true_spec=nominal)
 
 
 def run_scenarios(

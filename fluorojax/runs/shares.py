@@ -13,12 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from fluorojax.data.reconstruction import ReconstructOptions, Status
-from fluorojax.data.scene import Scene
 from fluorojax.io import (
     Provenance,
-    Scenes,
     Selection,
-    counts_digest,
     open_scenes,
     parts_folder,
     publish_scene,
@@ -119,17 +116,16 @@ def compute(
     def discard(state: Path, what: str) -> None:
         notify(f"discarding {state}: {what}")
 
-    digests: dict[str, str] = {}
     missing = dict.fromkeys(share.names)
     results = reconstruct_scenes(
-        _digested(open_scenes(share.source, selection=share.selection).only(share.names), digests),
+        open_scenes(share.source, selection=share.selection).only(share.names),
         share.options,
         state_file=partial(sampler_state, share.output),
         on_foreign_state=discard if share.discard_states else None,
         progress=progress,
     )
     for result in results:
-        publish_scene(share.folder, share.provenance, result, counts_sha256=digests.get(result.name))
+        publish_scene(share.folder, share.provenance, result)
         if result.status is not Status.NOT_CONVERGED:
             sampler_state(share.output, result.name).unlink(missing_ok=True)
         missing.pop(result.name, None)
@@ -147,10 +143,3 @@ def finished_before(share: Share) -> Iterator[Finished]:
         if not share.provenance.differences(read_provenance(part)):
             (summary,) = read_summaries(part)
             yield Finished(share.file, name, f"{summary.status.name.lower().replace('_', ' ')}, by another worker")
-
-
-def _digested(scenes: Scenes, digests: dict[str, str]) -> Iterator[Scene]:
-    """The scenes, read one by one, with the digests of their counts entered under their names."""
-    for scene in scenes:
-        digests[scene.name] = counts_digest(scene.y)
-        yield scene

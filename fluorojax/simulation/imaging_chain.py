@@ -103,8 +103,8 @@ def rate(signal: Float[np.ndarray, "T H W"], photons: float, gain_drift: float) 
 def count(
     rng: np.random.Generator, expected: Float[np.ndarray, "T H W"], read_noise: float = 0.0
 ) -> Float[np.ndarray, "T H W"]:
-    """Poisson counts, float32; with ``read_noise`` (quanta rms) real values clipped at 0."""
+    """Poisson counts, float32; with ``read_noise`` (quanta rms) real values, some of them negative."""
     counts = rng.poisson(expected).astype(np.float64)
     if read_noise > 0:
-        counts = np.clip(counts + read_noise * rng.standard_normal(counts.shape), 0.0, None)
+        counts = counts + read_noise * rng.standard_normal(counts.shape)
     return counts.astype(np.float32)

@@ -47,7 +47,8 @@ class SimulationOptions:
     lag_ms: float = 10.0
     """Nominal time constant of the detector lag, ms."""
     read_noise: float = 0.0
-    """Standard deviation of additive Gaussian read noise, in quanta; counts are then real and clipped at 0."""
+    """Standard deviation of additive Gaussian electronic noise, in quanta; counts are then real, and may be negative.
+    The protocol of the scene states it as ``electronic_noise``."""
     slow_tails: bool = False
     """Adds charge traps of 9, 47 and 303 frames, which real panels have and the inference model does not."""
     from_dark: bool = False
@@ -96,6 +97,7 @@ class SimulationOptions:
             frame_time_ms=1000.0 / self.fps,
             lag_ms=float(self.lag_ms),
             scatter_fraction=float(self.scatter_fraction),
+            electronic_noise=float(self.read_noise),
         )
 
     def _check_size(self) -> None:

@@ -64,6 +64,8 @@ class Gain(eqx.Module):
     """Log counts of the blocks in the first frame of the line."""
     previous: Float[Array, " blocks"]
     """Log counts of the blocks in the last frame."""
+    electronic: Float[Array, " blocks"]
+    """Variance that electronic noise adds to the counts of every block, quanta²."""
     grid: tuple[int, int] = eqx.field(static=True)
     """Rows and columns of the smallest blocks."""
 
@@ -96,11 +98,16 @@ def block_side(shape: tuple[int, int]) -> int:
     return max(LEAST_SIDE, int(np.ceil(np.sqrt(shape[0] * shape[1] / BLOCKS))))
 
 
-def start_gain(shape: tuple[int, int], low: float, high: float) -> Gain:
-    """State before the first frame; ``low`` and ``high`` are the range of the drift in %/frame."""
+def start_gain(
+    shape: tuple[int, int], low: float, high: float, electronic_variance: Float[ArrayLike, ""] = 0.0
+) -> Gain:
+    """State before the first frame; ``low`` and ``high`` are the range of the drift in %/frame, and
+    ``electronic_variance`` is what the readout of a pixel adds to the variance of its counts, quanta²."""
     side = block_side(shape)
     grid = (shape[0] // side, shape[1] // side)
-    blocks = sum(rows * columns for rows, columns in _grids(grid))
+    numbers = [rows * columns for rows, columns in _grids(grid)]
+    areas = np.repeat([(side * size) ** 2 for size in SIDES[: len(numbers)]], numbers)
+    blocks = sum(numbers)
     low, high = float(np.log1p(low / 100)), float(np.log1p(high / 100))
     zero = jnp.zeros(())
     line = jnp.zeros(blocks)
@@ -118,6 +125,7 @@ def start_gain(shape: tuple[int, int], low: float, high: float) -> Gain:
         lines=jnp.zeros((3, blocks)),
         origin=line,
         previous=line,
+        electronic=jnp.asarray(areas, jnp.float32) * jnp.asarray(electronic_variance, jnp.float32),
         grid=grid,
     )
 
@@ -153,7 +161,8 @@ def change_of(gain: Gain, blocks: Float[Array, " blocks"], gap: Float[ArrayLike,
     """
     smallest = gain.grid[0] * gain.grid[1]
     log, previous = jnp.log(blocks[:smallest]), gain.previous[:smallest]
-    variance = jnp.exp(-log) + jnp.exp(-previous)
+    electronic = gain.electronic[:smallest]
+    variance = sum(jnp.exp(-one) * (1 + electronic * jnp.exp(-one)) for one in (log, previous))
     change = log - previous - gap * gain.drift
     shares = jnp.abs(change - jnp.median(change)) < _OFF * jnp.sqrt(variance)
     weights = shares / variance
@@ -193,6 +202,7 @@ def update_gain(
         lines=jnp.zeros_like(gain.lines),
         origin=log,
         previous=log,
+        electronic=gain.electronic,
         grid=gain.grid,
     )
     gain = jax.tree.map(lambda new, old: jnp.where(anew, new, old), begun, eqx.tree_at(lambda g: g.age, gain, age))
@@ -216,7 +226,7 @@ def _posterior(gain: Gain, blocks: Float[Array, " blocks"]) -> Gain:
     slopes = (gain.lines[1] - first / count * gain.lines[0]) / spread
     total = gain.lines[2] - gain.lines[0] ** 2 / count - slopes**2 * spread
     # What scatters about its line by more than its quanta moves: its slope is known less well.
-    noise = 1 / blocks
+    noise = (1 + gain.electronic / blocks) / blocks
     excess = jnp.maximum(1.0, total / jnp.maximum(count - 2, 1.0) / noise)
     variances = noise * excess / spread
 

@@ -146,8 +146,8 @@ class Stream:
         """Take one frame; returns the result that is due, or None.
 
         A frame of another shape, of another kind of numbers, with values that are not finite, or with negative counts
-        is told as an event and left out: the stream goes on with the next one. ``time_ms`` is the time stamp of the
-        frame, ``arrival`` the value of ``time.perf_counter`` at its arrival.
+        and no electronic noise in the protocol is told as an event and left out: the stream goes on with the next one.
+        ``time_ms`` is the time stamp of the frame, ``arrival`` the value of ``time.perf_counter`` at its arrival.
         """
         arrival = time.perf_counter() if arrival is None else arrival
         self._index += 1
@@ -205,7 +205,7 @@ class Stream:
             return f"has shape {values.shape}; expected {self.state.shape}, as the frames before"
         if not np.isfinite(values).all():
             return f"has {np.count_nonzero(~np.isfinite(values))} values that are not finite; expected counts"
-        if values.min() < 0:
+        if values.min() < 0 and float(np.asarray(self.acquisition.electronic_noise)) == 0:
             return f"has negative values down to {values.min():g}; expected counts"
         return None
 

@@ -197,6 +197,8 @@ def _read_file(path: Path) -> np.ndarray:
     from fluorojax.io.selection import Selection
     from fluorojax.io.tiff import TiffReader
 
+    # The stream itself knows its protocol, and whether counts may be negative.
+    as_stored = Selection(protocol={"photons_per_pixel": 1.0, "electronic_noise": 1.0})
     found: list[np.ndarray] = []
 
     def complete() -> bool:
@@ -207,7 +209,7 @@ def _read_file(path: Path) -> np.ndarray:
             else:
                 reader = TiffReader(path)
                 (name,) = reader.names()
-                found.append(reader.read(name, Selection(protocol={"photons_per_pixel": 1.0})).y)
+                found.append(reader.read(name, as_stored).y)
         except (InputError, OSError):
             return False
         return True

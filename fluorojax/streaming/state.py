@@ -144,7 +144,7 @@ def start(
         clock=Clock(jnp.asarray(values["frame_time_ms"]), zero),
         tau_ms=jnp.asarray(tau),
         trapped=zeros,
-        gain=start_gain((rows, columns), low, high),
+        gain=start_gain((rows, columns), low, high, acquisition.electronic_variance),
         belief=belief,
         past=tuple((belief, link) for _ in range(delay)),
         news=News(zero, zero, zero, zero, zero),
@@ -188,7 +188,9 @@ def step(
 
     scale = growth * jnp.exp(change.log_dose)
     doubt = jnp.where(change.changed > MOVED, _DOUBT, 0.0)
-    stabilised = 2 * jnp.sqrt(jnp.maximum(exposed + _OFFSET, _LEAST))
+    # Counts with electronic noise of variance σ² are stabilised as the Poisson counts y + σ² of rate λ + σ².
+    electronic = jnp.asarray(state.acquisition.electronic_variance)
+    stabilised = 2 * jnp.sqrt(jnp.maximum(exposed + electronic + _OFFSET, _LEAST))
     before = state.belief.scaled(scale)
     belief, link = observe(before, stabilised, 1 / (1 - held) ** 2, now.gap, doubt, state.tuning)
     older = tuple((one.scaled(scale), _scaled(its, scale)) for one, its in state.past)
@@ -238,11 +240,13 @@ def _attenuation(belief: Belief, state: State) -> tuple[Float[Array, "H W"], Flo
     protocol = state.acquisition
     least = protocol.photons_per_pixel * jnp.exp(-jnp.asarray(protocol.attenuation_scale))
     gain = jnp.exp(state.gain.log_gain)
-    rate = jnp.clip(_rate(z) / gain, least, protocol.photons_per_pixel)
+    electronic = jnp.asarray(protocol.electronic_variance)
+    rate = jnp.clip((_rate(z) - electronic) / gain, least, protocol.photons_per_pixel)
     x = -jnp.log(rate / protocol.photons_per_pixel) / protocol.attenuation_scale
     quanta = rate * gain
     spread = _SPREAD * (quanta + _FEW) / (quanta + _MANY)
-    relative = spread**2 * variance / jnp.maximum(quanta, 0.25)
+    most = jnp.maximum(quanta, 0.25)
+    relative = spread**2 * variance / most * (1 + electronic / most)
     return x, jnp.sqrt(relative + state.gain.log_gain_variance) / protocol.attenuation_scale
 
 

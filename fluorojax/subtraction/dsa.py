@@ -45,7 +45,7 @@ class Run(ABC):
 
 
 class CountRun(Run):
-    """Poisson counts, whose noise is independent from pixel to pixel and frame to frame: its variance is exact.
+    """Counts, whose noise is independent from pixel to pixel and frame to frame: its variance is exact.
 
     A mask is the logarithm of the summed counts. Scatter, lag and drift are left in: scatter lowers the contrast.
     """
@@ -55,15 +55,16 @@ class CountRun(Run):
         nominal = acquisition.as_dict()
         self.shape = _checked_shape("y", y)
         self._y, self._open_beam, self._scale = y, nominal["photons_per_pixel"], nominal["attenuation_scale"]
+        self._electronic = nominal["electronic_noise"] ** 2
 
     def frame(self, index: int) -> CountImage:
         """See :class:`Run`."""
-        return CountImage(self._y[index], self._open_beam, self._scale)
+        return CountImage(self._y[index], self._open_beam, self._scale, self._electronic)
 
     def pooled(self, frames: Sequence[int]) -> CountImage:
         """See :class:`Run`."""
         total = self._y[list(frames)].sum(axis=0, dtype=np.float64)
-        return CountImage(total, len(frames) * self._open_beam, self._scale)
+        return CountImage(total, len(frames) * self._open_beam, self._scale, len(frames) * self._electronic)
 
     def shared(self, frame: Image, count: int) -> Float[np.ndarray, "H W"]:
         """``cov(log y_t, log Σy) = 1/Σλ``, taken as ``1/(n λ_t)``, which never exceeds the variances."""

@@ -19,12 +19,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.reconstruction import Status
 from fluorojax.io import (
     InputError,
     atomic_output,
     check_output,
-    counts_digest,
     file_sha256,
     list_reconstructions,
     open_scenes,

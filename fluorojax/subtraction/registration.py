@@ -37,13 +37,18 @@ class CountImage(Image):
 
     The half makes the logarithm unbiased to second order in 1/λ (Gart & Zweifel, Biometrika 54:181, 1967): its bias is
     below 0.003 from 3 counts on, 0.03 at 2 and 0.17 at one, where counts should be pooled. From 5 counts on the squared
-    error is the stated variance on average to a part in a thousand.
+    error is the stated variance on average to a part in a thousand. Electronic noise of variance v adds: the variance
+    is ``(y + ½ + v)/((y + ½) A)²``. It can make counts negative, which have no logarithm; they are taken as none, and
+    their variance says that they tell nothing.
     """
 
-    def __init__(self, counts: Float[np.ndarray, "H W"], open_beam: float, scale: float):
-        """``open_beam`` is I₀, the mean count with nothing in the beam; ``scale`` is A, the optical depth at 1."""
+    def __init__(
+        self, counts: Float[np.ndarray, "H W"], open_beam: float, scale: float, electronic_variance: float = 0.0
+    ):
+        """``open_beam`` is I₀, the mean count with nothing in the beam; ``scale`` is A, the optical depth at 1;
+        ``electronic_variance`` that of the electronic noise of a count, quanta²."""
         self.counts = np.asarray(counts, dtype=np.float64)
-        self._open_beam, self._scale = open_beam, scale
+        self._open_beam, self._scale, self._electronic = open_beam, scale, electronic_variance
         self.value, self.variance = self._attenuation(1.0, self.counts)
 
     def smoothed(self, width: float) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
@@ -53,8 +58,9 @@ class CountImage(Image):
         return value, pooled * variance
 
     def _attenuation(self, pooled: float, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        total = pooled * mean + 0.5
-        return -np.log(total / (pooled * self._open_beam)) / self._scale, 1.0 / (total * self._scale**2)
+        total = np.maximum(pooled * mean, 0.0) + 0.5
+        noise = 1.0 + pooled * self._electronic / total
+        return -np.log(total / (pooled * self._open_beam)) / self._scale, noise / (total * self._scale**2)
 
 
 class EstimatedImage(Image):

@@ -6,10 +6,10 @@ from os import PathLike
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.scene import Scene
 from fluorojax.io import (
     InputError,
-    counts_digest,
     list_reconstructions,
     open_reconstructed,
     open_scenes,

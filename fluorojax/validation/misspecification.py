@@ -27,6 +27,8 @@ class MisspecifiedCase:
     options: SimulationOptions
     hide_scatter: bool = False
     """Give the model a protocol without scatter, whatever was simulated."""
+    hide_noise: bool = False
+    """Give the model a protocol without electronic noise; negative counts become zero, since no reader takes them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def misspecified_cases(base: SimulationOptions) -> tuple[MisspecifiedCase, ...]:
         MisspecifiedCase("slow lag tails", replace(base, slow_tails=True)),
         MisspecifiedCase("scatter, known", replace(base, scatter_fraction=0.4 / 1.4)),
         MisspecifiedCase("scatter, unknown", replace(base, scatter_fraction=0.4 / 1.4), hide_scatter=True),
-        MisspecifiedCase("read noise 1.5", replace(base, read_noise=1.5)),
+        MisspecifiedCase("read noise 1.5", replace(base, read_noise=1.5), hide_noise=True),
+        MisspecifiedCase("read noise 1.5, known", replace(base, read_noise=1.5)),
         MisspecifiedCase("start from dark", replace(base, from_dark=True)),
         MisspecifiedCase("fast devices", replace(base, motion="fast")),
     )
@@ -111,10 +114,12 @@ def run_case(
 
 def _as_told(scene: Scene, case: MisspecifiedCase) -> Scene:
     """The scene with the protocol that the model is given."""
-    if not case.hide_scatter:
-        return scene
-    protocol = type(scene.acquisition).from_dict({**scene.acquisition.as_dict(), "scatter_fraction": 0.0})
-    return replace(scene, acquisition=protocol)
+    protocol, counts = scene.acquisition.as_dict(), scene.y
+    if case.hide_scatter:
+        protocol["scatter_fraction"] = 0.0
+    if case.hide_noise:
+        protocol["electronic_noise"], counts = 0.0, np.maximum(counts, 0.0)
+    return replace(scene, y=counts, acquisition=type(scene.acquisition).from_dict(protocol))
 
 
 def _standard_error(values: np.ndarray) -> float:

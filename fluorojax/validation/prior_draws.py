@@ -16,6 +16,7 @@ from numpyro.distributions import Normal
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SpecRanges
 from fluorojax.models.protocol import SceneData, SceneModel, _base
+from fluorojax.physics.scalars import scalar
 
 # Above this rate a Poisson draw is a rounded Gaussian one: its skewness 1/√λ is below 0.001, and float32, which the
 # engines see, no longer tells neighbouring counts apart soon after. It also keeps clear of the sampler's int32 limit.
@@ -83,7 +84,9 @@ def draw_prior(model: SceneModel, scene: SceneData, keys: PRNGKeyArray) -> Prior
         if isinstance(distribution, Normal):
             counts = rate + distribution.scale * jax.random.normal(noise_key, rate.shape, rate.dtype)
         else:
+            electronic = jax.random.normal(jax.random.fold_in(key, 2), rate.shape, rate.dtype)
             counts = poisson_counts(noise_key, rate)
+            counts = counts + scalar("electronic_noise", scene.acquisition.electronic_noise, rate.dtype) * electronic
         data = eqx.tree_at(lambda d: d.counts, scene, counts)
         spec = jnp.stack([jnp.asarray(trace[name]["value"]) for name in scene.ranges.names])
         return PriorDraws(data, spec, trace["x"]["value"], log_likelihood(model, data, latents))

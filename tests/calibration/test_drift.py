@@ -158,3 +158,27 @@ def test_two_blocks_that_move_alike_count_as_one():
     found = moments(grid, log_density)
     assert found[1] == pytest.approx(independent[1], rel=0.1)
     assert found[0] == pytest.approx(independent[0], abs=0.3 * found[1])
+
+
+@pytest.mark.parametrize("counts", [1.0, 20.0])
+def test_electronic_noise_is_part_of_the_noise_of_blocks(counts):
+    """Slopes of blocks at rest scatter as their variance says, negative sums included."""
+    sigma, rng = 3.0, np.random.default_rng(5)
+    y = rng.poisson(counts, (8, 64, 64)) + sigma * rng.standard_normal((8, 64, 64))
+    y = jnp.asarray(y, jnp.float32)
+    curves = block_curves(y, jnp.zeros_like(y), stride=4, side=2, electronic_variance=sigma**2)
+    present = np.asarray(curves.present) > 0
+    z = np.asarray(curves.slope / jnp.sqrt(curves.slope_variance))[present]
+    assert np.isfinite(z).all()
+    assert np.sqrt(np.mean(z**2)) == pytest.approx(1.0, abs=0.2)
+    blind = block_curves(y, jnp.zeros_like(y), stride=4, side=2)
+    assert np.mean(np.asarray(blind.slope**2 / blind.slope_variance)[present]) > 1.3
+
+
+def test_the_drift_is_recovered_behind_electronic_noise():
+    rng = np.random.default_rng(6)
+    y = static_and_moving(0.6, 40.0) + jnp.asarray(3.0 * rng.standard_normal((16, *SHAPE)), jnp.float32)
+    grid, log_density = posterior(y, acquisition=Acquisition(electronic_noise=3.0))
+    mean, sd = moments(grid, log_density)
+    assert abs(mean - 0.6) < 3 * sd
+    assert sd < PRIOR_SD / 2

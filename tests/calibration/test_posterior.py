@@ -1,5 +1,6 @@
 """Marginal posteriors on a grid, and what is said about them."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,7 +8,8 @@ from scipy import stats
 from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
-from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, TIERS, SpecRanges
+from fluorojax.data.spec import SPEC_NAMES, SPEC_UNITS, TIERS, Spec, SpecRanges
+from fluorojax.physics import PUBLISHED_OPERATOR, DarkRate, VeilingGlare
 
 LOW, HIGH = -5.0, 10.0
 GRID = np.linspace(LOW, HIGH, 401)
@@ -112,3 +114,24 @@ def test_a_small_sequence_has_a_drift_but_no_window():
     assert posterior.marginals["motion_blur"].contraction == pytest.approx(0, abs=2e-3)
     assert posterior.marginals["lag"].contraction == pytest.approx(0, abs=2e-3)
     assert np.isfinite(posterior.spec.gain_drift)
+
+
+@pytest.mark.parametrize("stage", [DarkRate(30.0), VeilingGlare(share=0.4, radius=8.0)], ids=["dark", "glare"])
+def test_known_dark_signal_and_glare_do_not_pull_the_drift(stage):
+    """The lower half gets brighter by about 4 %/frame; in the dark upper half nothing moves."""
+    frames, drift = 12, 0.5
+    t = np.arange(frames)[:, None, None]
+    slopes, level = np.zeros((48, 48)), np.full((48, 48), 40.0)
+    level[24:] = 120.0
+    slopes[24:] = 2 * np.random.default_rng(1).normal(size=(24, 48)) + 4
+    primary = jnp.asarray(level * np.exp((np.log1p(drift / 100) + slopes / 100) * t), jnp.float32)
+    rate = stage(primary, Spec(), Acquisition())
+    counts = np.random.default_rng(2).poisson(rate).astype(np.float32)
+    ranges = SpecRanges.for_tier("public")
+    told, untold = (
+        calibrate(Scene("sample_00", counts, Acquisition(), ranges, operator=operator)).marginals["gain_drift"]
+        for operator in (PUBLISHED_OPERATOR.with_stage(stage), PUBLISHED_OPERATOR)
+    )
+    assert told.quantile(0.02) < drift < told.quantile(0.98)
+    assert abs(told.mean - drift) < 0.1
+    assert abs(untold.mean - drift) > 1.5 * abs(told.mean - drift) + 0.08

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from fluorojax.classical import CLASSICAL, LowRankSparse, MotionCompensated, Stabilised
+from fluorojax.classical import CLASSICAL, LowRankSparse, MotionCompensated, Stabilised, with_electronic_noise
 from fluorojax.classical.low_rank import decompose
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
@@ -137,3 +137,20 @@ def test_temporal_non_local_means_takes_sequences_shorter_than_its_window():
 def test_a_missing_package_is_named(scene):
     with pytest.raises(ModuleNotFoundError, match="bm3d"):
         CLASSICAL["bm3d"].method(scene.y, scene.acquisition)
+
+
+@pytest.mark.parametrize("name", ["raw", "kalman", "poisson-tv", "rpca"])
+def test_electronic_noise_is_not_taken_for_signal(name):
+    """A flat field of five quanta behind noise of three quanta."""
+    acquisition = Acquisition(photons_per_pixel=5.0 * np.exp(2.0), attenuation_scale=4.0, electronic_noise=3.0)
+    quiet = Acquisition.from_dict({**acquisition.as_dict(), "electronic_noise": 0.0})
+    rng = np.random.default_rng(1)
+    counts = (rng.poisson(5.0, (8, 32, 32)) + 3.0 * rng.standard_normal((8, 32, 32))).astype(np.float32)
+    method = CLASSICAL[name].method
+    found, plain = with_electronic_noise(method, counts, acquisition), method(np.abs(counts), quiet)
+    assert np.isfinite(found.x_hat).all()
+    if name != "raw":  # the logarithm of single counts is biased
+        assert abs(np.mean(found.x_hat[-1]) - 0.5) * 4.0 < 0.25
+    if found.x_std is not None:
+        assert found.x_std[-1].mean() > 1.2 * plain.x_std[-1].mean()
+    np.testing.assert_array_equal(with_electronic_noise(method, np.abs(counts), quiet).x_hat, plain.x_hat)

@@ -90,11 +90,33 @@ def test_a_selection_with_a_detector_survives_its_record():
     assert again.protocol["lag_ms"] == 12.0
 
 
-def test_electronic_noise_is_told_where_it_matters(tmp_path):
+def test_the_electronic_noise_of_the_detector_enters_the_protocol(tmp_path):
     np.save(tmp_path / "a.npy", COUNTS)
     noisy = read(tmp_path / "a.npy", made(electronic_noise=3.0))
-    assert any("electronic noise of the detector, 3 quanta" in remark for remark in noisy.metadata["remarks"])
-    assert "remarks" not in read(tmp_path / "a.npy", made(electronic_noise=0.5)).metadata
+    assert (noisy.acquisition.electronic_noise, noisy.metadata["noise_model"]) == (3.0, "poisson+gaussian")
+    assert read(tmp_path / "a.npy", made(electronic_noise=3.0), electronic_noise=1.0).acquisition.electronic_noise == 1
+    quiet = read(tmp_path / "a.npy", made(pixel_mm=0.2))
+    assert (quiet.acquisition.electronic_noise, quiet.metadata["noise_model"]) == (0.0, "poisson")
+    assert "electronic_noise" not in quiet.metadata["assumed"]
+
+
+@pytest.mark.parametrize("write_run", [False, True], ids=["array", "DICOM"])
+def test_values_below_the_offset_are_kept_where_electronic_noise_explains_them(tmp_path, write_run):
+    below = COUNTS - 2.0 * (COUNTS < np.median(COUNTS))
+    below[0, 0] = -1.0
+    values = stored(below)
+    path = tmp_path / ("a.dcm" if write_run else "a.npy")
+    if write_run:
+        write(path, values)
+    else:
+        np.save(path, values)
+    scene = read(path, made(gain=GAIN, offset=OFFSET, electronic_noise=1.5))
+    np.testing.assert_allclose(scene.y, below, atol=0.5 / GAIN)
+    assert scene.y.min() < 0
+    assert "remarks" not in scene.metadata
+    clipped = read(path, made(gain=GAIN, offset=OFFSET))
+    assert clipped.y.min() == 0
+    assert any("--protocol electronic_noise=QUANTA" in remark for remark in clipped.metadata["remarks"])
 
 
 def test_saturated_values_of_a_stack_are_told(tmp_path):

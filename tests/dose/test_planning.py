@@ -153,3 +153,14 @@ def test_a_result_without_protocol_needs_the_scenes(law):
     with pytest.raises(ValueError, match="records no protocol"):
         check_plan(plan, result, ReconstructOptions())
     assert check_plan(plan, result, ReconstructOptions(), scene=measured(result)).kind == "thinned"
+
+
+def test_counts_with_electronic_noise_are_simulated_with_it(law):
+    result = make_result()
+    scene = measured(result)
+    noisy = Acquisition.from_dict({**scene.acquisition.as_dict(), "electronic_noise": 20.0})
+    plan = plan_dose(result, REGION, 0.055, exponent=(0.5, 0.5, 0.5))
+    assert check_plan(plan, result, ReconstructOptions(), scene=replace(scene, acquisition=noisy)).kind == "simulated"
+    assert law.scenes["present"].acquisition.electronic_noise == 20.0
+    counts = law.scenes["present"].y
+    assert (counts != np.rint(counts)).any()

@@ -1,10 +1,13 @@
 """The energy is the negative log posterior, exact where float32 would lose it."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SpecRanges
@@ -135,3 +138,92 @@ def test_the_diagonal_scale_is_one_where_the_data_say_nothing(poisson_model, poi
     # No photons get through: the rate does not depend on the latents any more.
     scale = diagonal_scale(target, {"z": jnp.full((2, 3, 4), 60.0)}, jax.random.key(0))["z"]
     np.testing.assert_allclose(scale, np.ones((2, 3, 4)), atol=1e-3)
+
+
+# --- electronic noise
+
+SHAPE, RANGES = (2, 3, 4), SpecRanges.for_tier("public")
+
+
+def each(counts, rates, *variance):
+    """Deviance of every pair by itself, and its derivative by the rate."""
+    terms = jax.vmap(jax.value_and_grad(poisson_deviance, argnums=1), in_axes=(0, 0, *[None] * len(variance)))
+    return [np.asarray(found) for found in jax.jit(terms)(counts, rates, *variance)]
+
+
+def exact_log_probability(counts, rate, sigma):
+    """Log density of a Poisson count plus Gaussian noise, by summing over the count."""
+    quanta = np.arange(150)
+    return logsumexp(
+        stats.poisson.logpmf(quanta, rate) + stats.norm.logpdf(np.asarray(counts)[:, None], quanta, sigma), axis=1
+    )
+
+
+@pytest.mark.parametrize(("sigma", "rate", "score_error", "information_error"), [
+    (1.0, 1.0, 0.25, 0.07),
+    (1.0, 3.0, 0.10, 0.01),
+    (1.0, 10.0, 0.03, 0.001),
+    (1.5, 0.5, 0.34, 0.13),
+    (1.5, 3.0, 0.14, 0.02),
+    (3.0, 0.0, 0.24, 0.06),
+    (3.0, 1.0, 0.21, 0.05),
+    (3.0, 10.0, 0.08, 0.01),
+])  # fmt: skip
+def test_the_shifted_poisson_is_near_the_exact_convolution(sigma, rate, score_error, information_error):
+    grid = np.linspace(-8 * sigma, rate + 8 * np.sqrt(rate + sigma**2) + 4, 3001)
+    weight = np.exp(exact_log_probability(grid, rate, sigma)) * (grid[1] - grid[0])
+    # d/dλ p(y|λ) = p(y − 1|λ) − p(y|λ)
+    exact = np.exp(exact_log_probability(grid - 1, rate, sigma) - exact_log_probability(grid, rate, sigma)) - 1
+    information = np.sum(weight * exact**2)
+    higher = rate + information**-0.5
+    with jax.enable_x64(True):
+        here, there = (each(jnp.asarray(grid), jnp.full(grid.shape, r), sigma**2) for r in (rate, higher))
+    score = -here[1]
+    assert np.sum(weight * score) == pytest.approx(0.0, abs=1e-4)
+    assert np.sum(weight * score**2) * (rate + sigma**2) == pytest.approx(1.0, rel=1e-3)
+    assert np.sqrt(np.sum(weight * (score - exact) ** 2) / information) < score_error
+    # The information is never overstated.
+    assert -1e-3 < information * (rate + sigma**2) - 1 < information_error
+    # The log likelihood of a rate one standard deviation higher, relative to the true one.
+    gain = exact_log_probability(grid, higher, sigma) - exact_log_probability(grid, rate, sigma)
+    assert np.sqrt(np.sum(weight * (here[0] - there[0] - gain) ** 2)) < score_error
+
+
+def test_without_electronic_noise_the_deviance_is_the_same_to_the_bit():
+    counts, rates = (jnp.asarray(values, jnp.float32) for values in zip(*CASES, strict=True))
+    for with_zero, without in zip(each(counts, rates, 0.0), each(counts, rates), strict=True):
+        np.testing.assert_array_equal(with_zero, without)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.5, 30.0])
+def test_float32_keeps_deviance_and_score_with_electronic_noise(sigma):
+    pairs = list(product([-40.0, -2.25, -1.0, 0.0, 0.3, 12.0, 1e4], [0.0, 1e-3, 1.0, 13.0, 1e4]))
+    counts, rates = np.array(pairs).T
+    value, slope = each(jnp.float32(counts), jnp.float32(rates), sigma**2)
+    with jax.enable_x64(True):
+        exact, exact_slope = each(jnp.asarray(counts), jnp.asarray(rates), sigma**2)
+    assert exact.dtype == np.float64
+    assert (exact >= -1e-9).all()
+    np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-3)
+    score = (rates - counts) / (rates + sigma**2)
+    np.testing.assert_allclose(exact_slope, score, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(slope, score, rtol=1e-4, atol=1e-5)
+
+
+def test_electronic_noise_enters_information_coordinate_and_excess(poisson_model):
+    sigma, z = 2.0, {"z": jnp.full(SHAPE, 4.0)}
+    acquisition = Acquisition(electronic_noise=sigma)
+    noisy = posterior(poisson_model, SceneData(jnp.zeros(SHAPE), acquisition, RANGES), {SPEC_SITE: jnp.zeros(3)})
+    rate = np.asarray(noisy.rate(z))
+    np.testing.assert_allclose(noisy.information(z), 1 / (rate + sigma**2), rtol=1e-6)
+    np.testing.assert_allclose(noisy.standardised(z), 2 * np.sqrt(rate + sigma**2), rtol=1e-6)
+    # The excess is zero on average: over draws of counts, for a fixed rate.
+    rng = np.random.default_rng(3)
+    draws = rng.poisson(rate, (4000, *rate.shape)) + sigma * rng.standard_normal((4000, *rate.shape))
+
+    def excess(y):
+        data = SceneData(y, acquisition, RANGES)
+        return jnp.mean(posterior(poisson_model, data, {SPEC_SITE: jnp.zeros(3)}).excess(z))
+
+    found = np.asarray(jax.jit(jax.vmap(excess))(jnp.asarray(draws, jnp.float32)))
+    assert abs(found.mean()) < 4 * found.std() / np.sqrt(len(found))

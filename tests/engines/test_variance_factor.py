@@ -13,7 +13,8 @@ from fluorojax.engines.energy import diagonal_scale, posterior
 from fluorojax.engines.linear_response import sample_variance
 from fluorojax.engines.map import solve_map
 from fluorojax.engines.newton import conditional_mode
-from fluorojax.engines.variance_factor import variance_factor
+from fluorojax.engines.variance_factor import ADAPTED_PRIOR, motion_shares, variance_factor
+from fluorojax.engines.variance_factor import factor_of as factors_of
 from fluorojax.models.protocol import SPEC_SITE, SceneData, SceneModel, spec_prior
 
 SHAPE = (4, 50, 50)
@@ -142,3 +143,52 @@ def test_the_map_of_a_reconstruction_holds_the_factor():
     plain = sample_variance(target, latents, diagonal_scale(target, latents, key), key, 4)
     ratio = np.asarray(found.noise_variance / plain)
     np.testing.assert_allclose(ratio, float(found.factor.applied), rtol=1e-2)
+
+
+def residuals(rng, factors, shares, frames, divergence=0.2):
+    """Residuals of scenes whose pixels err by the given factors times what is stated, and the draws for the trace."""
+    truth = np.tensordot(factors, shares, axes=1)
+    noise = np.sqrt(2.0) * rng.standard_normal((frames, *truth.shape))
+    excess = divergence * (truth - 2.0 * (1.0 + ADAPTED_PRIOR.adaptation)) + noise
+    return jnp.asarray(excess, jnp.float32), jnp.full((2, frames, *truth.shape), divergence, jnp.float32)
+
+
+@pytest.mark.parametrize("factors", [(0.4, 0.8), (0.6, 1.9)])
+def test_rest_and_motion_have_factors_of_their_own(factors):
+    rng = np.random.default_rng(10)
+    moving = rng.beta(0.4, 1.2, (80, 80))
+    shares = jnp.asarray([1.0 - moving, moving], jnp.float32)
+    excess, divergence = residuals(rng, factors, shares, 40)
+    found = factors_of(excess, divergence, ADAPTED_PRIOR, shares)
+    truth = np.tensordot(factors, shares, axes=1)
+    np.testing.assert_allclose(found.applied, truth, atol=0.12)
+    assert float(found.measured) == pytest.approx(truth.mean(), abs=4 * float(found.std))
+    assert float(found.facts()["variance_factor"]) == pytest.approx(truth.mean(), abs=0.05)
+
+
+def test_residuals_that_say_little_leave_what_simulated_scenes_have_shown():
+    rng = np.random.default_rng(11)
+    moving = jnp.asarray(rng.uniform(0.0, 1.0, (6, 6)), jnp.float32)
+    shares = jnp.stack([1.0 - moving, moving])
+    found = factors_of(*residuals(rng, (1.5, 0.1), shares, 3, divergence=0.02), ADAPTED_PRIOR, shares)
+    usual = np.tensordot(ADAPTED_PRIOR.mean, shares, axes=1)
+    np.testing.assert_allclose(found.applied, usual, atol=0.05)
+
+
+def test_a_scene_at_rest_says_nothing_about_motion():
+    rng = np.random.default_rng(12)
+    shares = jnp.stack([jnp.ones((60, 60)), jnp.zeros((60, 60))])
+    found = factors_of(*residuals(rng, (0.45, 5.0), shares, 30), ADAPTED_PRIOR, shares)
+    np.testing.assert_allclose(found.applied, 0.45, atol=0.05)
+
+
+def test_a_pixel_moves_where_the_estimate_changes_by_more_than_its_error():
+    frames = 12
+    rest, motion = np.zeros((frames, 3, 3)), np.zeros((frames, 3, 3))
+    motion[:, 1, 1] = np.sin(np.arange(frames)) * 0.5
+    variance = jnp.full(rest.shape, 0.05**2)
+    np.testing.assert_allclose(motion_shares(jnp.asarray(rest), variance), [np.ones((3, 3)), np.zeros((3, 3))])
+    share = np.asarray(motion_shares(jnp.asarray(motion), variance))
+    np.testing.assert_allclose(share.sum(axis=0), 1.0, rtol=1e-6)
+    assert share[1, 1, 1] > 0.98
+    assert np.count_nonzero(share[1]) == 1

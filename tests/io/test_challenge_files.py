@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from fluorojax.data.acquisition import Acquisition
 from fluorojax.io import InputError, list_scenes, open_scenes, read_scene, write_challenge
 
 JSON_FIELDS = ("spec_ranges", "acquisition", "metadata", "true_spec")
@@ -175,3 +176,36 @@ def test_an_existing_file_is_kept_without_overwrite(tmp_path, make_scene):
     assert (tmp_path / "a.h5").read_bytes() == before
     write_challenge(tmp_path / "a.h5", [make_scene("sample_01")], overwrite=True)
     assert list_scenes(tmp_path / "a.h5") == ["sample_01"]
+
+
+def test_negative_counts_need_electronic_noise(tmp_path, make_scene):
+    noisy = Acquisition(photons_per_pixel=200.0, attenuation_scale=2.0, electronic_noise=1.5)
+    counts = np.random.default_rng(0).normal(0.0, 1.5, (3, 12, 12)).astype(np.float32)
+    scene = make_scene(y=counts, acquisition=noisy)
+    write_challenge(tmp_path / "a.h5", [scene])
+    again = read_scene(tmp_path / "a.h5", "sample_00")
+    np.testing.assert_array_equal(again.y, counts)
+    assert again.acquisition.as_dict() == pytest.approx(noisy.as_dict())
+    whole = make_scene(y=np.rint(counts), acquisition=noisy)
+    write_challenge(tmp_path / "b.h5", [whole])
+    np.testing.assert_array_equal(read_scene(tmp_path / "b.h5", "sample_00").y, np.rint(counts))
+    with pytest.raises(InputError, match=r"sample_00: y: has -.* expected counts ≥ 0, which only electronic noise"):
+        read_scene(tmp_path / "a.h5", "sample_00", protocol={"electronic_noise": 0.0})
+
+
+def test_files_without_electronic_noise_need_not_say_so(tmp_path, make_scene):
+    write_challenge(tmp_path / "a.h5", [make_scene()])
+    with h5py.File(tmp_path / "a.h5", "r+") as handle:
+        stored = json.loads(handle["sample_00"].attrs["acquisition"])
+        assert stored.pop("electronic_noise") == 0.0
+        handle["sample_00"].attrs["acquisition"] = json.dumps(stored)
+    scene = read_scene(tmp_path / "a.h5", "sample_00")
+    assert scene.acquisition.electronic_noise == 0.0
+    assert "assumed" not in scene.metadata
+
+
+@pytest.mark.parametrize("noise", [-1.0, float("inf"), 1e30])
+def test_electronic_noise_that_cannot_be_is_refused(tmp_path, make_scene, noise):
+    write_challenge(tmp_path / "a.h5", [make_scene()])
+    with pytest.raises(InputError, match=r"acquisition: electronic_noise is .* expected a number ≥ 0"):
+        read_scene(tmp_path / "a.h5", "sample_00", protocol={"electronic_noise": noise})

@@ -8,9 +8,10 @@ import pytest
 from tifffile import imwrite
 
 from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SpecRanges
-from fluorojax.io import InputError, Selection, counts_digest, open_scenes, write_challenge, write_stack
+from fluorojax.io import InputError, Selection, open_scenes, write_challenge, write_stack
 from fluorojax.io.selection import parse_range, parse_window
 
 COUNTS = np.random.default_rng(0).poisson(50, (5, 8, 9)).astype(np.float32)

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from fluorojax.learned.features import SIDE, SPAN
-from fluorojax.learned.inference import outside_training, posterior, spans, spec_state, tile_slices
+from fluorojax.learned.inference import (
+    outside_training,
+    posterior,
+    shifted_counts,
+    spans,
+    spec_state,
+    tile_slices,
+)
 from fluorojax.learned.networks import UNet
 
 MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
@@ -125,3 +132,17 @@ def test_scenes_outside_the_training_are_named():
     (line,) = outside_training(100.0 * counts, PROTOCOL, MEAN)
     assert "mean counts per pixel is" in line
     assert len(outside_training(counts, {**PROTOCOL, "frame_time_ms": 5.0, "lag_ms": 40.0}, MEAN)) == 2
+
+
+def test_the_network_sees_counts_with_electronic_noise_as_poisson_counts(network):
+    counts = counts_of(4, 16, 16)
+    noisy = {**PROTOCOL, "electronic_noise": 3.0}
+    shifted = counts + 9.0 * (1 + MEAN[2] / 100) ** np.arange(4)[:, None, None]
+    np.testing.assert_allclose(shifted_counts(counts, 9.0, MEAN[2]), shifted, rtol=1e-6)
+    found, plain = posterior(network, counts, noisy, MEAN, STD), posterior(network, shifted, PROTOCOL, MEAN, STD)
+    rate = 400.0 * np.exp(-5.0 * plain.mean)
+    primary = np.maximum(rate - 9.0, 0.5 * 5.0 * plain.std * rate)
+    np.testing.assert_allclose(400.0 * np.exp(-5.0 * found.mean), primary, rtol=1e-3)
+    np.testing.assert_allclose(found.std, plain.std * rate / primary, rtol=1e-3)
+    assert shifted_counts(counts, 0.0, 0.2) is counts
+    assert shifted_counts(counts - 100.0, 9.0, 0.2).min() == 0.0

@@ -124,7 +124,8 @@ def test_classical_methods_are_methods(challenge, tmp_path):
     assert result.x_hat.shape == (4, 16, 16)
     assert np.isnan(result.spec_std.lag)
     with pytest.raises(
-        ValueError, match=r"method is 'magic'; expected one of map, learned, mgvi, nuts, or a classical one: raw"
+        ValueError,
+        match=r"is 'magic'; expected one of map, learned, stream, mgvi, nuts, or a classical one: raw",
     ):
         method_class("magic")
 

@@ -180,3 +180,10 @@ def test_results_that_do_not_fit_are_refused(right):
         held_out(replace(result, x_hat=result.x_hat[1:]), kept, held, whole, SHARE, mean=True)
     with pytest.raises(ValueError, match="not finite"):
         held_out(replace(result, x_hat=result.x_hat * np.nan), kept, held, whole, SHARE, mean=True)
+
+
+def test_counts_with_electronic_noise_cannot_be_divided():
+    noisy = Acquisition(electronic_noise=1.5)
+    scene = Scene("sample_00", np.full(SHAPE, 3.0, np.float32), noisy, SpecRanges.for_tier("public"))
+    with pytest.raises(ValueError, match=r"electronic noise of 1\.5 quanta, which cannot be divided"):
+        thinned(scene, SHARE, np.random.default_rng(0))

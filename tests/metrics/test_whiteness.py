@@ -89,3 +89,16 @@ def test_bad_rates():
         whiteness(counts, 0 * counts)
     with pytest.raises(ValueError, match="selects no pixel"):
         whiteness(counts, counts, mask=np.zeros(SHAPE, bool))
+
+
+def test_electronic_noise_is_part_of_white_residuals():
+    rng, rate, sigma = np.random.default_rng(4), rate_of(1.0), 2.0
+    results = []
+    for _ in range(300):
+        counts = rng.poisson(rate) + sigma * rng.standard_normal(SHAPE)
+        results.append(whiteness(counts, rate, electronic_noise=sigma))
+    for statistic in np.array([list(r.statistics.values()) for r in results]).T:
+        assert abs(statistic.mean()) < 4 / np.sqrt(300)
+        assert statistic.std() == pytest.approx(1.0, abs=4 / np.sqrt(600))
+    counts = rng.poisson(rate) + sigma * rng.standard_normal(SHAPE)
+    assert not whiteness(counts, rate).is_white()

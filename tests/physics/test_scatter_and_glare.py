@@ -99,3 +99,9 @@ def test_derivatives_of_the_glare():
 def test_width_of_the_scatter_must_be_positive():
     with pytest.raises(ValueError, match="width is 0; expected a positive share"):
         Scatter(width=0)
+
+
+def test_without_its_tail_a_blurred_image_is_the_image_times_the_rest():
+    glare, field = VeilingGlare(share=0.3, radius=4.0), image((3, 20, 9))
+    blurred = glare.blur(field)
+    np.testing.assert_allclose(blurred - glare.tail(blurred), 0.7 * field, atol=1e-5)

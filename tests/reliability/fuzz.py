@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from reliability.mutations import mutate
 from reliability.worker import MARKS, like
 
 from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
 from fluorojax.engines.nuts.state_file import save_state
-from fluorojax.io import Provenance, ReconstructionWriter, counts_digest, write_challenge
+from fluorojax.io import Provenance, ReconstructionWriter, write_challenge
 from fluorojax.io.texts import as_text
 
 SHAPE = (4, 16, 16)
@@ -77,7 +78,7 @@ def make_bases(folder: Path) -> dict[str, list[Path]]:
                 nominal=scene.acquisition.as_dict(),
                 prior_ranges=scene.ranges.as_dict(),
             )
-            writer.write(estimate, counts_sha256=counts_digest(scene.y))
+            writer.write(replace(estimate, counts_sha256=counts_digest(scene.y)))
     state = folder / "chains.state"
     save_state(state, like() | {"draws": np.ones((2, 5, 3), np.float32)}, MARKS, 5)
     return {kind: list(_variants(path)) for kind, path in (("counts", source), ("result", result), ("state", state))}

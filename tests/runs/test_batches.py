@@ -360,7 +360,7 @@ def test_a_single_frame_keeps_the_priors_of_its_chain():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "gibbs"}, "method is 'gibbs'; expected one of map, learned, mgvi"),
+        ({"method": "gibbs"}, "method is 'gibbs'; expected one of map, learned, stream, mgvi"),
         ({"samples": 0}, "samples is 0; expected a positive number of mirrored pairs"),
         ({"spec": "guessed"}, "spec is 'guessed'; expected one of calibrated, joint, nominal, true"),
         ({"batch": 0}, "batch is 0; expected a positive number of scenes"),

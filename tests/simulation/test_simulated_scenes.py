@@ -120,6 +120,7 @@ def test_imperfections_are_recorded_and_change_the_data():
     assert full.y.sum() > 1.25 * plain.y.sum()
     assert (full.y != np.round(full.y)).any()
     assert full.acquisition.scatter_fraction == 0.3
+    assert (plain.acquisition.electronic_noise, full.acquisition.electronic_noise) == (0.0, 1.5)
     assert full.metadata["noise_model"] == "poisson+gaussian"
     assert full.metadata["readout"] == {"start": "steady", "read_noise": 1.5, "slow_tails": True}
 

@@ -190,3 +190,17 @@ def test_a_smoother_is_late_and_better():
 def test_bad_settings_are_named(arguments, named):
     with pytest.raises(ValueError, match=named.replace("(", r"\(").replace(")", r"\)")):
         start(ACQUISITION, **{"shape": SHAPE, **arguments})
+
+
+@pytest.mark.parametrize("level", [3.0, 20.0])
+def test_electronic_noise_moves_nothing_and_widens_the_intervals(level):
+    sigma, rng = 3.0, np.random.default_rng(8)
+    counts = still(20, seed=7, level=level) + (sigma * rng.standard_normal((20, *SHAPE))).astype(np.float32)
+    acquisition = Acquisition(photons_per_pixel=4.0 * level, attenuation_scale=3.0, electronic_noise=sigma)
+    _, results, _ = play(start(acquisition, SHAPE), counts)
+    x, sd = results[-1]
+    truth = np.log(4.0) / 3.0
+    assert abs(np.median(x - truth)) * 3.0 < 0.08
+    assert np.mean(np.abs(x - truth) < 1.645 * sd) > 0.8
+    _, quiet, _ = play(start(ACQUISITION, SHAPE), still(20, seed=7, level=level))
+    assert sd.mean() * 3.0 > quiet[-1][1].mean() * 2.0

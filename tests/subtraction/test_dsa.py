@@ -256,3 +256,18 @@ def test_simulated_vessels_before_resting_anatomy_are_recovered():
     assert score.z_background == pytest.approx(1.0, abs=0.03)
     with pytest.raises(ValueError, match="records no seed"):
         true_contrast(replace(scene, metadata={}), [0])
+
+
+def test_electronic_noise_is_part_of_the_variance():
+    rng, sigma = np.random.default_rng(9), 3.0
+    nominal = Acquisition(photons_per_pixel=400.0, attenuation_scale=4.0, electronic_noise=sigma)
+    y = rng.poisson(40.0, (9, 40, 40)) + sigma * rng.standard_normal((9, 40, 40))
+    found = subtract(CountRun(y, nominal), range(4), SubtractOptions(register=False, match_level=False))
+    z = found.contrast[4:] / found.std[4:]
+    assert np.sqrt(np.mean(z**2)) == pytest.approx(1.0, abs=0.03)
+
+
+def test_negative_counts_have_a_finite_logarithm_that_tells_nothing():
+    image = CountImage(np.array([[-4.0, 30.0]]), 100.0, 2.0, 9.0)
+    assert np.isfinite(image.value).all()
+    assert np.sqrt(image.variance[0, 0]) > 3 > 10 * np.sqrt(image.variance[0, 1])

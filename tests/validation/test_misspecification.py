@@ -81,3 +81,12 @@ def test_a_smaller_error_is_overcovered(engine):
     result = run_case(replace(misspecified_cases(BASE)[0], name="half"), 1, 0)
     assert result.coverage["all"][0.9] > 0.98
     assert math.isnan(result.coverage_error)
+
+
+def test_hidden_noise_is_in_the_counts_but_not_in_the_protocol(engine):
+    _, seen = engine
+    unknown, known = (c for c in misspecified_cases(BASE) if c.name.startswith("read noise"))
+    run_case(known, 1, 0)
+    run_case(unknown, 1, 0)
+    assert [scene.acquisition.electronic_noise for scene in seen] == [1.5, 0.0]
+    np.testing.assert_array_equal(np.maximum(seen[0].y, 0), seen[1].y)

@@ -47,3 +47,15 @@ def test_a_replicate_depends_on_its_own_key_only(spec_model):
     many, one = draw_prior(spec_model, scene, keys), draw_prior(spec_model, scene, keys[2:3])
     np.testing.assert_allclose(many.x[2], one.x[0], rtol=1e-6)
     np.testing.assert_array_equal(many.data.counts[2], one.data.counts[0])
+
+
+def test_electronic_noise_is_drawn_and_known_to_the_likelihood(spec_model):
+    quiet = protocol_for_dose(30.0)
+    noisy = Acquisition.from_dict({**quiet.as_dict(), "electronic_noise": 3.0})
+    keys = jax.random.split(jax.random.key(0), 400)
+    without, with_noise = (draw_prior(spec_model, empty_scene((3, 4, 4), p, RANGES), keys) for p in (quiet, noisy))
+    added = np.asarray(with_noise.data.counts - without.data.counts)
+    assert abs(added.mean()) < 4 * 3.0 / np.sqrt(added.size)
+    assert added.std() == pytest.approx(3.0, rel=4 / np.sqrt(2 * added.size))
+    # Half the deviance of 48 pixels is about half their number where the noise is known.
+    assert -np.asarray(with_noise.log_likelihood).mean() == pytest.approx(24, rel=0.1)

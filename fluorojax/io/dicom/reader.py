@@ -261,7 +261,11 @@ def _check_complete(where: tuple[str, str], known: dict[str, float], signal: _Si
         hint = ""
         if selection.of_stored_values.gain is not None:
             counts, facts = to_counts(
-                _sequence(signal.values), selection.of_stored_values, where, saturation=signal.saturation
+                _sequence(signal.values),
+                selection.of_stored_values,
+                where,
+                saturation=signal.saturation,
+                electronic_noise=known.get("electronic_noise", 0.0),
             )
             hint = f"; the brightest thousandth of the pixels has {np.quantile(counts, 0.999):.4g}"
             hint += "".join(f"; {remark}" for remark in facts.get("remarks", ()))
