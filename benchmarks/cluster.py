@@ -109,8 +109,10 @@ class Bench:
             begin = time.monotonic()
             self._run(self._scenes, place(), (lambda result: None) if victim is None else victim)
             wall = time.monotonic() - begin
-            row = self._row(name, wall, clock.total())
-        return row if victim is None else row | {"lost": victim.lost, "new worker": clock.of_new_workers()}
+            row = self._row(name, wall, clock.total()) | {"cpu of this process": clock.own()}
+            if victim is not None:
+                row |= {"lost": victim.lost, "cpu of the new worker": clock.of_new_workers()}
+        return row
 
     def _row(self, name: str, wall: float, cpu: float) -> Row:
         return {
@@ -159,13 +161,17 @@ class _ProcessorTime:
         """What a worker has used."""
         return _seconds(pid) - self._begin.get(pid, 0.0)
 
+    def own(self) -> float:
+        """What this process has used, which runs the scheduler, too."""
+        return time.process_time() - self._own
+
     def of_new_workers(self) -> float:
         """What workers have used that started later."""
         return sum(_seconds(pid) for pid in self.pids() if pid not in self._begin)
 
     def total(self) -> float:
         """What all have used together."""
-        return time.process_time() - self._own + sum(map(self.since, self.pids())) + sum(self.ended.values())
+        return self.own() + sum(map(self.since, self.pids())) + sum(self.ended.values())
 
 
 class _Victim:

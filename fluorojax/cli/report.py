@@ -21,10 +21,19 @@ def report(
     source: Annotated[
         Path | None, typer.Option("--input", metavar="IN.h5", help="Challenge file: shows the measurement.")
     ] = None,
+    dose: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Dose report or X-ray image (DICOM) of the patient; repeat the option for several. Default: the "
+            "headers of a DICOM --input.",
+            show_default=False,
+        ),
+    ] = None,
     allow_other_truth: AllowOtherTruthOption = False,
     overwrite: OverwriteOption = False,
 ) -> int:
-    """Write an interactive page: player, uncertainty, parameters, scores, diagnostics, provenance.
+    """Write an interactive page: player, uncertainty, residuals, parameters, protocol, dose, scores, provenance.
 
     The page is one file that opens without a network. Its images take 4 MB at most; if pixels or frames are left out
     for that, the page says so. The exit code is 1 if a scene diverged, has not converged, was skipped or cannot be
@@ -36,7 +45,7 @@ def report(
     check_suffix("--output", output, (".html", ".htm"))
     use_cache(quiet=False)
     written = write_report(
-        output, result, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other_truth
+        output, result, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other_truth, dose=dose or ()
     )
     say(f"wrote {output}")
     tell_diverged(written.outcome, result)

@@ -1,7 +1,12 @@
 """Pictures as PNG files, as a GIF, or as an MP4 movie; every file appears whole or not at all."""
 
+import errno
+import os
+import signal
+import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
@@ -10,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from fluorojax.io import InputError, atomic_output, check_output, writing
+from fluorojax.io.shutdown import at_stop
 
 SUFFIXES = (".png", ".gif", ".mp4")
 """File name endings of :func:`write_pictures`."""
@@ -119,22 +125,32 @@ def _write_mp4(path: Path, pictures: np.ndarray, rate: float, told: str | PathLi
     odd = [(0, 0), *((0, size % 2) for size in pictures.shape[1:3]), (0, 0)]
     pictures = np.pad(pictures, odd, mode="edge")
     height, width = pictures.shape[1:3]
-    stream = _ffmpeg(told).write_frames(
-        str(path),
-        (width, height),
-        fps=rate,  # pyright: ignore[reportArgumentType] (a float serves as well)
-        codec="libx264",
-        quality=None,  # pyright: ignore[reportArgumentType] (as its documentation says where -crf is given)
-        macro_block_size=2,
-        output_params=["-crf", "14", "-movflags", "+faststart", "-f", "mp4"],
-        ffmpeg_log_level="error",
-    )
-    stream.send(None)
-    try:
-        for picture in pictures:
-            stream.send(np.ascontiguousarray(picture))
-    finally:
-        stream.close()
+    command = [_ffmpeg(told).get_ffmpeg_exe(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", str(Fraction(rate).limit_denominator()), "-i", "-", "-an"]
+    command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "14", "-movflags", "+faststart", "-f", "mp4"]
+    # imageio_ffmpeg's own writer does not look at how ffmpeg ends, and a full disk would leave half a movie
+    with subprocess.Popen(
+        [*command, str(path)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        with at_stop(process.kill):
+            try:
+                frames = np.ascontiguousarray(pictures).data.cast("B")  # without a copy, which bytes would be
+                _, errors = process.communicate(frames)  # pyright: ignore[reportArgumentType]
+            except BaseException:
+                process.kill()
+                raise
+    if process.returncode != 0:
+        raise _refused(process.returncode, errors.decode(errors="replace"), told)
+
+
+def _refused(code: int, errors: str, told: str | PathLike[str]) -> Exception:
+    """What to raise where ffmpeg ended with a code other than 0: the error of the disk, where it tells of one."""
+    if code == -getattr(signal, "SIGXFSZ", 0):
+        return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE):
+        if os.strerror(number) in errors:
+            return OSError(number, os.strerror(number))
+    return InputError(told, None, None, f"cannot be written: ffmpeg ended with code {code}: {' '.join(errors.split())}")
 
 
 def _ffmpeg(path: str | PathLike[str]):

@@ -32,7 +32,8 @@ class What(StrEnum):
     X_HAT = "x_hat"
     """The reconstruction, with its posterior standard deviation."""
     COUNTS = "counts"
-    """The counts on the scale of x, ``−log(max(y, ½)/I₀)/A``, with the standard deviation ``1/(A √(y + ½))``."""
+    """The counts on the scale of x, ``−log(max(y, ½)/I₀)/A``, with the standard deviation ``√(y + ½ + s²)/(A (y + ½))``
+    for electronic noise s."""
     X_TRUE = "x_true"
     """The truth of a simulated scene."""
     SUBTRACTION = "subtraction"
@@ -211,7 +212,9 @@ def _of_subtraction(path: Path, name: str, what: What | None) -> Pictures:
 def _of_counts(scene: Scene) -> Pictures:
     protocol = scene.acquisition.as_dict()
     y = _sequence(scene.y)
-    sd = (1.0 / (protocol["attenuation_scale"] * np.sqrt(y + 0.5))).astype(np.float32)
+    mean = np.maximum(y, 0.0) + 0.5
+    spread = np.sqrt(mean + protocol["electronic_noise"] ** 2) / mean
+    sd = (spread / protocol["attenuation_scale"]).astype(np.float32)
     run = CountRun(y, scene.acquisition) if len(y) > 1 else None
     return replace(_about(scene), values=_sequence(raw_attenuation(scene)).astype(np.float32), sd=sd, run=run)
 
@@ -223,7 +226,7 @@ def _of_truth(path: Path, scene: Scene) -> Pictures:
 
 
 def _about(scene: Scene) -> Pictures:
-    pixel = scene.metadata.get("pixel_mm")
+    pixel, named = scene.metadata.get("pixel_mm"), scene.metadata.get("mask_frames")
     return Pictures(
         scene.name,
         np.zeros((0, 0, 0), np.float32),
@@ -231,7 +234,7 @@ def _about(scene: Scene) -> Pictures:
         ATTENUATION,
         frame_time_ms=scene.acquisition.as_dict()["frame_time_ms"],
         pixel_mm=float(pixel) if isinstance(pixel, int | float) and pixel > 0 else None,
-        mask_frames=tuple(int(frame) for frame in scene.metadata.get("mask_frames", ())),
+        mask_frames=tuple(frame for frame in named if type(frame) is int) if isinstance(named, list) else (),
     )
 
 

@@ -106,7 +106,8 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
 
     def excess(latents: Latents) -> Float[Array, "*shape"]:
         trace, distribution, value = observed(latents)
-        normal, rate = isinstance(distribution, Normal), trace["rate"]["value"]
+        rate = trace["rate"]["value"]
+        normal = isinstance(distribution, Normal)
         if not normal:
             value, rate = shifted(value), shifted(rate)
         spread = jnp.asarray(distribution.scale) if normal else jnp.sqrt(rate + 1.0)

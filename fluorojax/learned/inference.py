@@ -40,6 +40,8 @@ _PIXELS = 4 * 128**2
 _STEP = 0.5
 # Ranges of training, in the order of :func:`outside_training`; 7.5 frames/s thinned by two are 267 ms.
 _TRAINED = ((2.5, 330.0), (33.0, 267.0), (1.0, 20.0), (3.0, 17.5), (-0.7, 1.2))
+# Share of the variance from which on electronic noise is told: how the network does with more has not been measured.
+_MOST_ELECTRONIC = 0.05
 _MIRRORS = ((), (1,), (2,), (1, 2))
 
 
@@ -174,7 +176,8 @@ def outside_training(
 ) -> list[str]:
     """Sentences on what of a scene lies outside the range that networks were trained on; empty where nothing does.
 
-    Looks at dose, frame period, exposure window, lag and drift. It does not look at what the images show.
+    Looks at dose, frame period, exposure window, lag, drift and electronic noise, for ``counts`` as
+    :func:`shifted_counts` returns them. It does not look at what the images show.
     """
     values = {
         "mean counts per pixel": float(np.mean(counts)),
@@ -183,11 +186,17 @@ def outside_training(
         "lag time constant (ms)": protocol["lag_ms"] + float(mean[1]),
         "gain drift (%/frame)": float(mean[2]),
     }
-    return [
+    sentences = [
         f"{name} is {value:.3g}; the network was trained on {low:g} to {high:g}"
         for (name, value), (low, high) in zip(values.items(), _TRAINED, strict=True)
         if not low <= value <= high
     ]
+    share = protocol.get("electronic_noise", 0.0) ** 2 / max(values["mean counts per pixel"], 1e-6)
+    if share > _MOST_ELECTRONIC:
+        sentences.append(
+            f"electronic noise is {100 * share:.2g} % of the variance of the counts; the network was trained without it"
+        )
+    return sentences
 
 
 def spans(frames: int) -> list[tuple[slice, slice]]:

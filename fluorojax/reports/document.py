@@ -18,7 +18,7 @@ _UNSEEN = dict.fromkeys(
     "\ufffd",
 )
 # Together one script, in this order.
-_SCRIPTS = ("decode.js", "state.js", "panels.js", "controls.js", "curve.js", "compare.js", "main.js")
+_SCRIPTS = tuple(f"{name}.js" for name in "decode state panels controls curve compare region save main".split())
 
 
 def document(title: str, body: Iterable[str]) -> Markup:

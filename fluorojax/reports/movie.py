@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from fluorojax.plot.display import image_window, spread_window
+from fluorojax.reports.palettes import SIGNED_LIMIT
 
 _MAX_SIDE = 256
 _DEEPEST = 65534
@@ -31,7 +32,8 @@ class Layer:
     title: str
     values: Float[np.ndarray, "*shape"]
     kind: str = "image"
-    """``image``, shown in the window of all images, or ``spread``, shown in false colours from zero."""
+    """``image``, shown in the window of all images, ``spread``, shown in false colours from zero, or ``signed``, shown
+    in blue to red about zero."""
     noisy: bool = False
     """Whether the values are so noisy that 254 levels suffice, and that neighbours predict them badly."""
 
@@ -103,6 +105,7 @@ def _encode(layers: Mapping[str, Layer], plan: MoviePlan, frame_time_ms: float |
         "frameTime": frame_time_ms,
         "window": [window.low, window.high],
         "spreadMax": 1.0 if spread is None else spread_window(layers["spread"].values).high,
+        "signedMax": SIGNED_LIMIT,
         "start": list(_start(estimate)),
         "layers": {
             name: {"title": layer.title, "kind": layer.kind, **encode_layer(shown[name], steps[name], not layer.noisy)}

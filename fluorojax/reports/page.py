@@ -1,6 +1,6 @@
 """The report of a reconstruction file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -25,6 +25,7 @@ from fluorojax.io import (
 )
 from fluorojax.metrics import SceneScore, score_scene
 from fluorojax.reports.document import document
+from fluorojax.reports.facts import patient_dose
 from fluorojax.reports.fragments import definitions
 from fluorojax.reports.scene_section import SceneInputs, scene_section, score_table
 from fluorojax.reports.templates import render
@@ -53,19 +54,23 @@ def write_report(
     source: str | PathLike[str] | None = None,
     overwrite: bool = False,
     allow_other: bool = False,
+    dose: Sequence[str | PathLike[str]] = (),
 ) -> WrittenReport:
     """Write a self-contained interactive HTML page about the reconstruction file ``result``, atomically.
 
     ``truth`` (a challenge file with ``x_true``) adds true images, scores and true parameters; ``source`` (the challenge
-    file that was reconstructed, by default the truth file) the measurement and the prior ranges. The page needs no
-    network. Its images take at most :data:`PAGE_BYTES`. Large and long scenes therefore lose resolution or frames, and
-    the last of many scenes may have no images; the page says so. The text takes a few kB for each scene. The page notes
-    a scene that cannot be read and a truth that is missing, and shows the rest.
+    file that was reconstructed, by default the truth file) the measurement and the prior ranges. ``dose`` are dose
+    reports and images of the patient (:func:`fluorojax.dose.reading.read_dose`); without them the headers of a DICOM
+    source are asked.
+
+    The page needs no network. Its images take at most :data:`PAGE_BYTES`. Large and long scenes therefore lose
+    resolution or frames, and the last of many scenes may have no images; the page says so. The text takes a few kB for
+    each scene. The page notes a scene that cannot be read and a truth that is missing, and shows the rest.
 
     Raises :class:`fluorojax.io.InputError` where no scene can be read, where ``truth`` or ``source`` is not the file
     that was reconstructed (unless ``allow_other``), and where the files do not fit each other.
     """
-    inputs = [path for path in (result, truth, source) if path is not None]
+    inputs = [path for path in (result, truth, source, *dose) if path is not None]
     check_output(output, inputs=inputs, overwrite=overwrite)
     source = truth if source is None else source
     names = list_reconstructions(result)
@@ -119,6 +124,7 @@ def write_report(
         warnings=warnings,
         scores=score_table(scores) if len(scores) > 1 else "",
         sections=Markup("\n").join(sections),
+        dose=patient_dose(dose, source),
         provenance=_provenance(provenance),
     )
     write_text(output, document(title, [body]), inputs=inputs, overwrite=overwrite)

@@ -9,7 +9,7 @@ from fluorojax.reports.templates import render
 
 _KEYS = (
     "With the images in focus: arrow keys move the pixel, Shift by ten; space plays and pauses; comma and full stop "
-    "step one frame."
+    "step one frame. Plus and minus zoom."
 )
 
 
@@ -41,13 +41,13 @@ def _rounding(movie: Movie) -> str:
     """What the page holds of the scene, and how exactly."""
     plan = movie.plan
     layers = movie.data["layers"]
-    step = max(layer["step"] for name, layer in layers.items() if name != "measured")
+    step = max(layer["step"] for name, layer in layers.items() if name not in ("measured", "zscore", "residual"))
     parts = []
     if plan.stride > 1:
         parts.append(f"every {_ordinal(plan.stride)} frame")
     if plan.block > 1:
         block = f"{plan.block}×{plan.block}"
-        parts.append(f"means over {block} pixels, the standard deviation being the mean of theirs")
+        parts.append(f"means over {block} pixels, standard deviations and standardised values too")
     held = f"To keep the page small, it holds {' and '.join(parts)}. " if parts else ""
     measured = f", measured values to {layers['measured']['step'] / 2:.1g}" if "measured" in layers else ""
     return f"{held}Values are rounded to within {step / 2:.1g}{measured}; numbers count from 0."

@@ -1,18 +1,21 @@
 """The part of a report about one scene."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from jaxtyping import Float
 from markupsafe import Markup
 
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
-from fluorojax.metrics import FileScore, SceneScore, whiteness
+from fluorojax.metrics import FileScore, SceneScore, standardised_residuals, whiteness
 from fluorojax.plot.display import Window, image_window, raw_attenuation, spread_window
 from fluorojax.plot.residuals import counts_and_rate
+from fluorojax.reports.facts import protocol
 from fluorojax.reports.fragments import facts, figure_strip, table
 from fluorojax.reports.movie import Layer, make_movie
-from fluorojax.reports.palettes import gradient, palette_of
+from fluorojax.reports.palettes import SIGNED_LIMIT, gradient, palette_of
 from fluorojax.reports.player import player
 from fluorojax.reports.score_rows import QUALITY_COLUMNS, mean_row, quality_row
 from fluorojax.reports.spec_cards import spec_cards
@@ -42,12 +45,23 @@ class SceneInputs:
         """Whether the result may be used."""
         return self.result.status is not Status.DIVERGED and bool(np.isfinite(self.result.x_hat).all())
 
+    @cached_property
+    def fit(self) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]] | None:
+        """Counts, and counts expected from the result; None without the measurement or a result that may be used."""
+        return counts_and_rate(self.result, self.scene) if self.scene is not None and self.usable else None
+
+    @property
+    def electronic_noise(self) -> float:
+        """Standard deviation of the electronic noise of the counts, quanta; 0 where the scene is not known."""
+        return 0.0 if self.scene is None else self.scene.acquisition.as_dict()["electronic_noise"]
+
 
 def scene_section(inputs: SceneInputs, budget: float) -> tuple[Markup, int]:
     """HTML of one scene, and the bytes that its images take: at most ``budget``, and 0 where no images fit."""
     result, score = inputs.result, inputs.score
     layers = scene_layers(inputs)
-    still = plan_strips(result.x_hat.shape, len(layers), min(_STILL_SHARE * budget, _STILL_BYTES))
+    printed = {name: layer for name, layer in layers.items() if layer.kind != "signed"}
+    still = plan_strips(result.x_hat.shape, len(printed), min(_STILL_SHARE * budget, _STILL_BYTES))
     movie = None if still is None else make_movie(layers, budget - still[1], frame_time_ms=_frame_time(inputs))
     other = {name: value for name, value in result.diagnostics.items() if name not in _SAID}
     section = render(
@@ -56,9 +70,10 @@ def scene_section(inputs: SceneInputs, budget: float) -> tuple[Markup, int]:
         seconds=None if np.isnan(result.seconds) else result.seconds,
         verdicts=_verdicts(inputs),
         player="" if movie is None else player(result.name, movie),
-        strips=[] if still is None or movie is None else _strips(result, layers, still[0]),
+        strips=[] if still is None or movie is None else _strips(result, printed, still[0]),
         scores="" if score is None else score_table([score]),
         cards=spec_cards(result, inputs.scene, inputs.truth),
+        protocol=protocol(result, inputs.scene),
         diagnostics=facts(other),
     )
     return section, 0 if still is None or movie is None else still[1] + movie.size
@@ -75,7 +90,19 @@ def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
         layers["spread"] = Layer("Uncertainty: posterior sd of x", result.x_std, "spread")
     if truth is not None and truth.x_true is not None:
         layers["truth"] = Layer("Truth x", truth.x_true)
+        if result.x_std is not None and inputs.usable:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                score = (result.x_hat - truth.x_true) / result.x_std
+            layers["zscore"] = Layer("z-score (x̂ − x)/sd", _bounded(score), "signed", noisy=True)
+    if "zscore" not in layers and inputs.fit is not None:
+        residual = _bounded(standardised_residuals(*inputs.fit, electronic_noise=inputs.electronic_noise))
+        layers["residual"] = Layer("Residual (y − λ)/sd(y)", residual, "signed", noisy=True)
     return layers
+
+
+def _bounded(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Standardised values within ±6, where the colours have ended long before, so that outliers cost no precision."""
+    return np.clip(values, -1.5 * SIGNED_LIMIT, 1.5 * SIGNED_LIMIT).astype(np.float32)
 
 
 def score_table(scores: list[SceneScore]) -> Markup:
@@ -90,12 +117,10 @@ def score_table(scores: list[SceneScore]) -> Markup:
 
 
 def _verdicts(inputs: SceneInputs) -> Markup:
-    result, scene = inputs.result, inputs.scene
     residual = None
-    if scene is not None and inputs.usable:
-        noise = scene.acquisition.as_dict()["electronic_noise"]
-        residual = whiteness(*counts_and_rate(result, scene), electronic_noise=noise)
-    return verdict_list(*judge(result, inputs.score, residual))
+    if inputs.fit is not None:
+        residual = whiteness(*inputs.fit, electronic_noise=inputs.electronic_noise)
+    return verdict_list(*judge(inputs.result, inputs.score, residual))
 
 
 def _frame_time(inputs: SceneInputs) -> float | None:

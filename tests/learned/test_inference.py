@@ -146,3 +146,10 @@ def test_the_network_sees_counts_with_electronic_noise_as_poisson_counts(network
     np.testing.assert_allclose(found.std, plain.std * rate / primary, rtol=1e-3)
     assert shifted_counts(counts, 0.0, 0.2) is counts
     assert shifted_counts(counts - 100.0, 9.0, 0.2).min() == 0.0
+
+
+def test_electronic_noise_that_matters_is_outside_of_the_training():
+    counts = counts_of(4, 16, 16)
+    assert outside_training(counts, {**PROTOCOL, "electronic_noise": 0.9}, MEAN) == []
+    (sentence,) = outside_training(counts, {**PROTOCOL, "electronic_noise": 2.0}, MEAN)
+    assert sentence.startswith("electronic noise is 20 % of the variance")

@@ -40,6 +40,17 @@ for name in ("new.png", "new.svg", "none", "old.png"):
         print(error)
 """
 
+DISPLAY = """
+import resource, sys
+from fluorojax.cli import main
+
+source, *outputs = sys.argv[1:]
+for limit in (256, resource.RLIM_INFINITY):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for output in outputs:
+        print(main(["display", source, "-o", output, "--magnify", "6", "-q"]))
+"""
+
 
 def run(script, *args, limit=None):
     """Run a Python script in a process of its own, which may write files of ``limit`` bytes at most."""
@@ -90,6 +101,21 @@ def test_other_streams_and_formats_are_those_of_matplotlib(tmp_path):
     with pytest.raises(ValueError, match=r"Format 'tiffany' is not supported"):
         figure.savefig(tmp_path / "figure.tiffany")
     assert [path.name for path in tmp_path.iterdir()] == ["figure"]
+
+
+@pytest.mark.parametrize("names", [("a.png", "a.gif"), pytest.param(("a.mp4",), marks=pytest.mark.slow)])
+def test_pictures_and_movies(counts, tmp_path, names):
+    if ".mp4" in names[0]:
+        pytest.importorskip("imageio_ffmpeg")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    process = run(DISPLAY, counts, *(folder / name for name in names))
+    assert process.stdout.split() == ["2"] * len(names) + ["0"] * len(names), process.stderr
+    for name, line in zip(names, process.stderr.splitlines(), strict=True):
+        assert line.startswith(f"fluorojax: {folder / name}: cannot be written: no space left on {folder}: "), line
+    frames = [f"a-000{i}.png" for i in range(4)] if "a.png" in names else []
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*frames, *names[bool(frames) :]])
+    assert all(path.stat().st_size > 256 for path in folder.iterdir())
 
 
 @pytest.mark.slow

@@ -4,14 +4,18 @@ Values that are read off the page are held against the arrays that went into the
 """
 
 import re
+import time
 
 import numpy as np
 import pytest
+from PIL import Image
 from report_files import PHOTONS, SCALE, make_files, smooth_images
 from selenium.webdriver import ActionChains, Keys
 
 from fluorojax.io import read_reconstruction, read_scene
-from fluorojax.plot.display import image_window, spread_window
+from fluorojax.metrics import standardised_residuals
+from fluorojax.plot.display import Window, image_window, spread_window
+from fluorojax.plot.residuals import counts_and_rate
 from fluorojax.reports import write_report
 from fluorojax.reports.palettes import palette_of
 
@@ -144,7 +148,9 @@ def test_a_click_shows_the_curve_of_its_pixel(page, files, name):
     x, sd = result.x_hat[0, 5, 10], result.x_std[0, 5, 10]
     raw = -np.log(max(scene.y[0, 5, 10], 0.5) / PHOTONS) / SCALE
     found = numbers(page.text(".readout"))
-    expected = [x, sd, x - 1.645 * sd, x + 1.645 * sd, scene.x_true[0, 5, 10], raw]
+    score = (x - scene.x_true[0, 5, 10]) / sd
+    expected = [x, sd, x - 1.645 * sd, x + 1.645 * sd, score, scene.x_true[0, 5, 10], raw]
+    assert found.pop(4) == pytest.approx(expected.pop(4), abs=0.03)
     assert found == pytest.approx(expected, abs=6e-3)
     assert found[:5] == pytest.approx(expected[:5], abs=1.1e-3)
     drawn = {kind: page.find(f".curve path.{kind}").get_attribute("d") for kind in ("estimate", "truth", "band")}
@@ -198,7 +204,7 @@ def test_pixel_and_frame_by_keyboard(page):
 def test_every_control_is_reached_by_tab(page):
     page.run("document.querySelector('.panels').focus()")
     reached = set()
-    for _ in range(14):
+    for _ in range(24):
         page.press(Keys.TAB)
         reached.add(page.run("return document.activeElement.dataset.control ?? document.activeElement.tagName"))
     controls = page.run("return [...document.querySelectorAll('.player')[0].querySelectorAll('[data-control]')]"
@@ -261,6 +267,106 @@ def test_without_measurement_and_truth_the_rest_is_shown(browser, files):
     assert browser.run(names) == ["estimate", "spread"]
     assert browser.run("return document.querySelector('.compare, [data-control=measured]')") is None
     assert browser.text("label:has([data-control=rate]) output") == "15/s"
+    assert browser.complaints() == []
+
+
+def drag(page, element, start, end):
+    """Press at one fraction of an element, let go at another; both are (across, down)."""
+    page.run("arguments[0].scrollIntoView({block: 'center'})", element)
+    box = element.rect
+    moves = ActionChains(page.driver)
+    at = [(round((x - 0.5) * box["width"]), round((y - 0.5) * box["height"])) for x, y in (start, end)]
+    moves.move_to_element_with_offset(element, *at[0]).click_and_hold()
+    moves.move_to_element_with_offset(element, *at[1]).release().perform()
+
+
+def region_rows(page):
+    """Cells of the table of the region, by the title of the layer: mean, sd, mean of all frames."""
+    script = """return [...document.querySelector('.region-table').tBodies[0].rows]
+        .map((row) => [...row.cells].map((cell) => cell.textContent))"""
+    return {title: [float(cell.replace("−", "-")) for cell in cells] for title, *cells in page.run(script)}
+
+
+def test_a_region_has_its_mean_and_sd(page, files):
+    drag(page, page.find(panel("estimate")), (10.5 / 32, 5.5 / 24), (20.5 / 32, 15.5 / 24))
+    fields = [page.find(f"[data-control={name}]").get_attribute("value") for name in ("top", "bottom", "left", "right")]
+    assert fields == ["5", "15", "10", "20"]
+    result = read_reconstruction(files / "out.h5", "sample_00")
+    truth = read_scene(files / "in.h5", "sample_00").x_true
+    part = (slice(5, 16), slice(10, 21))
+    for frame_number in (0, 2):
+        found = region_rows(page)
+        for title, values in (("Reconstruction x̂", result.x_hat), ("Truth x", truth)):
+            inside = values[frame_number, *part]
+            expected = [inside.mean(), inside.std(ddof=1), values[:, *part].mean()]
+            assert found[title] == pytest.approx(expected, abs=1.1e-3), title
+        page.find("[data-control=frame]").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    bottom = page.find("[data-control=bottom]")
+    bottom.send_keys(Keys.CONTROL + "a" + Keys.NULL + "7")
+    assert page.text(".region-table th").startswith("33 pixels, frame ")
+    page.find("[data-control=clear]").click()
+    assert page.run("return document.querySelector('.region-table').hidden")
+    assert page.complaints() == []
+
+
+def test_zoom_shows_the_part_around_the_pixel(page):
+    page.click_at(page.find(panel("estimate")), 24.5 / 32, 18.5 / 24)
+    page.find(".panels").send_keys("+", "+", "+", "+", "+", "+")
+    assert page.text("label:has([data-control=zoom]) output") == "× 4"
+    screen, canvas = (
+        page.run("return arguments[0].getBoundingClientRect().toJSON()", page.find(selector))
+        for selector in (".panels [data-layer=estimate] .screen", panel("estimate"))
+    )
+    assert canvas["width"] == pytest.approx(4 * screen["width"], rel=0.01)
+    # a quarter of the columns about column 24: from 20.5 on
+    assert (screen["left"] - canvas["left"]) / canvas["width"] == pytest.approx((24.5 - 4) / 32, abs=0.005)
+    page.click_at(page.find(".panels [data-layer=truth] .screen"), 0.5 + 2 / 8, 0.5 - 1 / 6)
+    assert place(page) == (17, 26)
+    page.find("[data-control=zoom]").send_keys(Keys.HOME)
+    assert page.run("return document.querySelector(arguments[0]).style.transform", panel("estimate")) == ""
+
+
+def test_what_is_seen_is_saved(page, tmp_path):
+    behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    page.find("[data-control=frame]").send_keys(Keys.ARROW_RIGHT)
+    page.find("[data-control=save]").click()
+    file = tmp_path / "sample_00-frame-1.png"
+    for _ in range(600):
+        if file.exists():
+            break
+        time.sleep(0.1)
+    found = np.asarray(Image.open(file).convert("RGB")).astype(int)
+    script = "return [...document.querySelector('.panels').children].map((figure) => figure.dataset.layer)"
+    shown_names = page.run(script)
+    factor = round(360 / 32)
+    assert found.shape == (24 * factor + 22, len(shown_names) * (32 * factor + 8) - 8, 3)
+    for index, name in enumerate(shown_names):
+        start = index * (32 * factor + 8)
+        part = found[: 24 * factor, start : start + 32 * factor][factor // 2 :: factor, factor // 2 :: factor]
+        np.testing.assert_array_equal(part, pixels(page, panel(name)), err_msg=name)
+    assert page.complaints() == []
+
+
+def test_errors_are_shown_in_units_of_their_sd(page, files):
+    result = read_reconstruction(files / "out.h5", "sample_00")
+    score = (result.x_hat - read_scene(files / "in.h5", "sample_00").x_true) / result.x_std
+    expected = shown(score[0], Window(-4.0, 4.0), "signed")
+    assert np.abs(pixels(page, panel("zscore")) - expected).max() <= 8
+    page.click_at(page.find(panel("zscore")), 10.5 / 32, 5.5 / 24)
+    assert numbers(page.text(".readout").split("z-score")[1])[0] == pytest.approx(score[0, 5, 10], abs=0.03)
+
+
+def test_without_the_truth_the_residual_is_shown(browser, files, tmp_path):
+    write_report(tmp_path / "page.html", files / "out.h5", source=files / "in.h5")
+    # the source file holds the truth as well, which only --truth shows
+    browser.open(tmp_path / "page.html")
+    names = browser.run("return [...document.querySelector('.panels').children].map((figure) => figure.dataset.layer)")
+    assert names == ["measured", "estimate", "spread", "residual"]
+    result = read_reconstruction(files / "out.h5", "sample_00")
+    residual = standardised_residuals(*counts_and_rate(result, read_scene(files / "in.h5", "sample_00")))
+    expected = shown(residual[0], Window(-4.0, 4.0), "signed")
+    assert np.abs(pixels(browser, panel("residual")) - expected).max() <= 8
     assert browser.complaints() == []
 
 

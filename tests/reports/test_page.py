@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import h5py
 import numpy as np
 import pytest
+from dicom_files import dataset, quanta, save
 from report_files import make_files, random_images, smooth_images
 
 from fluorojax.cli import main
@@ -93,21 +94,41 @@ def test_the_size_is_bounded(tmp_path, images):
 
 
 def test_the_images_of_many_scenes_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("fluorojax.reports.page.PAGE_BYTES", 150_000)
+    monkeypatch.setattr("fluorojax.reports.page.PAGE_BYTES", 170_000)
     out, truth = make_files(tmp_path, shape=(4, 64, 64), count=6)
     write_report(tmp_path / "page.html", out, truth=truth)
     text, checker = read_page(tmp_path / "page.html")
     images = sum(len(ref) for ref in checker.references if ref.startswith("data:"))
     movies = sum(map(len, re.findall(r'<script type="application/json" class="movie">.*?</script>', text)))
-    assert 60_000 < images + movies <= 150_000
+    assert 60_000 < images + movies <= 170_000
     assert "Images are shown of the first 4 of 6 scenes, to keep the page small." in text
     assert ["<figure" in section for section in text.split("<section")[1:]] == 4 * [True] + 2 * [False]
     assert "To keep the page small, it holds means over 2×2 pixels" in text
     assert text.count("Corrected specification") == 6
 
 
+def test_protocol_and_dose_stand_on_the_page(tmp_path):
+    out, truth = make_files(tmp_path, count=1)
+    image = dataset(quanta(), ImageAndFluoroscopyAreaDoseProduct=123.0)
+    save(image, tmp_path / "run.dcm")
+    write_report(tmp_path / "page.html", out, truth=truth, dose=[tmp_path / "run.dcm"])
+    text, _ = read_page(tmp_path / "page.html")
+    for part in (
+        "<dd>30 frames/s, one every 33.33 ms</dd>",
+        "<dd>200 detected quanta per pixel and frame</dd>",
+        "ExposureWindow, ",
+        "Dose of the patient",
+        "<dt>kerma-area product</dt><dd>12.300 Gy·cm²</dd>",
+    ):
+        assert part in text
+    write_report(tmp_path / "bare.html", out)
+    assert "Dose of the patient" not in read_page(tmp_path / "bare.html")[0]
+    with pytest.raises(InputError, match="is no DICOM file"):
+        write_report(tmp_path / "other.html", out, dose=[truth])
+
+
 def test_a_long_scene_is_thinned_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("fluorojax.reports.page.PAGE_BYTES", 200_000)
+    monkeypatch.setattr("fluorojax.reports.page.PAGE_BYTES", 240_000)
     out, truth = make_files(tmp_path, shape=(100, 32, 32), count=1)
     write_report(tmp_path / "page.html", out, truth=truth)
     text, _ = read_page(tmp_path / "page.html")

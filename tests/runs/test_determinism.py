@@ -1,11 +1,16 @@
 """Same seed and platform, same bits: for other batch sizes, orders and names too."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
+from small_models import MODEL
 
 from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.io import write_challenge
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.runs.progress import ProgressDisplay
 from fluorojax.simulation import SimulationOptions, simulate_scenes
@@ -66,3 +71,44 @@ def test_another_seed_gives_other_draws(scenes):
     first = run(scenes[:1], **options)["sample_00"]
     found = reconstruct_scenes(scenes[:1], ReconstructOptions(seed=4, **options), progress=ProgressDisplay())
     assert not np.array_equal(first.x_hat, next(found).x_hat)
+
+
+COMMAND = "import sys; from fluorojax.cli import main; sys.exit(main())"
+
+
+def content(path):
+    """Bytes of every dataset of a file, and every attribute but the time of a scene and what contains that."""
+    found = {}
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = (item.shape, item.dtype.str, np.asarray(item[()]).tobytes())
+        for key, value in item.attrs.items():
+            if key not in ("seconds", "checksums"):
+                found[f"{name}@{key}"] = np.asarray(value).tobytes()
+
+    with h5py.File(path) as handle:
+        handle.visititems(note)
+        note("", handle)
+    return found
+
+
+def test_two_processes_write_the_same_bytes(scenes, tmp_path):
+    """Markov chains, which draw more random numbers than any other method, over the scene and its parameters."""
+    source, model = tmp_path / "in.h5", tmp_path / "small.py"
+    write_challenge(source, scenes[:1])
+    model.write_text(MODEL)
+    outputs = [tmp_path / f"{name}.h5" for name in "abc"]
+    for output, seed in zip(outputs, ("3", "3", "4"), strict=True):
+        args = ["reconstruct", str(source), "-o", str(output), "--model", str(model), "--seed", seed, "-q"]
+        args += ["--method", "nuts", "--chains", "2", "--warmup", "20", "--draws", "4", "--spec", "joint"]
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, *args, "--allow-unconverged"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    first, second, other = map(content, outputs)
+    assert {"sample_00/x_hat", "sample_00/x_std"} <= set(first)
+    assert any(name.startswith("sample_00/draws/") for name in first)
+    assert first == second
+    assert first.keys() == other.keys()
+    assert first["sample_00/x_hat"] != other["sample_00/x_hat"]

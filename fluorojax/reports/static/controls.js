@@ -9,7 +9,7 @@ function startControls(root, state) {
   };
 
   const { movie } = state;
-  const names = ["frame", "rate", "level", "window"].filter((name) => field(name));
+  const names = ["frame", "rate", "level", "window", "zoom"].filter((name) => field(name));
   const inputs = Object.fromEntries(names.map((name) => [name, field(name)]));
   const [low, high] = movie.window;
   const initial = { level: state.level, window: state.window };
@@ -29,6 +29,7 @@ function startControls(root, state) {
     }
     note(inputs.level, write(state.level));
     note(inputs.window, write(state.window));
+    note(inputs.zoom, `× ${state.zoom}`);
     const ends = [state.level - state.window / 2, state.level + state.window / 2];
     root.querySelectorAll(".image-scale output").forEach((output, i) => (output.textContent = write(ends[i])));
   };

@@ -122,6 +122,9 @@ function startCurve(root, state) {
     if (Number.isFinite(spread)) {
       parts.push(`sd ${spread.toPrecision(2)}, 90 % interval ${write(estimate - BAND * spread)} … ${write(estimate + BAND * spread)}`);
     }
+    for (const [name, title] of [["zscore", "z-score"], ["residual", "residual"]]) {
+      if (state.movie.layers[name]) parts.push(`${title} ${write(state.value(name))}`);
+    }
     if (state.movie.layers.truth) parts.push(`truth ${write(state.value("truth"))}`);
     if (state.movie.layers.measured) parts.push(`measured ${write(state.value("measured"))}`);
     readout.textContent = parts.join("; ");

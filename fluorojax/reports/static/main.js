@@ -12,6 +12,8 @@ async function startPlayer(root, palettes) {
     startControls(root, state);
     startCurve(root, state);
     startCompare(root, state, palettes);
+    startRegion(root, state);
+    startSave(root, state);
     root.dataset.state = "ready";
     if (still) still.classList.add("only-print");
   } catch (error) {

@@ -18,9 +18,13 @@ function makePainter(canvas, state, name, palettes) {
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
   return () => {
-    const spread = layer.kind === "spread";
-    const low = spread ? 0 : state.level - state.window / 2;
-    const scale = 255 / (spread ? movie.spreadMax : state.window);
+    const ends = {
+      image: [state.level - state.window / 2, state.window],
+      spread: [0, movie.spreadMax],
+      signed: [-movie.signedMax, 2 * movie.signedMax],
+    };
+    const [low, extent] = ends[layer.kind];
+    const scale = 255 / extent;
     const start = state.frame * width * height;
     for (let i = 0, j = 0; i < width * height; i++, j += 4) {
       const value = layer.values[start + i];
@@ -36,31 +40,88 @@ function makePainter(canvas, state, name, palettes) {
 }
 
 const SHOWN = ["frame", "level", "window"];
+const PLACED = ["row", "column", "zoom", "region", "held"];
+
+// A click chooses a pixel, a drag a region.
+function startPointer(canvas, state) {
+  let start = null;
+  const place = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const row = Math.floor(((event.clientY - box.top) / box.height) * state.height);
+    const column = Math.floor(((event.clientX - box.left) / box.width) * state.width);
+    return { row, column, x: event.clientX, y: event.clientY };
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    start = { ...place(event), dragged: false };
+    state.held = true; // the view stays where it is while a region is drawn
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (start === null) return;
+    const now = place(event);
+    if (Math.hypot(now.x - start.x, now.y - start.y) > 4) start.dragged = true;
+    if (start.dragged) state.choose([start.row, now.row, start.column, now.column]);
+  });
+  const end = (event) => {
+    if (start === null) return;
+    const { row, column, dragged } = start;
+    start = null;
+    state.held = false;
+    if (!dragged && event.type === "pointerup") state.pick(row, column);
+  };
+  canvas.addEventListener("pointerup", end);
+  canvas.addEventListener("pointercancel", end);
+}
 
 function startPanels(root, state, palettes) {
   const panels = root.querySelector(".panels");
   const painters = [];
   const marks = [];
+  const areas = [];
+  const canvases = [];
   for (const panel of panels.querySelectorAll("[data-layer]")) {
     const canvas = panel.querySelector("canvas");
     painters.push(makePainter(canvas, state, panel.dataset.layer, palettes));
     marks.push(panel.querySelector(".mark"));
-    canvas.addEventListener("click", (event) => {
-      const box = canvas.getBoundingClientRect();
-      const row = Math.floor(((event.clientY - box.top) / box.height) * state.height);
-      const column = Math.floor(((event.clientX - box.left) / box.width) * state.width);
-      state.pick(row, column);
-    });
+    areas.push(panel.querySelector(".area"));
+    canvases.push(canvas);
+    startPointer(canvas, state);
   }
+  // What is seen of the image: its part around the chosen pixel, as shares of width and height.
+  const view = () => {
+    const size = 1 / state.zoom;
+    const from = (place, count) => clamp((place + 0.5) / count - size / 2, 0, 1 - size);
+    return { top: from(state.row, state.height), left: from(state.column, state.width), size };
+  };
+  const across = (share, start, size) => `${(100 * (share - start)) / size}%`;
+  const zoom = () => {
+    if (!state.held) state.view = view();
+    const { top, left, size } = state.view;
+    for (const canvas of canvases) {
+      canvas.style.transform = state.zoom === 1 ? "" : `scale(${state.zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
+    }
+    for (const area of areas) {
+      area.hidden = state.region === null;
+      if (area.hidden) continue;
+      const [first, last, start, end] = state.region;
+      area.style.top = across(first / state.height, top, size);
+      area.style.left = across(start / state.width, left, size);
+      area.style.height = `${(100 * (last + 1 - first)) / state.height / size}%`;
+      area.style.width = `${(100 * (end + 1 - start)) / state.width / size}%`;
+    }
+  };
   const moveMarks = () => {
+    zoom();
+    const { top, left, size } = state.view;
     for (const mark of marks) {
-      mark.style.top = `${(100 * (state.row + 0.5)) / state.height}%`;
-      mark.style.left = `${(100 * (state.column + 0.5)) / state.width}%`;
+      mark.style.top = across((state.row + 0.5) / state.height, top, size);
+      mark.style.left = across((state.column + 0.5) / state.width, left, size);
     }
   };
   state.onChange((changed) => {
     if (changed.some((name) => SHOWN.includes(name))) painters.forEach((paint) => paint());
-    if (changed.includes("row") || changed.includes("column")) moveMarks();
+    if (changed.some((name) => PLACED.includes(name))) moveMarks();
   });
   panels.addEventListener("keydown", (event) => {
     const far = event.shiftKey ? 10 : 1;
@@ -72,6 +133,8 @@ function startPanels(root, state, palettes) {
       " ": () => state.set({ playing: !state.playing && state.frames > 1 }),
       ",": () => state.step(-1),
       ".": () => state.step(1),
+      "+": () => state.set({ zoom: clamp(state.zoom + 0.5, 1, 8) }),
+      "-": () => state.set({ zoom: clamp(state.zoom - 0.5, 1, 8) }),
     };
     const move = moves[event.key];
     if (!move || event.ctrlKey || event.altKey || event.metaKey) return;

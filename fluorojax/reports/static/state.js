@@ -19,6 +19,8 @@ function makeState(movie) {
     playing: false,
     rate: 15,
     measured: false,
+    zoom: 1,
+    region: null, // first and last row, first and last column
     onChange(listener) {
       listeners.push(listener);
     },
@@ -33,6 +35,34 @@ function makeState(movie) {
     },
     pick(row, column) {
       state.set({ row: clamp(row, 0, height - 1), column: clamp(column, 0, width - 1) });
+    },
+    // The region between two corners, put in order and kept inside the image; null for none.
+    choose(region) {
+      if (region === null) return state.set({ region: null });
+      const rows = [region[0], region[1]].map((row) => clamp(Math.round(row), 0, height - 1)).sort((a, b) => a - b);
+      const columns = [region[2], region[3]].map((column) => clamp(Math.round(column), 0, width - 1)).sort((a, b) => a - b);
+      state.set({ region: [...rows, ...columns] });
+    },
+    // Mean and standard deviation of the finite values of a layer over the region, in some frames.
+    statistics(name, frames) {
+      const [top, bottom, left, right] = state.region;
+      const layer = movie.layers[name];
+      let count = 0;
+      let sum = 0;
+      let squares = 0;
+      for (const frame of frames) {
+        for (let row = top; row <= bottom; row++) {
+          for (let column = left; column <= right; column++) {
+            const value = layer.values[(frame * height + row) * width + column];
+            if (!Number.isFinite(value)) continue;
+            count += 1;
+            const step = value - sum / Math.max(count - 1, 1); // about the mean so far, which loses no digits
+            sum += value;
+            if (count > 1) squares += step * (value - sum / count);
+          }
+        }
+      }
+      return { count, mean: count ? sum / count : NaN, sd: count > 1 ? Math.sqrt(squares / (count - 1)) : NaN };
     },
     value(name, frame = state.frame) {
       const layer = movie.layers[name];
