@@ -120,9 +120,11 @@ def _estimate(
     """
     from fluorojax.calibration.photon_transfer import photon_transfer
 
-    found, below = photon_transfer(values, offset=offset, saturation=saturation), electronic_noise**2
+    below = electronic_noise**2
     if below == 0:
-        return found
+        return photon_transfer(values, offset=offset, saturation=saturation)
+    # The slope of the free line is the gain whatever the noise, so that it is the start where the offset is given.
+    found = photon_transfer(values, saturation=saturation)
     if offset is None:
         return replace(found, offset=found.offset + found.gain * below)
     for _ in range(_ROUNDS):

@@ -7,6 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from fluorojax.calibration.photon_transfer import photon_transfer
+from fluorojax.io.counting import Counting, to_counts
 
 GAIN, OFFSET = 13.7, 120.0
 
@@ -91,3 +92,14 @@ def test_what_cannot_be_estimated_is_refused_or_told(values, words):
     else:
         told = " ".join(found.sentences())
     assert re.search(words, told)
+
+
+@pytest.mark.parametrize("offset", [OFFSET, None], ids=["offset given", "offset estimated"])
+def test_known_electronic_noise_is_taken_off_gain_and_offset(offset):
+    rate, sigma = rates(4), 2.0
+    values = stored(rate) + sigma * GAIN * np.random.default_rng(5).standard_normal(rate.shape)
+    told = to_counts(values, Counting("estimate", offset), ("a", "b"), electronic_noise=sigma)[1]["counting"]
+    assert told["gain"] == pytest.approx(GAIN, rel=0.03)
+    assert told["offset"] == pytest.approx(OFFSET, abs=0.5 * GAIN)
+    untold = to_counts(values, Counting("estimate"), ("a", "b"))[1]["counting"]
+    assert untold["offset"] < OFFSET - 2.0 * GAIN
