@@ -7,6 +7,7 @@ functions below are its steps.
 from fluorojax.display.compose import DisplayOptions, Shown, display_file, show
 from fluorojax.display.enhancement import DetailFilter, Enhanced, Enhancement, design, enhance
 from fluorojax.display.export import check_pictures, write_pictures
+from fluorojax.display.filters import Smoother
 from fluorojax.display.overlays import Overlay, blend, dsa_overlay, read_overlay, road_map_overlay
 from fluorojax.display.pictures import Pictures, What, read_pictures, scene_names
 from fluorojax.display.screen import Pane, arrange
@@ -21,6 +22,7 @@ __all__ = [
     "Pane",
     "Pictures",
     "Shown",
+    "Smoother",
     "What",
     "arrange",
     "blend",

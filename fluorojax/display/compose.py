@@ -149,7 +149,7 @@ def display_file(
     overwrite: bool = False,
     notify: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
-    """Show one scene of a file in pictures or a movie (:func:`~fluorojax.display.export.write_pictures`).
+    """Show one scene of a file in pictures or a movie (:func:`~fluorojax.display.write_pictures`).
 
     ``selection`` chooses scene, frames and pixels, and how counts are read. ``notify`` is told what is shown. Returns
     the files that were written, all or none of them. Raises :class:`~fluorojax.io.InputError` and ``ValueError`` as the
