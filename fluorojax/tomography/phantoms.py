@@ -82,8 +82,9 @@ class Ellipsoids(eqx.Module):
         return Ellipsoids(self.attenuation, factor * self.centres, factor * self.axes, self.rotations)
 
 
-# Kak & Slaney, Principles of Computerized Tomographic Imaging (1988), table 3.2 with the contrast of Toft's modified
-# phantom: value, centre, half axes relative to the field's half width, and the angle about z.
+# The ten ellipses of Shepp & Logan (IEEE Trans. Nucl. Sci. 21:21, 1974) with the larger contrasts of Toft's version
+# (The Radon Transform, thesis, Technical University of Denmark, 1996) and the third axes that phantoms in three
+# dimensions usually give them: value, centre, half axes relative to the field's half width, and the angle about z.
 _SHEPP_LOGAN = (
     (1.0, (0.0, 0.0, 0.0), (0.69, 0.92, 0.81), 0.0),
     (-0.8, (0.0, -0.0184, 0.0), (0.6624, 0.874, 0.78), 0.0),
@@ -102,7 +103,8 @@ def shepp_logan(field_mm: float = 240.0, water_per_mm: float = WATER_PER_MM) -> 
     """The three-dimensional head phantom of Shepp and Logan, in a field of ``field_mm`` across.
 
     Its skull has 2.5 times the attenuation of water; the brain (0.2 of the skull in the modified phantom) has half of
-    water's, its details 0 to 0.75. Source: table 3.2 of Kak & Slaney (1988), contrasts of the modified phantom.
+    water's, its details 0 to 0.75. Sections through the middle are those of Shepp & Logan (IEEE Trans.
+    Nucl. Sci. 21:21, 1974) with the larger contrasts of Toft's version (thesis, 1996).
     """
     values, centres, axes, angles = zip(*_SHEPP_LOGAN, strict=True)
     half = 0.5 * field_mm

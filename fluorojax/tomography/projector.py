@@ -6,7 +6,7 @@ a view are those of the axis, in voxels, along which its central ray is longest.
 its adjoint is the transpose that JAX derives, and it is differentiable in every pose. Cost and memory are linear in
 rays and voxels.
 
-The projector is written here because no library fits: mbirjax (BSD, JAX) knows circular orbits only, and its geometry
+The projector is written here because no library fits: mbirjax (BSD, JAX) describes circular orbits, and its geometry
 is static, so that there is no derivative by the pose of a frame; scico's own JAX projector is a parallel beam; LEAP,
 ASTRA, TIGRE and diffct work outside JAX, most of them on CUDA alone.
 """
