@@ -29,7 +29,8 @@ def derived_image(
 
     16 bits. Stored values are small where attenuation is high, as those of the source are. ``RescaleSlope · stored +
     RescaleIntercept`` are the values, to half a step of 1/65534 of their range; RescaleSlope is negative, so that a
-    viewer that applies it shows high attenuation bright until its grey scale is inverted. Values that are not finite are stored as 0, the padding value.
+    viewer that applies it shows high attenuation bright until its grey scale is inverted. Values that are not finite
+    are stored as 0, the padding value.
     """
     images = values if values.ndim == 3 else values[None]
     stored, slope, intercept = quantised(images)
