@@ -30,6 +30,9 @@ def python_blocks(page):
     return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# Minutes each, for programs of many shapes; what they show has tests of its own.
+LONG_NOTEBOOKS = ("batch", "train_your_own", "uncertainty")
 OWN_MODEL = next(block for block in python_blocks("docs/models.md") if "def model(data)" in block)
 
 
@@ -267,12 +270,21 @@ def test_commands_of_the_readme_exist(capsys):
 
 
 @pytest.mark.filterwarnings("default")  # the notebook runs in a process of its own; Jupyter's warnings are not ours
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LONG_NOTEBOOKS else []) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_notebook_runs(path, monkeypatch, tmp_path):
     monkeypatch.setenv("FLUOROJAX_QUICK", "1")
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_with_their_pictures(path):
     notebook = nbformat.read(path, as_version=4)
     committed = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in committed), "commit the notebook with its outputs"
     assert all(output.output_type != "error" and output.get("name") != "stderr" for output in committed)
     assert path.stat().st_size < 500_000
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()

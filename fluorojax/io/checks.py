@@ -27,7 +27,6 @@ def check_scene(scene: Scene) -> None:
     if counts.dtype.kind not in "uif":
         raise InputError(*where, "counts", f"have dtype {counts.dtype}; expected real numbers")
     check_stack(counts.shape, "counts", where)
-    check_counts(counts, where, "counts", electronic_noise=scene.acquisition.as_dict()["electronic_noise"])
     for name, (low, high) in scene.ranges.as_dict().items():
         if not (np.isfinite([low, high]).all() and low < high):
             raise InputError(*where, "ranges", f"{name} has min {low:g} and max {high:g}; expected finite min < max")
@@ -39,6 +38,8 @@ def check_scene(scene: Scene) -> None:
         scene.acquisition.check(scene.ranges, scene.operator.parameters)
     except (TypeError, ValueError) as error:
         raise InputError(*where, "acquisition", str(error)) from error
+    # After the protocol, whose electronic noise says whether counts may be negative.
+    check_counts(counts, where, "counts", electronic_noise=scene.acquisition.as_dict()["electronic_noise"])
     if scene.x_true is not None:
         if np.shape(scene.x_true) != counts.shape:
             shape = np.shape(scene.x_true)

@@ -11,6 +11,7 @@ import pytest
 
 from fluorojax.cli import main
 from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.digest import counts_digest
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
@@ -69,6 +70,7 @@ class FakeEngine:
             status=Status.DIVERGED if diverged else Status.CONVERGED,
             seconds=0.25,
             diagnostics={"note": "lag <is> not identifiable here"},
+            counts_sha256=counts_digest(scene.y),
         )
 
 

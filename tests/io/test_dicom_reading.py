@@ -32,7 +32,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fluorojax.io import Counting, InputError, Selection, counts_digest, open_scenes, write_challenge
+from fluorojax.data.digest import counts_digest
+from fluorojax.io import Counting, InputError, Selection, open_scenes, write_challenge
 from fluorojax.physics import FrameDose
 
 COUNTS = quanta()

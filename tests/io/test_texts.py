@@ -55,7 +55,7 @@ def test_reconstruction_and_subtraction_files(tmp_path, make_scene, make_result)
     provenance = Provenance.of_run(tmp_path / "a.h5", ReconstructOptions(model="sequence"))
     with ReconstructionWriter(tmp_path / "b.h5", provenance, source=tmp_path / "a.h5") as writer:
         draws = {"lag": np.zeros((2, 8))}
-        writer.write(make_result(draws=draws, pixel_mm=0.3), counts_sha256="ab" * 32)
+        writer.write(make_result(draws=draws, pixel_mm=0.3, counts_sha256="ab" * 32))
         writer.note_skipped({"sample_01": "y: missing"})
     assert_fixed(tmp_path / "b.h5", "/@model", "/@skipped", "sample_00@status", "sample_00@counts_sha256")
     assert read_provenance(tmp_path / "b.h5") == provenance

@@ -97,11 +97,12 @@ class Browser:
         return [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Addresses that were asked for since the page was opened, those that stand in it left out."""
+        """Addresses that were asked for since the page was opened: neither those that stand in the page nor those of
+        the browser's own windows."""
         marker = '"method":"Network.requestWillBeSent"'
         entries = [entry["message"] for entry in self.driver.get_log("performance") if marker in entry["message"]]
         addresses = [entry.split('"request":')[1].split('"url":"')[1].split('"')[0] for entry in entries]
-        return [address for address in addresses if not address.startswith("data:")]
+        return [address for address in addresses if not address.startswith(("data:", "chrome:"))]
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a picture."""
