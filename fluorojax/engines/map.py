@@ -106,20 +106,26 @@ def solve_map(
     mode = find_mode(model, data, spec, key, max_steps=max_steps, tolerance=tolerance)
     data, latents, fixed = mode.data, mode.latents, mode.fixed
     target = posterior(model, data, fixed)
-    response, factor = judge_mode(model, mode, spec, spec_std, key)
     if model.pixel_variance is not None:
         noise = model.pixel_variance(data, model.sites(data, {**fixed, **latents}))
     else:
         noise = sample_variance(target, latents, mode.scale, key, samples)
+    response, factor = judge_mode(model, mode, spec, spec_std, noise, key)
     return MapResult(target.x(latents), factor.applied * noise, factor, response.x, response.information, mode.minimum)
 
 
 def judge_mode(
-    model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"], key: Array
+    model: SceneModel,
+    mode: Mode,
+    spec: Spec,
+    spec_std: Float[Array, "parameters"],
+    variance: Float[Array, "*shape"],
+    key: Array,
 ) -> tuple[SpecResponse, VarianceFactor]:
     """:func:`respond_to_spec` and :func:`~fluorojax.engines.variance_factor.variance_factor` of a mode, in one program.
 
-    Both solve with the same metric; one loop over all right-hand sides compiles it once. Pure and traceable.
+    ``variance`` is the posterior variance of x that the factor is for; it tells which pixels move. Both solve with the
+    same metric; one loop over all right-hand sides compiles it once. Pure and traceable.
     """
     target = posterior(model, mode.data, mode.fixed)
     linear = metric(target, mode.latents, mode.scale)
@@ -137,11 +143,9 @@ def judge_mode(
     excess, divergence = target.excess(mode.latents), probes * pushed[count:]
     if model.update_aux is None:
         return response, factor_of(excess, divergence)
-    if model.pixel_variance is None or len(excess) == 1:
+    if excess.ndim != 3 or len(excess) == 1:  # a single frame has no motion
         return response, factor_of(excess, divergence, FIXED_PRIOR._replace(adaptation=ADAPTED_PRIOR.adaptation))
-    sites = model.sites(mode.data, {**mode.fixed, **mode.latents})
-    shares = motion_shares(sites["x"], model.pixel_variance(mode.data, sites))
-    return response, factor_of(excess, divergence, ADAPTED_PRIOR, shares)
+    return response, factor_of(excess, divergence, ADAPTED_PRIOR, motion_shares(target.x(mode.latents), variance))
 
 
 def respond_to_spec(model: SceneModel, mode: Mode, spec: Spec, spec_std: Float[Array, "parameters"]) -> SpecResponse:

@@ -118,7 +118,7 @@ def _around(
     model: SceneModel, mode: Mode, spec: Spec, std: Float[Array, "parameters"], outer: OuterDraws, key: Array
 ) -> Summary:
     found = solve_mgvi(model, mode.data, outer, key, start=mode.latents, fixed=_hyperparameters(mode))
-    response, factor = judge_mode(model, mode, spec, std, key)
+    response, factor = judge_mode(model, mode, spec, std, found.noise_variance, key)
     noise, of_spec = factor.applied * found.noise_variance, jnp.sum(found.spec_variance, axis=0)
     tiny = jnp.finfo(noise.dtype).tiny
     # The correlation is with the x of the corrected variance, so that its square remains the share of the spec.

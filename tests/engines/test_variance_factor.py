@@ -192,3 +192,29 @@ def test_a_pixel_moves_where_the_estimate_changes_by_more_than_its_error():
     np.testing.assert_allclose(share.sum(axis=0), 1.0, rtol=1e-6)
     assert share[1, 1, 1] > 0.98
     assert np.count_nonzero(share[1]) == 1
+
+
+def adapted(data):
+    """Independent pixels of any shape, whose spread stands for a local scale of the counts."""
+    spec_prior(data.ranges)
+    z = numpyro.sample("z", Normal(0.0, 1.0).expand(data.counts.shape).to_event(data.counts.ndim))
+    x = numpyro.deterministic("x", (SPREAD if data.aux is None else data.aux) * z)
+    rate = numpyro.deterministic("rate", 1.0 * x)
+    numpyro.sample("counts", Normal(rate, 1.0).to_event(data.counts.ndim), obs=data.counts)
+
+
+@pytest.mark.parametrize(("shape", "pixels"), [((12, 20), ()), ((3, 12, 20), (12, 20))])
+def test_a_single_frame_has_no_motion(shape, pixels):
+    model = SceneModel(
+        "adapted",
+        adapted,
+        initial_aux=lambda data, spec: jnp.float32(SPREAD),
+        update_aux=lambda data, sites: data.aux,
+        aux_rounds=1,
+    )
+    counts = jnp.asarray(np.random.default_rng(13).standard_normal(shape), jnp.float32)
+    middle = Spec.from_array(jnp.asarray(RANGES.mean(), jnp.float32))
+    data = SceneData(counts, Acquisition(), RANGES)
+    found = solve_map(model, data, middle, jnp.ones(3), jax.random.key(14), samples=2)
+    assert found.factor.applied.shape == pixels
+    assert found.noise_variance.shape == shape
