@@ -23,9 +23,11 @@ SIDE = 4
 SPAN = 24
 """Longest run that is seen at once; longer ones are cut into overlapping runs."""
 WINDOW = BLOCK + 2 * SIDE
-CHANNELS = WINDOW + 5
+FAR = ((-12, -8), (-8, -4), (8, 12), (12, 16))
+"""Frames beyond the window, counted from the start of a block, of which a network sees the sums of each group."""
+CHANNELS = WINDOW + 5 + len(FAR)
 """Channels of an input image."""
-CONDITIONS = 8 + WINDOW
+CONDITIONS = 8 + WINDOW + len(FAR)
 """Numbers that describe the spec and the place of a block."""
 _RADIUS = 6
 
@@ -118,7 +120,9 @@ def block_inputs(
     order = jnp.arange(corrected.shape[0])
     before = (order < start).astype(corrected.dtype)
     after = ((order >= start + BLOCK) & (order < frames)).astype(corrected.dtype)
-    sums = [jnp.tensordot(w, deviation, axes=1) / jnp.sqrt(jnp.maximum(w.sum(), 1.0)) for w in (before, after)]
+    inner = (order < frames).astype(corrected.dtype)
+    far = [inner * ((order >= start + a) & (order < start + b)) for a, b in FAR]
+    sums = [jnp.tensordot(w, deviation, axes=1) / jnp.sqrt(jnp.maximum(w.sum(), 1.0)) for w in (before, after, *far)]
     images = jnp.concatenate([deviation[mirrored], jnp.stack(sums)])
     images = jnp.concatenate([jnp.moveaxis(images, 0, -1), level.images], axis=-1)
 
@@ -134,6 +138,7 @@ def block_inputs(
         jnp.log1p(before.sum()) / 2.0,
         jnp.log1p(after.sum()) / 2.0,
     ]
+    facts += [w.sum() / (b - a) for w, (a, b) in zip(far, FAR, strict=True)]
     return images, jnp.concatenate([jnp.stack([jnp.asarray(f, images.dtype) for f in facts]), inside])
 
 

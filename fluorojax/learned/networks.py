@@ -129,8 +129,8 @@ class UNet(eqx.Module):
         self,
         key: PRNGKeyArray,
         widths: tuple[int, ...] = (64, 64, 80),
-        encode: tuple[int, ...] = (1, 2, 2),
-        decode: tuple[int, ...] = (2, 1),
+        encode: tuple[int, ...] = (1, 3, 4),
+        decode: tuple[int, ...] = (2, 2),
         hidden: int = 32,
     ):
         keys = iter(jax.random.split(key, 64))

@@ -24,7 +24,7 @@ from fluorojax.io.atomic import atomic_stream
 from fluorojax.learned.networks import Network, build_network
 from fluorojax.learned.spread import CalibratedNetwork
 
-VERSION = 1
+VERSION = 2
 """Version of features and file layout; weights of another version are refused."""
 _KEPT = "what was written last is kept, and the same command continues from it once the disk can be written"
 DEFAULT = "unet"
