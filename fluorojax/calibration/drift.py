@@ -114,7 +114,7 @@ def scattered_quanta(
     def step(_: int, s: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
         return fraction * (s + scatter.blur(y - s))
 
-    return jax.lax.fori_loop(0, SCATTER_STEPS, step, jnp.zeros_like(y))
+    return jnp.asarray(jax.lax.fori_loop(0, SCATTER_STEPS, step, jnp.zeros_like(y)))
 
 
 def _normalise(log_density: Float[Array, " points"], grid: Float[Array, " points"]) -> Float[Array, " points"]:

@@ -27,6 +27,7 @@ from fluorojax.io.json_fields import read_object, write_json
 from fluorojax.io.parts import (
     CONTINUED,
     blocks_folder,
+    chunks_of,
     create_images,
     digest_of_slabs,
     make_folder,
@@ -155,8 +156,8 @@ class BlockStore:
                 continue
             part = slice(first - box[0].start, last - box[0].start)
             with h5py.File(self._path(number), "r") as handle:
-                stored = handle[name]
-                values = stored[index, part] if name == "spec_correlation" else stored[part]  # pyright: ignore[reportIndexIssue]
+                stored: Any = handle[name]
+                values = stored[index, part] if name == "spec_correlation" else stored[part]
             found[first - frames.start : last - frames.start, box[1], box[2]] = values
         return found
 
@@ -173,7 +174,7 @@ class BlockStore:
                 for first in range(0, shape[0], step):
                     frames = slice(first, min(first + step, shape[0]))
                     values = self.images(name, frames, shape, index)
-                    stored[(index, frames) if name == "spec_correlation" else frames] = values
+                    stored[(index, frames) if name == "spec_correlation" else (frames,)] = values
                     yield values
 
         def write(handle: Hdf5Output) -> None:
@@ -186,7 +187,7 @@ class BlockStore:
                 handle.check()
             write_facts(group, result, sums)
 
-        chunk = 1 if shape[1] * shape[2] >= 256**2 else max(1, min(shape[0], 256**2 // (shape[1] * shape[2])))
+        chunk = chunks_of(shape)[0]
         step = chunk * max(1, _SLAB_PIXELS // (chunk * shape[1] * shape[2]))
         publish_sealed(path, self.scene, write, quick=False)
         return path

@@ -17,7 +17,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from os import PathLike
@@ -179,14 +179,17 @@ def gather(
                 raise OSError(f"{', '.join(wrong)} of {name} cannot be read back as written")
 
 
-def discard_parts(folder: str | PathLike[str]) -> None:
+def discard_parts(folder: str | PathLike[str], keep_blocks: Collection[str] = ()) -> None:
     """Remove the parts and what was being written beside them, then the folder, unless it holds anything else.
 
-    Raises ``OSError``.
+    The finished blocks of the scenes ``keep_blocks`` stay. Raises ``OSError``.
     """
     for path in _files(folder):
         path.unlink(missing_ok=True)
-    discard_blocks(folder)
+    kept = {blocks_folder(folder, scene) for scene in keep_blocks}
+    for path in Path(folder).glob(f"*{_BLOCKS}"):
+        if path.is_dir() and path not in kept:
+            shutil.rmtree(path)
     discard_unfinished(folder)
     remove_empty(folder)
 
@@ -194,14 +197,6 @@ def discard_parts(folder: str | PathLike[str]) -> None:
 def blocks_folder(folder: str | PathLike[str], scene: str) -> Path:
     """Where the finished blocks of a long run stand until the scene is finished, in the folder of the parts."""
     return Path(folder) / (part_name(scene).removesuffix(".h5") + _BLOCKS)
-
-
-def discard_blocks(folder: str | PathLike[str], scene: str | None = None) -> None:
-    """Remove the finished blocks of a scene, or of all; raises ``OSError``."""
-    found = [blocks_folder(folder, scene)] if scene is not None else list(Path(folder).glob(f"*{_BLOCKS}"))
-    for path in found:
-        if path.is_dir():
-            shutil.rmtree(path)
 
 
 def discard_unfinished(folder: str | PathLike[str]) -> None:
