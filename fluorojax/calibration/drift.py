@@ -103,7 +103,8 @@ def drift_from_cells(
 def cell_sums(images: Float[Array, "T H W"]) -> Float[Array, "T R C"]:
     """Sums over cells of :data:`STRIDE` × :data:`STRIDE` pixels; pixels that fill no cell are left out."""
     frames, rows, columns = images.shape[0], images.shape[1] // STRIDE, images.shape[2] // STRIDE
-    return images[:, : rows * STRIDE, : columns * STRIDE].reshape(frames, rows, STRIDE, columns, STRIDE).sum((2, 4))
+    cells = images[:, : rows * STRIDE, : columns * STRIDE].reshape(frames, rows, STRIDE, columns, STRIDE)
+    return jnp.sum(cells, axis=(2, 4))
 
 
 def scattered_quanta(
@@ -111,10 +112,12 @@ def scattered_quanta(
 ) -> Float[Array, "T H W"]:
     """Scattered quanta in ``y`` = primary + f/(1−f) × blurred primary: a fixed point, its error shrinks by f a step."""
 
-    def step(_: int, s: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
-        return fraction * (s + scatter.blur(y - s))
+    share = jnp.asarray(fraction)
 
-    return jnp.asarray(jax.lax.fori_loop(0, SCATTER_STEPS, step, jnp.zeros_like(y)))
+    def step(_: int, s: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
+        return share * (s + scatter.blur(y - s))
+
+    return jax.lax.fori_loop(0, SCATTER_STEPS, step, jnp.zeros_like(y))
 
 
 def _normalise(log_density: Float[Array, " points"], grid: Float[Array, " points"]) -> Float[Array, " points"]:

@@ -42,6 +42,8 @@ _SPREAD, _CHECKED = 32, 24
 _CHECK_BYTES = 3e8
 # Frames around a part of the run within which window and lag act.
 _BEFORE, _AFTER = 8, 2
+# Counts that are compared with their expectation at once.
+_AGREEMENT_PIXELS = 1 << 22
 _WORST = (Status.CONVERGED, Status.STALLED, Status.ITERATION_LIMIT, Status.DIVERGED)
 
 
@@ -76,9 +78,9 @@ class LongReconstruction:
             self.store.publish(result, self.run.shape)
             self.store.discard()
             return result
-        blocks = method.blocks(
-            self._job(method, model, known, self.run.head), self.run.shape, self.options.block_frames
-        )
+        # A size of the blocks is meant for the method that was asked for.
+        frames = None if "fallback" in facts else self.options.block_frames
+        blocks = method.blocks(self._job(method, model, known, self.run.head), self.run.shape, frames)
         assert blocks is not None
         self._solve(method, model, known, blocks)
         self.tell(0.97, "putting the blocks together")
@@ -244,7 +246,7 @@ class LongReconstruction:
     def _agreement(self, known: SpecPosterior) -> tuple[float, float]:
         """Mean squared residual and information of :mod:`fluorojax.metrics.agreement`, some frames at a time."""
         shape, squares, information = self.run.shape, 0.0, 0.0
-        for frames in self.run.slabs():
+        for frames in self.run.slabs(_AGREEMENT_PIXELS // (shape[1] * shape[2])):
             seen = slice(max(frames.start - _BEFORE, 0), min(frames.stop + _AFTER, shape[0]))
             part = self._at_gain(self.run.part(seen), known, seen.start)
             x, std = (self.store.images(name, seen, shape) for name in ("x_hat", "x_std"))
