@@ -57,6 +57,11 @@ class LearnedMethod(SceneMethod):
         """The network for every scene that it can take, also outside of its training."""
         return replace(self, careful=False)
 
+    def unserved(self, scene: Scene) -> list[str]:
+        """See :class:`~fluorojax.methods.protocol.Method`: the network takes three frames or more, through the stages
+        of the published imaging chain, with or without scatter."""
+        return _unserved(scene)
+
     def assets(self) -> tuple[Path, ...]:
         """The file of the weights."""
         return (self.weights,)
@@ -68,10 +73,10 @@ class LearnedMethod(SceneMethod):
         """See :class:`~fluorojax.methods.protocol.SceneMethod`.
 
         Raises :class:`~fluorojax.methods.protocol.NotServed` for a scene that the network cannot take
-        (:func:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
+        (:meth:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
         """
         scene, known = job.scene, job.posterior
-        if reasons := unserved(scene):
+        if reasons := self.unserved(scene):
             raise NotServed(scene.name, "learned", reasons)
         weights, protocol = self._load(), scene.acquisition.as_dict()
         mean, std = known.array("mean"), known.array("std")
@@ -118,9 +123,7 @@ class LearnedMethod(SceneMethod):
         )
 
 
-def unserved(scene: Scene) -> list[str]:
-    """Clauses on why the network cannot take a scene; empty where it can. It takes three frames or more, through the
-    stages of the published imaging chain, with or without scatter."""
+def _unserved(scene: Scene) -> list[str]:
     reasons = []
     if scene.y.ndim != 3 or len(scene.y) < MIN_FRAMES:
         frames = len(scene.y) if scene.y.ndim == 3 else 1

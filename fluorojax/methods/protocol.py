@@ -104,6 +104,10 @@ class Method(ABC):
         """Wall time of a scene of so many frames and pixels on two CPU cores, once compiled; None where unknown."""
         return None
 
+    def unserved(self, scene: Scene) -> list[str]:
+        """Clauses on why the method takes no scene of this shape and imaging chain; empty where it takes them."""
+        return []
+
     def insisting(self) -> "Method":
         """The method without refusals of scenes that it can take; by default itself."""
         return self
