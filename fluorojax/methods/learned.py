@@ -44,6 +44,9 @@ class LearnedMethod(SceneMethod):
     """Mirror images whose answers are averaged."""
     careful: bool = True
     """Whether scenes outside of the training are refused; else the result says so."""
+    response: bool = True
+    """Whether to find the response to each spec parameter, which costs a pass each; without it the result does not
+    say which share of the uncertainty each parameter has."""
 
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "LearnedMethod":
@@ -53,9 +56,9 @@ class LearnedMethod(SceneMethod):
         method._load()  # bad weights are told before any scene is read
         return method
 
-    def insisting(self) -> "LearnedMethod":
-        """The network for every scene that it can take, also outside of its training."""
-        return replace(self, careful=False)
+    def checking(self) -> "LearnedMethod":
+        """The network for every scene that it can take, also outside of its training, and without its response."""
+        return replace(self, careful=False, response=False)
 
     def unserved(self, scene: Scene) -> list[str]:
         """See :class:`~fluorojax.methods.protocol.Method`: the network takes three frames or more, through the stages
@@ -93,6 +96,7 @@ class LearnedMethod(SceneMethod):
             mean,
             std,
             mirrors=self.mirrors,
+            response=self.response,
             report=lambda share: job.report(share, note),
         )
         variance = found.std**2
@@ -108,11 +112,17 @@ class LearnedMethod(SceneMethod):
             status=Status.CONVERGED if finite else Status.DIVERGED,
             seconds=math.nan,
             spec_correlation=np.sign(found.response)
-            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny)),
+            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny))
+            if self.response
+            else None,
             diagnostics={
                 "model": f"{weights.recipe.get('architecture')} {weights.sha256[:12]}",
                 "weights": {"file": self.weights.name, "sha256": weights.sha256},
-                "variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True)),
+                **(
+                    {"variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True))}
+                    if self.response
+                    else {}
+                ),
                 **(
                     {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
                     if outside

@@ -211,7 +211,7 @@ class _Run:
                 if not _is_of_a_scene(error):
                     raise
                 parts.append(str(error) if isinstance(error, ValueError) else _reason(error))
-        found = iter(list(_solve(method.insisting(), [part[0] for part in parts if not isinstance(part, str)], size)))
+        found = iter(list(_solve(method.checking(), [part[0] for part in parts if not isinstance(part, str)], size)))
         for result, part in zip(results, parts, strict=True):
             facts: dict[str, Any]
             if isinstance(part, str):
