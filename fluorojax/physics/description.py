@@ -12,6 +12,7 @@ from fluorojax.physics.stage import CountStage, RateStage, Stage, TemporalStage
 if TYPE_CHECKING:
     from fluorojax.physics.operator import FluoroscopyOperator
 
+_COUNTS = "expected counts λ, quanta per pixel and frame"
 _KINDS = {TemporalStage: "along time", RateStage: "within each frame", CountStage: "on the counts"}
 
 
@@ -115,7 +116,7 @@ def describe_operator(
     dose = f" = {nominal['photons_per_pixel']:.4g}" if "photons_per_pixel" in nominal else ""
     for kind, acts in _KINDS.items():
         mine = [stage for stage in operator.stages if isinstance(stage, kind)]
-        after = "expected counts λ, quanta per pixel and frame" if kind is CountStage else "rate, share of the open beam"
+        after = _COUNTS if kind is CountStage else "rate, share of the open beam"
         notes += [
             StageNote(stage.name, acts, _summary(stage), _settings(stage), stage.parameters, after) for stage in mine
         ]
@@ -127,7 +128,7 @@ def describe_operator(
                     f"Multiplication by the dose in the open beam, I₀{dose} quanta per pixel and frame.",
                     {},
                     (),
-                    "expected counts λ, quanta per pixel and frame",
+                    _COUNTS,
                 )
             )
     return ChainDescription(tuple(notes), known, nominal, shape)

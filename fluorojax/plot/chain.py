@@ -85,10 +85,7 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
     """A line with a head at its end, straight down or to the left."""
     down = y2 > y1
     head = f"{x2 - 5},{y2 - 9} {x2 + 5},{y2 - 9}" if down else f"{x2 + 9},{y2 - 5} {x2 + 9},{y2 + 5}"
-    return (
-        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor"/>'
-        f'<polygon points="{x2},{y2} {head}"/>'
-    )
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor"/><polygon points="{x2},{y2} {head}"/>'
 
 
 def _text(x: float, y: float, text: str, *, bold: bool = False, small: bool = False) -> str:
