@@ -9,7 +9,7 @@ A stack of counts needs no file::
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -312,11 +312,13 @@ def report(
     source: str | PathLike[str] | None = None,
     overwrite: bool = False,
     allow_other: bool = False,
+    dose: Sequence[str | PathLike[str]] = (),
 ) -> Path:
     """Write the interactive HTML page of a reconstruction file; returns its path.
 
     **Arguments:** ``result`` the reconstruction file; ``truth`` and ``source`` challenge files that add scores and the
-    measurement; ``allow_other`` takes such a file even if it is not the one that was reconstructed. **Raises**
+    measurement; ``allow_other`` takes such a file even if it is not the one that was reconstructed; ``dose`` dose
+    reports and images of the patient, whose dose the page then shows. **Raises**
     :class:`~fluorojax.io.InputError` for a file that cannot be used.
     """
     from fluorojax.reports import write_report
@@ -326,7 +328,11 @@ def report(
     for argument, value in (("truth", truth), ("source", source)):
         if value is not None:
             _path(argument, value)
-    write_report(page, file, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other)
+    if isinstance(dose, str | PathLike):
+        raise InputError("", None, "dose", f"is of type {type(dose).__name__}; expected a list of paths")
+    for value in dose:
+        _path("dose", value)
+    write_report(page, file, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other, dose=dose)
     return page
 
 
