@@ -56,6 +56,10 @@ class LearnedMethod(SceneMethod):
         method._load()  # bad weights are told before any scene is read
         return method
 
+    def seconds(self, frames: int, pixels: int) -> float:
+        """See :class:`~fluorojax.methods.protocol.Method`: calibration and network, twice for the check."""
+        return 0.5 + 4e-6 * frames * pixels
+
     def checking(self) -> "LearnedMethod":
         """The network for every scene that it can take, also outside of its training, and without its response."""
         return replace(self, careful=False, response=False)
