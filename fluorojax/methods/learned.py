@@ -37,6 +37,7 @@ class LearnedMethod(SceneMethod):
     held_out: ClassVar[float] = SHARE
     fallback: ClassVar[str | None] = "map"
     uses_model: ClassVar[bool] = False
+    process_bytes: ClassVar[int] = 800_000_000
 
     weights: Path
     """File of the weights."""

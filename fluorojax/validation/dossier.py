@@ -88,7 +88,8 @@ class Dossier:
 
     options: DossierOptions
     calibration: CalibrationReport | None
-    """None where the method does not use the model, or where this part was left out."""
+    """None where the method does not use the model, where nothing can be drawn from the prior of the model, or where
+    this part was left out."""
     coverage: tuple[tuple[float, str, CaseResult], ...]
     """Dose in the open beam, motion, result."""
     limits: tuple[CaseResult, ...]
@@ -112,7 +113,7 @@ class Dossier:
             why = (
                 "This part was left out."
                 if self.options.replicates == 0
-                else f"The method {self.options.method!r} does not use the model, so its prior says nothing about it."
+                else "The method does not use the model, or nothing can be drawn from the prior of the model."
             )
             return [Finding("unknown", topic, why)]
         return [
@@ -210,7 +211,7 @@ def validate(
     begin = time.perf_counter()
     method, model = make_method(options.reconstruct), load_model(options.model)
     calibration = None
-    if method.uses_model and options.replicates:
+    if method.uses_model and options.replicates and not model.energies:
         with make_display("calibration on the prior") as progress:
             calibration = check_calibration(
                 model, make_sampler(options.method), options.check, name=options.method, progress=progress

@@ -104,6 +104,6 @@ def test_a_small_validation_is_one_page(tmp_path, capsys):
         "lag",
     ):
         assert words in text
-    assert "does not use the model" in text
+    assert "The method does not use the model" in text
     assert main([*command, "--size", "16"]) == 2
     assert "exists" in capsys.readouterr().err
