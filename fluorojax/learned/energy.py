@@ -165,6 +165,7 @@ def load_energy(file: Path | None = None) -> RidgeEnergy:
     count = shapes.get(".filters", (0,))[0]
     try:
         fresh = eqx.filter_eval_shape(RidgeEnergy, jax.random.key(0), count)
-        return with_arrays(fresh, arrays)
+        with jax.ensure_compile_time_eval():  # a model may load it while it is traced
+            return with_arrays(fresh, arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

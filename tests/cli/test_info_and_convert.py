@@ -37,7 +37,12 @@ def test_info_of_scenes_in_plain_words(run, challenge):
 def test_info_of_a_reconstruction(run, result):
     code, stdout, _ = run("info", result)
     assert code == 0
-    for words in ("reconstruction of 3 scenes", "method learned, model sequence, seed 0", "made from in.h5", "converged"):
+    for words in (
+        "reconstruction of 3 scenes",
+        "method learned, model sequence, seed 0",
+        "made from in.h5",
+        "converged",
+    ):
         assert words in stdout
     assert json.loads(run("info", result, "--json")[1])["provenance"]["method"] == "learned"
 
