@@ -135,7 +135,9 @@ class ReconstructOptions:
 
     model: str = "sequence"
     """Name of a shipped model or path of a user's model file."""
-    method: str = "map"
+    method: str = ""
+    """Name of a method. Empty: ``learned``, and ``map`` where ``model`` is another one than ``sequence``, because a
+    network does not use a model."""
     batch: int | None = None
     """Scenes per vmapped chunk. None: one per device on a CPU, elsewhere as many as fit in 2 GiB per device."""
     seed: int = 0
@@ -166,6 +168,8 @@ class ReconstructOptions:
     blocks where the whole would take more memory than there is, see :func:`fluorojax.runs.estimate.in_blocks`."""
 
     def __post_init__(self) -> None:
+        if not self.method:
+            object.__setattr__(self, "method", "learned" if self.model == "sequence" else "map")
         if self.block_frames is not None and not (_is_whole(self.block_frames) and self.block_frames >= 1):
             raise ValueError(f"block_frames is {self.block_frames!r}; expected a positive number of frames")
         if self.held_out is not None and not 0 <= self.held_out < 1:

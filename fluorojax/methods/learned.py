@@ -50,6 +50,7 @@ class LearnedMethod(SceneMethod):
     fallback: ClassVar[str | None] = "map"
     uses_model: ClassVar[bool] = False
     exact_blocks: ClassVar[bool] = True
+    process_bytes: ClassVar[int] = 800_000_000
 
     weights: Path
     """File of the weights."""
@@ -57,6 +58,9 @@ class LearnedMethod(SceneMethod):
     """Mirror images whose answers are averaged."""
     careful: bool = True
     """Whether scenes outside of the training are refused; else the result says so."""
+    response: bool = True
+    """Whether to find the response to each spec parameter, which costs a pass each; without it the result does not
+    say which share of the uncertainty each parameter has."""
 
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "LearnedMethod":
@@ -66,9 +70,18 @@ class LearnedMethod(SceneMethod):
         method._load()  # bad weights are told before any scene is read
         return method
 
-    def insisting(self) -> "LearnedMethod":
-        """The network for every scene that it can take, also outside of its training."""
-        return replace(self, careful=False)
+    def seconds(self, frames: int, pixels: int) -> float:
+        """See :class:`~fluorojax.methods.protocol.Method`: calibration and network, twice for the check."""
+        return 0.5 + 4e-6 * frames * pixels
+
+    def checking(self) -> "LearnedMethod":
+        """The network for every scene that it can take, also outside of its training, and without its response."""
+        return replace(self, careful=False, response=False)
+
+    def unserved(self, scene: Scene) -> list[str]:
+        """See :class:`~fluorojax.methods.protocol.Method`: the network takes three frames or more, through the stages
+        of the published imaging chain, with or without scatter."""
+        return _unserved(scene)
 
     def assets(self) -> tuple[Path, ...]:
         """The file of the weights."""
@@ -81,7 +94,7 @@ class LearnedMethod(SceneMethod):
         """See :class:`~fluorojax.methods.protocol.SceneMethod`.
 
         Raises :class:`~fluorojax.methods.protocol.NotServed` for a scene that the network cannot take
-        (:func:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
+        (:meth:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
         """
         outside = self._outside(job)
         note = "the network works on the tiles"
@@ -125,8 +138,8 @@ class LearnedMethod(SceneMethod):
 
     def _outside(self, job: Job) -> list[str]:
         """What of a scene lies outside of the training; raises where the scene is refused for it or cannot be taken."""
-        scene, frames = job.scene, job.frames
-        if reasons := unserved(scene, frames):
+        scene = job.scene
+        if reasons := self.unserved(scene):
             raise NotServed(scene.name, "learned", reasons)
         protocol, mean = scene.acquisition.as_dict(), job.posterior.array("mean")
         drift = float(mean[PARAMETERS.index("gain_drift")])
@@ -155,6 +168,7 @@ class LearnedMethod(SceneMethod):
             known.array("mean"),
             known.array("std"),
             mirrors=self.mirrors,
+            response=self.response,
             first=first,
             runs=runs,
             report=report,
@@ -173,15 +187,27 @@ class LearnedMethod(SceneMethod):
             status=Status.CONVERGED if finite else Status.DIVERGED,
             seconds=math.nan,
             spec_correlation=np.sign(found.response)
-            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny)),
+            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny))
+            if self.response
+            else None,
             diagnostics={
                 "model": f"{weights.recipe.get('architecture')} {weights.sha256[:12]}",
                 "weights": {"file": self.weights.name, "sha256": weights.sha256},
-                "variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True)),
+                **(
+                    {"variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True))}
+                    if self.response
+                    else {}
+                ),
                 **_facts(outside),
                 **describe(known, None, scene.ranges),
             },
         )
+
+
+def _facts(outside: list[str]) -> dict[str, Any]:
+    if not outside:
+        return {}
+    return {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
 
 
 def _frames_at_once(shape: tuple[int, int, int], frames: int | None) -> int:
@@ -195,19 +221,10 @@ def _frames_at_once(shape: tuple[int, int, int], frames: int | None) -> int:
     return frames
 
 
-def _facts(outside: list[str]) -> dict[str, Any]:
-    if not outside:
-        return {}
-    return {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
-
-
-def unserved(scene: Scene, frames: int | None = None) -> list[str]:
-    """Clauses on why the network cannot take a scene; empty where it can. It takes three frames or more, through the
-    stages of the published imaging chain, with or without scatter. ``frames`` is the length of the run that the scene
-    is a part of."""
+def _unserved(scene: Scene) -> list[str]:
     reasons = []
-    if scene.y.ndim != 3 or (frames or len(scene.y)) < MIN_FRAMES:
-        frames = (frames or len(scene.y)) if scene.y.ndim == 3 else 1
+    if scene.y.ndim != 3 or len(scene.y) < MIN_FRAMES:
+        frames = len(scene.y) if scene.y.ndim == 3 else 1
         few = f"{frames} frame{'' if frames == 1 else 's'}"
         reasons.append(f"it has {few}, and the network needs at least {MIN_FRAMES}")
     known = {stage.name: stage for stage in PUBLISHED_OPERATOR.stages}

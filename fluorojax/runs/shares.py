@@ -78,8 +78,6 @@ class Finished:
     name: str
     standing: str
     """How its computation ended, in words."""
-    notice: str | None = None
-    """What the user has to know of it beyond that, such as that another method took its place."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def compute(
     scene cannot be read or written.
     """
     from fluorojax.runs.batches import reconstruct_scenes  # slow to import: bad input is reported before
-    from fluorojax.runs.notes import fallback_notice, standing
+    from fluorojax.runs.notes import standing
 
     def discard(state: Path, what: str) -> None:
         notify(f"discarding {state}: {what}")
@@ -141,7 +139,7 @@ def compute(
         if result.status is not Status.NOT_CONVERGED:
             sampler_state(share.output, result.name).unlink(missing_ok=True)
         missing.pop(result.name, None)
-        yield Finished(share.file, result.name, standing(result), fallback_notice(result))
+        yield Finished(share.file, result.name, standing(result))
     if missing:
         raise RuntimeError(f"the engine returned no result for {', '.join(sorted(missing))}")
 
@@ -151,7 +149,7 @@ def _long(
 ) -> Finished:
     """Compute a run that is longer than memory; its blocks are safe on disk one by one."""
     from fluorojax.runs.long_runs import LongReconstruction
-    from fluorojax.runs.notes import fallback_notice, standing
+    from fluorojax.runs.notes import standing
 
     run = scenes.run(name)
     counts_sha256 = run.check()
@@ -161,7 +159,7 @@ def _long(
         run, share.options, store, counts_sha256, lambda part, note: tell(part, f"{name}: {note}"), notify
     ).finish()
     tell(1.0, f"{name}: {standing(result)}")
-    return Finished(share.file, name, standing(result), fallback_notice(result))
+    return Finished(share.file, name, standing(result))
 
 
 def _update(progress: Progress | None, done: int, part: float, note: str) -> None:

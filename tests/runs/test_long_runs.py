@@ -268,7 +268,7 @@ def test_another_method_takes_a_run_that_the_network_refuses(halves, unserved, o
     assert found.x_hat[half - 1, 0, 0] == pytest.approx(0.1)
     assert found.x_hat[half, 0, 0] == pytest.approx(0.1 + half / 1000)
     assert found.diagnostics["fallback"]["method"] == "halves"
-    assert any("reconstructed by the method 'halves' in place of 'learned'" in line for line in told)
+    assert any("halves" in line and "learned" in line for line in told)
     assert found.diagnostics["iterations"] == half
     assert found.diagnostics["variance_share_of_chain"]["lag"] == pytest.approx(0.25)
 
