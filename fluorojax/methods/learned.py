@@ -36,7 +36,7 @@ from fluorojax.physics.operator import PUBLISHED_OPERATOR
 from fluorojax.physics.scatter import Scatter
 
 # Counts that a block of a long run reads by default, and frames that lag adds to them where it is not very long.
-_BLOCK_PIXELS, _USUAL_LEAD = 1 << 23, 8
+_BLOCK_PIXELS, _USUAL_LEAD = 1 << 22, 8
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,13 @@ class LearnedMethod(SceneMethod):
 
     def block_values(self, shape: tuple[int, int, int], frames: int | None) -> int:
         """See :class:`~fluorojax.methods.protocol.Method`."""
-        return min(shape[0], _frames_at_once(shape, frames) + _USUAL_LEAD) * shape[1] * shape[2]
+        several = (_frames_at_once(shape, frames) - SPAN) // (SPAN - 2 * SIDE)
+        seen = SPAN + several * (SPAN - 2 * SIDE) + _USUAL_LEAD
+        return min(shape[0], seen) * shape[1] * shape[2]
 
     def blocks(self, job: Job, shape: tuple[int, int, int], frames: int | None) -> list[Block]:
         """See :class:`~fluorojax.methods.protocol.Method`: whole runs of the network (:func:`spans`), so that the
-        blocks give what the whole gives; by default as many as some 32 MB of counts hold."""
+        blocks give what the whole gives; by default as many as some 16 MB of counts hold."""
         total, height, width = shape
         size, known = _frames_at_once(shape, frames), job.posterior
         lead = lead_frames(job.scene.acquisition.as_dict(), known.array("mean"), known.array("std"))
