@@ -129,7 +129,7 @@ class BatchedMethod(Method):
 
     def inputs(self, posterior: SpecPosterior, ranges: SpecRanges, seed: int) -> PyTree:
         """Arrays on the host that the solve needs beside the scene: by default spec medians and their sd."""
-        return posterior.spec, posterior.std.as_array()
+        return posterior.spec, posterior.array("std")
 
     @abstractmethod
     def solve(self, model: SceneModel, data: SceneData, inputs: Any, key: Array) -> Summary:
