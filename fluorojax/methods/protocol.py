@@ -81,6 +81,8 @@ class Method(ABC):
     """What the process takes whatever the scene: interpreter, XLA, its compiler."""
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "nominal", "true")
     """Where the spec parameters may come from; ``joint`` where the method infers them together with the scene."""
+    why_not_joint: ClassVar[str] = ""
+    """Why ``joint`` is not among the :attr:`spec_sources`, where that may surprise: the end of "because …"."""
     joint_draws: ClassVar[bool] = False
     """Whether :meth:`latent_draws` gives joint draws of all latents, which ``calibrate-check`` then tests; any other
     method is tested by the means and standard deviations that it states."""
