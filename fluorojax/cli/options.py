@@ -45,6 +45,7 @@ MethodOption = Annotated[
     typer.Option(
         autocompletion=_complete_method,
         help=f"Inference method: {', '.join(method_names())}, or a classical one (see `fluorojax benchmark`).",
+        show_default="learned, or map with another --model than sequence",
     ),
 ]
 BatchOption = Annotated[

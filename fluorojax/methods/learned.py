@@ -37,6 +37,7 @@ class LearnedMethod(SceneMethod):
     held_out: ClassVar[float] = SHARE
     fallback: ClassVar[str | None] = "map"
     uses_model: ClassVar[bool] = False
+    process_bytes: ClassVar[int] = 800_000_000
 
     weights: Path
     """File of the weights."""
@@ -44,6 +45,9 @@ class LearnedMethod(SceneMethod):
     """Mirror images whose answers are averaged."""
     careful: bool = True
     """Whether scenes outside of the training are refused; else the result says so."""
+    response: bool = True
+    """Whether to find the response to each spec parameter, which costs a pass each; without it the result does not
+    say which share of the uncertainty each parameter has."""
 
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "LearnedMethod":
@@ -53,9 +57,18 @@ class LearnedMethod(SceneMethod):
         method._load()  # bad weights are told before any scene is read
         return method
 
-    def insisting(self) -> "LearnedMethod":
-        """The network for every scene that it can take, also outside of its training."""
-        return replace(self, careful=False)
+    def seconds(self, frames: int, pixels: int) -> float:
+        """See :class:`~fluorojax.methods.protocol.Method`: calibration and network, twice for the check."""
+        return 0.5 + 4e-6 * frames * pixels
+
+    def checking(self) -> "LearnedMethod":
+        """The network for every scene that it can take, also outside of its training, and without its response."""
+        return replace(self, careful=False, response=False)
+
+    def unserved(self, scene: Scene) -> list[str]:
+        """See :class:`~fluorojax.methods.protocol.Method`: the network takes three frames or more, through the stages
+        of the published imaging chain, with or without scatter."""
+        return _unserved(scene)
 
     def assets(self) -> tuple[Path, ...]:
         """The file of the weights."""
@@ -68,10 +81,10 @@ class LearnedMethod(SceneMethod):
         """See :class:`~fluorojax.methods.protocol.SceneMethod`.
 
         Raises :class:`~fluorojax.methods.protocol.NotServed` for a scene that the network cannot take
-        (:func:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
+        (:meth:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
         """
         scene, known = job.scene, job.posterior
-        if reasons := unserved(scene):
+        if reasons := self.unserved(scene):
             raise NotServed(scene.name, "learned", reasons)
         weights, protocol = self._load(), scene.acquisition.as_dict()
         mean, std = known.array("mean"), known.array("std")
@@ -88,6 +101,7 @@ class LearnedMethod(SceneMethod):
             mean,
             std,
             mirrors=self.mirrors,
+            response=self.response,
             report=lambda share: job.report(share, note),
         )
         variance = found.std**2
@@ -103,11 +117,17 @@ class LearnedMethod(SceneMethod):
             status=Status.CONVERGED if finite else Status.DIVERGED,
             seconds=math.nan,
             spec_correlation=np.sign(found.response)
-            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny)),
+            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny))
+            if self.response
+            else None,
             diagnostics={
                 "model": f"{weights.recipe.get('architecture')} {weights.sha256[:12]}",
                 "weights": {"file": self.weights.name, "sha256": weights.sha256},
-                "variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True)),
+                **(
+                    {"variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True))}
+                    if self.response
+                    else {}
+                ),
                 **(
                     {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
                     if outside
@@ -118,9 +138,7 @@ class LearnedMethod(SceneMethod):
         )
 
 
-def unserved(scene: Scene) -> list[str]:
-    """Clauses on why the network cannot take a scene; empty where it can. It takes three frames or more, through the
-    stages of the published imaging chain, with or without scatter."""
+def _unserved(scene: Scene) -> list[str]:
     reasons = []
     if scene.y.ndim != 3 or len(scene.y) < MIN_FRAMES:
         frames = len(scene.y) if scene.y.ndim == 3 else 1
