@@ -229,7 +229,7 @@ def observed_sites(
 
 @lru_cache(maxsize=128)
 def _latent_shapes(
-    model: SceneModel, structure: jax.tree_util.PyTreeDef, leaves: tuple[jax.ShapeDtypeStruct, ...]
+    model: SceneModel, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
 ) -> dict[str, tuple[int, ...]]:
     """:meth:`SceneModel.latent_shapes`, which an engine asks again and again for scenes of the same shapes."""
     data = jax.tree.unflatten(structure, leaves)
