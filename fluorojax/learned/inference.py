@@ -27,7 +27,7 @@ from fluorojax.learned.features import (
     run_level,
 )
 from fluorojax.learned.losses import LOG_STD_RANGE
-from fluorojax.learned.networks import GRAIN, Network
+from fluorojax.learned.networks import GRAIN, AnyNetwork, Network
 from fluorojax.physics.scatter import Scatter
 
 MIN_FRAMES = 3
@@ -86,7 +86,7 @@ def spec_state(protocol: Mapping[str, float], mean: Float[np.ndarray, " 3"], std
 
 
 def posterior(
-    network: Network,
+    network: AnyNetwork,
     counts: Float[np.ndarray, "T H W"],
     protocol: Mapping[str, float],
     mean: Float[np.ndarray, " 3"],
@@ -101,7 +101,7 @@ def posterior(
 
     **Arguments:**
 
-    - `network`: a trained network.
+    - `network`: a trained network. Where it states no standard deviation, those of the result have no meaning.
     - `counts`: detected quanta, (T, H, W), T ≥ 3, of any size.
     - `protocol`: the nominal protocol, as ``Acquisition.as_dict`` gives it. Scatter by its ``scatter_fraction`` is
       taken off the denoised counts. With ``electronic_noise`` of variance σ², the network sees the counts y + σ², which
@@ -235,7 +235,7 @@ class _Solver:
     """Optical depth and sd of one tile for any spec; float32, (T, H, W) each."""
 
     def __init__(
-        self, network: Network, counts: Float[np.ndarray, "T H W"], photons: float, runs: list[tuple[slice, slice]]
+        self, network: AnyNetwork, counts: Float[np.ndarray, "T H W"], photons: float, runs: list[tuple[slice, slice]]
     ):
         self._network, self._runs, self._photons = network, runs, jnp.float32(photons)
         self._counts = jnp.asarray(counts)
@@ -244,6 +244,8 @@ class _Solver:
         self, spec: SpecState, mirror: tuple[int, ...] = (), *, shift: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """For the mirror image along the axes ``mirror``; ``shift`` moves the blocks by half of their length."""
+        if getattr(self._network, "solve", None) is not None:
+            return self._whole(spec, mirror)
         corrected = _correct(jnp.flip(self._counts, mirror) if mirror else self._counts, spec)
         depth, std = (np.empty(corrected.shape, np.float32) for _ in range(2))
         for seen, kept in self._runs:
@@ -264,8 +266,27 @@ class _Solver:
                     std[seen.start + start : seen.start + stop] = s[: stop - start]
         return np.flip(depth, mirror), np.flip(std, mirror)
 
+    def _whole(self, spec: SpecState, mirror: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The same from a network that takes whole runs; the sd are zero."""
+        counts = jnp.flip(self._counts, mirror) if mirror else self._counts
+        depth = np.empty(counts.shape, np.float32)
+        for seen, kept in self._runs:
+            # The gain of a run is counted from its first frame.
+            photons = self._photons * (1.0 + spec.drift / 100.0) ** seen.start
+            found = np.asarray(_run(self._network, counts[seen], spec, photons))
+            depth[kept] = found[kept.start - seen.start : kept.stop - seen.start]
+        return np.flip(depth, mirror), np.zeros_like(depth)
+
 
 _correct = jax.jit(correct_counts)
+
+
+@eqx.filter_jit
+def _run(
+    network: AnyNetwork, counts: Float[Array, "T H W"], spec: SpecState, photons: Float[Array, ""]
+) -> Float[Array, "T H W"]:
+    """Depth of a run from a network that takes whole runs."""
+    return network.solve(counts, counts.shape[0], spec, photons)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @eqx.filter_jit

@@ -16,7 +16,7 @@ from jaxtyping import Array, PyTree
 
 from fluorojax.learned.data import Batch, Library, batches, prefetch
 from fluorojax.learned.losses import loss
-from fluorojax.learned.networks import Network, build_network
+from fluorojax.learned.networks import AnyNetwork, build_network
 from fluorojax.learned.optimisers import optimiser
 from fluorojax.learned.validate import Validation, validation_runs
 from fluorojax.learned.weights import named_arrays, read_arrays, save_weights, with_arrays, write_arrays
@@ -61,7 +61,7 @@ class NotFiniteError(ValueError):
     """The loss was not finite; the message names the step and where the last good state is."""
 
 
-def initial_state(options: TrainOptions, start: Network | None = None) -> TrainState:
+def initial_state(options: TrainOptions, start: AnyNetwork | None = None) -> TrainState:
     """A fresh state, from random weights or from those of ``start``."""
     network = build_network(options.architecture, jax.random.key(options.seed)) if start is None else start
     params = eqx.filter(network, eqx.is_inexact_array)
@@ -75,7 +75,7 @@ def train(
     *,
     validation: Path,
     resume: bool = True,
-    start: Network | None = None,
+    start: AnyNetwork | None = None,
     report: Report | None = None,
 ) -> Validation:
     """Train a network and keep its average as weights.
@@ -172,8 +172,10 @@ def _compiled_step(static: PyTree, options: TrainOptions) -> Callable[[TrainStat
 
     @jax.jit
     def step(state: TrainState, batch: Batch, rate: Array) -> tuple[TrainState, Array]:
+        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+
         def objective(params: PyTree) -> tuple[Array, Array]:
-            return loss(eqx.combine(params, static), batch)
+            return loss(eqx.combine(params, static), batch, key)
 
         (value, error), gradient = jax.value_and_grad(objective, has_aux=True)(state.network)
         updates, inner = transform.update(gradient, state.optimiser, state.network)

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fluorojax.io.atomic import atomic_stream
-from fluorojax.learned.networks import Network, build_network
+from fluorojax.learned.networks import AnyNetwork, build_network
 from fluorojax.learned.spread import CalibratedNetwork
 
 VERSION = 2
@@ -114,7 +114,7 @@ def read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, facts
 
 
-def save_weights(file: Path, network: Network, recipe: Mapping[str, Any], *, half: bool = True) -> Weights:
+def save_weights(file: Path, network: AnyNetwork, recipe: Mapping[str, Any], *, half: bool = True) -> Weights:
     """Write a network and its recipe; ``half`` stores float16, which halves the file.
 
     **Raises:** ``ValueError`` where a weight is not finite in the stored type.

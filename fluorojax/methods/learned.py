@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from fluorojax.data.spec import PUBLISHED
 from fluorojax.learned.familiarity import unfamiliar
 from fluorojax.learned.features import PARAMETERS
 from fluorojax.learned.inference import MIN_FRAMES, outside_training, posterior, shifted_counts
+from fluorojax.learned.spread import CalibratedNetwork
 from fluorojax.learned.weights import DEFAULT, Weights, load_weights, shipped_file
 from fluorojax.methods.protocol import Job, NotServed, SceneMethod
 from fluorojax.metrics.held_out import SHARE
@@ -37,6 +38,10 @@ class LearnedMethod(SceneMethod):
     held_out: ClassVar[float] = SHARE
     fallback: ClassVar[str | None] = "map"
     uses_model: ClassVar[bool] = False
+    name: ClassVar[str] = "learned"
+    """Name of the method."""
+    default: ClassVar[str] = DEFAULT
+    """Name of the shipped weights that the method uses unless the options name others."""
 
     weights: Path
     """File of the weights."""
@@ -48,7 +53,7 @@ class LearnedMethod(SceneMethod):
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "LearnedMethod":
         """The shipped weights, or the file that ``options.weights`` names; raises ``ValueError`` for bad weights."""
-        name = options.weights or DEFAULT
+        name = options.weights or cls.default
         method = cls(Path(name) if name.endswith(".npz") else shipped_file(name), careful=options.fallback)
         method._load()  # bad weights are told before any scene is read
         return method
@@ -61,6 +66,10 @@ class LearnedMethod(SceneMethod):
         """The file of the weights."""
         return (self.weights,)
 
+    def network(self) -> CalibratedNetwork:
+        """The network of the weights."""
+        return self._load().network
+
     def _load(self) -> Weights:
         return _loaded(self.weights, self.weights.stat().st_mtime_ns if self.weights.is_file() else 0)
 
@@ -72,13 +81,14 @@ class LearnedMethod(SceneMethod):
         """
         scene, known = job.scene, job.posterior
         if reasons := unserved(scene):
-            raise NotServed(scene.name, "learned", reasons)
+            raise NotServed(scene.name, self.name, reasons)
         weights, protocol = self._load(), scene.acquisition.as_dict()
+        source = weights.network.std_source
         mean, std = known.array("mean"), known.array("std")
         seen = shifted_counts(scene.y, protocol["electronic_noise"] ** 2, float(mean[PARAMETERS.index("gain_drift")]))
         outside = [*outside_training(seen, protocol, mean), *unfamiliar(seen)]
         if outside and self.careful:
-            raise NotServed(scene.name, "learned", outside)
+            raise NotServed(scene.name, self.name, outside)
         note = "the network works on the tiles"
         job.report(0.0, note)
         found = posterior(
@@ -88,26 +98,34 @@ class LearnedMethod(SceneMethod):
             mean,
             std,
             mirrors=self.mirrors,
+            response=source == "head",
             report=lambda share: job.report(share, note),
         )
-        variance = found.std**2
-        shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()
         finite = bool(np.isfinite(found.mean).all() and np.isfinite(found.std).all())
+        spread: dict[str, Any] = {}
+        chain: dict[str, Any] = {}
+        if source == "head":
+            variance = found.std**2
+            shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()
+            spread = {
+                "spec_correlation": np.sign(found.response)
+                * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny))
+            }
+            chain = {"variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True))}
         return Reconstruction(
             name=scene.name,
             x_hat=found.mean,
-            x_std=found.std,
+            x_std=None if source == "none" else found.std,
             spec=known.spec,
             spec_std=known.std,
             spec_interval=known.interval,
             status=Status.CONVERGED if finite else Status.DIVERGED,
             seconds=math.nan,
-            spec_correlation=np.sign(found.response)
-            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny)),
+            **spread,
             diagnostics={
                 "model": f"{weights.recipe.get('architecture')} {weights.sha256[:12]}",
                 "weights": {"file": self.weights.name, "sha256": weights.sha256},
-                "variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True)),
+                **chain,
                 **(
                     {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
                     if outside

@@ -1,0 +1,225 @@
+"""The learned peers: registered, trainable, of the structure that their papers describe. The networks are random."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fluorojax.data.acquisition import Acquisition
+from fluorojax.data.spec import Spec
+from fluorojax.learned.data import acquire, collate
+from fluorojax.learned.features import BLOCK, CHANNELS, CONDITIONS, correct_counts, run_level
+from fluorojax.learned.inference import posterior, spec_state
+from fluorojax.learned.losses import loss, predict
+from fluorojax.learned.networks import UNet, check_architecture
+from fluorojax.learned.peers import PEERS
+from fluorojax.learned.peers.diffusion import Diffusion, noise_levels
+from fluorojax.learned.peers.dncnn import DnCNN
+from fluorojax.learned.peers.red_cnn import RedCnn
+from fluorojax.learned.peers.restormer import Depthwise, Restormer, TransposedAttention
+from fluorojax.learned.peers.swinir import SwinIR, WindowAttention, apart, image_of, windows_of
+from fluorojax.learned.peers.unrolled import Unrolled
+from fluorojax.learned.size import operations, weight_count
+from fluorojax.physics.operator import PUBLISHED_OPERATOR
+
+TINY = {
+    "dncnn": lambda key: DnCNN(key, width=4, depth=4),
+    "red-cnn": lambda key: RedCnn(key, width=4),
+    "restormer": lambda key: Restormer(key, widths=(4, 4), blocks=(1, 1, 1), heads=(1, 2)),
+    "swinir": lambda key: SwinIR(key, width=4, groups=1, layers=2, heads=2),
+    "unrolled": lambda key: Unrolled(key, steps=2, width=4),
+    "diffusion": lambda key: Diffusion(key, widths=(4, 4), encode=(1, 0), decode=(1,), draws=3, steps=3),
+}
+PROTOCOL = {
+    "photons_per_pixel": 400.0,
+    "attenuation_scale": 5.0,
+    "frame_time_ms": 33.3,
+    "pulse_width_ms": 8.0,
+    "lag_ms": 10.0,
+    "readout_delay_ms": 33.3,
+    "scatter_fraction": 0.0,
+}
+MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    depth = np.stack([2.0 + np.add.outer(np.arange(16), np.arange(16) + t) / 16 for t in range(6)]).astype(np.float32)
+    run = acquire(rng, depth, 0 * depth, photons=400.0, frame_time_ms=33.3)
+    return jax.tree.map(jnp.asarray, collate(None, [run], 2))
+
+
+def inputs(seed=0, size=16):
+    one, two = jax.random.split(jax.random.key(seed))
+    return jax.random.normal(one, (1, size, size, CHANNELS)), jax.random.normal(two, (1, CONDITIONS))
+
+
+def test_every_peer_is_an_architecture():
+    assert set(TINY) == set(PEERS)
+    for name in PEERS:
+        check_architecture(name)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_step_down_the_gradient_lowers_the_loss(name, batch):
+    network = TINY[name](jax.random.key(1))
+
+    @eqx.filter_jit
+    def steps(network):
+        for _ in range(3):
+            gradient = eqx.filter_grad(lambda n: loss(n, batch, jax.random.key(2))[0])(network)
+            size = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
+            rate = 0.01 / size
+            network = eqx.apply_updates(network, jax.tree.map(lambda g, rate=rate: -rate * g, gradient))
+        return gradient, network
+
+    before = eqx.filter_jit(loss)(network, batch, jax.random.key(2))
+    gradient, after = steps(network)
+    assert float(eqx.filter_jit(loss)(after, batch, jax.random.key(2))[0]) < float(before[0])
+    idle = [path for path, leaf in jax.tree_util.tree_leaves_with_path(gradient) if not jnp.any(leaf != 0)]
+    # The last layer of a tiny network may leave out single rectifiers, but no whole array.
+    assert not idle, [jax.tree_util.keystr(path) for path in idle]
+
+
+@pytest.mark.parametrize("name", [n for n in TINY if n != "restormer"])
+def test_the_reach_is_no_less_than_stated(name):
+    network = TINY[name](jax.random.key(3))
+    size = 2 * -(-(network.reach + 8) // 8) * 8
+    counts = np.random.default_rng(0).poisson(20.0, (4, 16, size)).astype(np.float32)
+    changed = counts.copy()
+    changed[:, :, :8] += 50.0
+    one, other = (posterior(network, c, PROTOCOL, MEAN, STD, response=False, mirrors=1) for c in (counts, changed))
+    differs = np.flatnonzero(np.any(one.mean != other.mean, axis=(0, 1)))
+    assert differs.max() < 8 + network.reach
+    assert one.mean.shape == counts.shape
+
+
+def test_networks_without_a_standard_deviation_say_so(batch):
+    for name in TINY:
+        network = TINY[name](jax.random.key(0))
+        assert network.std_source == ("draws" if name == "diffusion" else "none")
+    assert UNet(jax.random.key(0), (4, 4), (1, 0), (1,), hidden=4).std_source == "head"
+
+
+def test_depthwise_is_a_convolution_of_each_channel():
+    layer, x = Depthwise(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (2, 6, 5, 3))
+    kernel = layer.weight.reshape(3, 3, 1, 3)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=3)
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+def test_transposed_attention_does_not_know_where_a_pixel_is():
+    """Without the depthwise mixing, equation 1 commutes with permutations of the pixels."""
+    layer = TransposedAttention(jax.random.key(0), 8, 2)
+    layer = eqx.tree_at(lambda a: a.mix.weight, layer, jnp.zeros((9, 24)).at[4].set(1.0))
+    x = jax.random.normal(jax.random.key(1), (1, 4, 4, 8))
+    order = jax.random.permutation(jax.random.key(2), 16)
+    mixed = lambda v: v.reshape(1, 16, 8)[:, order].reshape(1, 4, 4, 8)  # noqa: E731
+    np.testing.assert_allclose(layer(mixed(x)), mixed(layer(x)), atol=1e-5)
+
+
+def test_windows_partition_the_image_and_shifted_ones_do_not_wrap():
+    x = jax.random.normal(jax.random.key(0), (1, 8, 12, 4))
+    np.testing.assert_array_equal(image_of(windows_of(x), 8, 12), x)
+    layer = WindowAttention(jax.random.key(1), 4, 2)
+    changed = x.at[:, :, 0].add(1.0)
+    differs = np.flatnonzero(np.any(layer(x, 2) != layer(changed, 2), axis=(0, 1, 3)))
+    assert differs.tolist() == [0, 1]
+    assert not apart(8, 12, 2)[0].any()
+
+
+def test_window_attention_without_scores_is_the_mean_of_the_window():
+    layer = WindowAttention(jax.random.key(1), 4, 2)
+    weight = jnp.concatenate([jnp.zeros((4, 8)), jnp.eye(4)], axis=1)[None, None]
+    layer = eqx.tree_at(lambda a: (a.project.weight, a.merge.weight), layer, (weight, jnp.eye(4)[None, None]))
+    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 4))
+    expected = jnp.mean(windows_of(x), axis=2, keepdims=True)
+    np.testing.assert_allclose(windows_of(layer(x, 0)), jnp.broadcast_to(expected, (1, 4, 16, 4)), atol=1e-5)
+
+
+def test_unrolled_steps_without_a_prior_raise_the_likelihood():
+    """With proximal maps that pass everything, the network is gradient descent on the likelihood of the operator."""
+    network = Unrolled(jax.random.key(0), steps=4, width=4)
+    bias = jnp.concatenate([jnp.full(BLOCK, 30.0), jnp.zeros(BLOCK)])
+    for k in range(4):
+        leave = network.proximals[k].leave
+        network = eqx.tree_at(
+            lambda n, k=k: (n.proximals[k].leave.weight, n.proximals[k].leave.bias),
+            network,
+            (0 * leave.weight, jnp.tile(bias, 4)),
+        )
+    spec = spec_state(PROTOCOL, MEAN, STD)
+    truth = 2.0 + 0.5 * jnp.sin(jnp.arange(8.0))[:, None, None] * jnp.ones((8, 8, 8))
+    known, acquisition = Spec(1.0, 1.0, 0.2), Acquisition.from_dict({**PROTOCOL, "attenuation_scale": 1.0})
+    counts = jax.random.poisson(jax.random.key(1), PUBLISHED_OPERATOR(truth, known, acquisition)).astype(jnp.float32)
+
+    def misfit(depth):
+        rate = PUBLISHED_OPERATOR(depth, known, acquisition)
+        return float(jnp.mean(rate - counts * jnp.log(rate)))
+
+    level = run_level(correct_counts(counts, spec), 8)
+    start = jnp.broadcast_to(-jnp.log(level.mean / 400.0), truth.shape)
+    found = network.solve(counts, jnp.int32(8), spec, jnp.float32(400.0))
+    exact = float(jnp.mean(counts - counts * jnp.log(jnp.maximum(counts, 1e-3))))
+    assert misfit(found) - exact < 0.15 * (misfit(start) - exact)
+
+
+def test_unrolled_ignores_frames_behind_the_run():
+    network = Unrolled(jax.random.key(0), steps=2, width=4)
+    spec = spec_state(PROTOCOL, MEAN, STD)
+    counts = jnp.asarray(np.random.default_rng(0).poisson(30.0, (6, 8, 8)), jnp.float32)
+    padded = jnp.concatenate([counts, 1e4 * jnp.ones((2, 8, 8))])
+    one = network.solve(counts, jnp.int32(6), spec, jnp.float32(400.0))
+    other = network.solve(padded, jnp.int32(6), spec, jnp.float32(400.0))
+    np.testing.assert_allclose(other[:6], one, atol=1e-4)
+
+
+def test_noise_levels_fall_to_zero():
+    levels = noise_levels(6)
+    assert len(levels) == 7
+    assert (np.diff(levels) < 0).all()
+    assert levels[-1] == 0
+
+
+def test_the_denoiser_leaves_a_residual_without_noise_alone():
+    """Equation 7: c_skip is one and c_out zero where σ is zero; for large σ the answer is the network's alone."""
+    network = TINY["diffusion"](jax.random.key(0))
+    images, conditions = inputs()
+    residual = jax.random.normal(jax.random.key(1), (1, 16, 16, BLOCK))
+    found = network.denoise(residual, jnp.array([1e-4]), images, conditions, residual)
+    np.testing.assert_allclose(found, residual, atol=1e-3)
+
+
+def test_draws_follow_the_key_and_give_the_stated_moments():
+    network = TINY["diffusion"](jax.random.key(0))
+    images, conditions = inputs()
+    draws = [network.draw(images, conditions, k) for k in jax.random.split(jax.random.key(0), network.draws)]
+    mean, log_std = network(images, conditions)
+    np.testing.assert_allclose(mean, np.mean(draws, axis=0), atol=1e-4)
+    variance = (1 + 1 / len(draws)) * np.var(draws, axis=0, ddof=1)
+    np.testing.assert_allclose(jnp.exp(2 * log_std), variance, rtol=1e-3, atol=1e-5)
+    assert float(jnp.max(jnp.abs(draws[0] - draws[1]))) > 0.01
+
+
+def test_a_network_with_draws_needs_a_key(batch):
+    with pytest.raises(ValueError, match="key is None; expected a key"):
+        loss(TINY["diffusion"](jax.random.key(0)), batch)
+
+
+def test_operations_count_convolutions_and_products():
+    """DnCNN in closed form: 2 × 2 pixels share a convolution, a block has four frames."""
+    network = DnCNN(jax.random.key(0), width=8, depth=4)
+    layers = 9 * (4 * CHANNELS * 8 + 2 * 8 * 8 + 8 * 4 * BLOCK)
+    assert operations(network) == pytest.approx(layers / 4 / BLOCK, rel=0.01)
+    assert weight_count(network) == layers + CONDITIONS * 8 + 4 * 8 + 4 * BLOCK
+    for name in TINY:
+        assert operations(TINY[name](jax.random.key(0))) > 0
+
+
+def test_whole_runs_and_blocks_are_predicted_alike(batch):
+    for name in ("dncnn", "unrolled"):
+        depth, log_std, unit = eqx.filter_jit(predict)(TINY[name](jax.random.key(0)), batch)
+        assert depth.shape == log_std.shape == unit.shape == batch.depth.shape
