@@ -27,8 +27,8 @@ _COLUMNS = (
     "note",
 )
 _LEGEND = (
-    "Scenarios: I no mismatch, nominal spec; II mismatch, nominal spec; III mismatch, calibrated spec: fluorojax and the "
-    "learned peers calibrate as part of their runs, the other methods are handed the spec that fluorojax calibrated "
+    "Scenarios: I no mismatch, nominal spec; II mismatch, nominal spec; III mismatch, calibrated spec: fluorojax and "
+    "the learned peers calibrate as part of their runs, the others are handed the spec that fluorojax calibrated "
     '("+ calibration"), whose time stands above each table and not in their rows. Means over scenes. PSNR in dB, data '
     "range 1; moving and device PSNR over the fifth of the pixels that vary most in time and over the devices; device "
     "CNR: contrast to a ring around the devices over the standard deviation of the error there. Coverage of 90 % "

@@ -27,7 +27,7 @@ from fluorojax.learned.features import (
     run_level,
 )
 from fluorojax.learned.losses import LOG_STD_RANGE
-from fluorojax.learned.networks import GRAIN, AnyNetwork, Network
+from fluorojax.learned.networks import GRAIN, AnyNetwork
 from fluorojax.physics.scatter import Scatter
 
 MIN_FRAMES = 3
@@ -291,7 +291,7 @@ def _run(
 
 @eqx.filter_jit
 def _blocks(
-    network: Network,
+    network: AnyNetwork,
     corrected: Float[Array, "T H W"],
     spec: SpecState,
     photons: Float[Array, ""],
@@ -301,7 +301,8 @@ def _blocks(
     frames = corrected.shape[0]
     level = run_level(corrected, frames)
     inputs = [block_inputs(corrected, level, frames, start, spec) for start in starts]
-    mean, log_std = network(*(jnp.stack(part) for part in zip(*inputs, strict=True)))
+    images, conditions = (jnp.stack(part) for part in zip(*inputs, strict=True))
+    mean, log_std = network(images, conditions)  # pyright: ignore[reportCallIssue]
     depth = jax.vmap(depth_of, (None, 0, None))(level.mean, mean, photons)
     std = jnp.exp(jnp.clip(log_std, *LOG_STD_RANGE)) * jax.lax.rsqrt(level.mean)[..., None]
     return jnp.moveaxis(depth, -1, 1), jnp.moveaxis(std, -1, 1)

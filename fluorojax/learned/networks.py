@@ -5,8 +5,8 @@ which is what XLA's convolutions on a CPU want.
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from importlib import import_module
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import equinox as eqx

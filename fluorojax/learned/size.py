@@ -35,7 +35,7 @@ def operations(network: AnyNetwork) -> float:
         shape((1, _SIDE, _SIDE, CHANNELS), jnp.float32),
         shape((1, CONDITIONS), jnp.float32),
     )
-    program = jax.make_jaxpr(network)(images, conditions)  # pyright: ignore[reportArgumentType]
+    program = jax.make_jaxpr(lambda i, c: network(i, c))(images, conditions)  # pyright: ignore[reportCallIssue]
     return _products(program.jaxpr) / (BLOCK * _SIDE**2)
 
 

@@ -10,6 +10,8 @@ the run, as for every network here. The attention compares channels over all pix
 beyond :attr:`Restormer.reach` have an influence through it, which is the same for all pixels.
 """
 
+from functools import reduce
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,7 +37,7 @@ class Depthwise(eqx.Module):
         parts = [
             weight * padded[:, k // 3 : k // 3 + height, k % 3 : k % 3 + width] for k, weight in enumerate(self.weight)
         ]
-        return sum(parts[1:], start=parts[0])
+        return reduce(jnp.add, parts)
 
 
 class TransposedAttention(eqx.Module):

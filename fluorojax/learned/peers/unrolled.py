@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
@@ -45,7 +45,7 @@ class Proximal(eqx.Module):
         self.layers = tuple(Conv(k, width, width) for k in keys)
         self.leave = Conv(last, width, 8 * BLOCK, gain=0.1)
 
-    def __call__(self, f: Float[Array, "T H W"], level: Level, frames: Int[Array, ""]) -> Float[Array, "T H W"]:
+    def __call__(self, f: Float[Array, "T H W"], level: Level, frames: Int[ArrayLike, ""]) -> Float[Array, "T H W"]:
         """f in units of the noise after one proximal map; T is a multiple of BLOCK."""
         starts = np.arange(0, f.shape[0], BLOCK)
         slots = jnp.abs(starts[:, None] + np.arange(-_SIDE, BLOCK + _SIDE))
@@ -83,7 +83,11 @@ class Unrolled(eqx.Module):
         return "none"
 
     def solve(
-        self, counts: Float[Array, "T H W"], frames: Int[Array, ""], spec: SpecState, photons: Float[Array, ""]
+        self,
+        counts: Float[Array, "T H W"],
+        frames: Int[ArrayLike, ""],
+        spec: SpecState,
+        photons: Float[ArrayLike, ""],
     ) -> Float[Array, "T H W"]:
         """See :class:`~fluorojax.learned.networks.RunNetwork`."""
         total = counts.shape[0]
