@@ -19,12 +19,14 @@ def predict(network: AnyNetwork, batch: Batch) -> tuple[Float[Array, "B K H W bl
     """Optical depth, log s and noise unit 1/√m of the blocks of a batch; log s is zero where a network has none."""
     if (solve := getattr(network, "solve", None)) is not None:
         return _solved(solve, batch)
-    images, conditions, level = _inputs(batch)
+    images, conditions, level = block_inputs_of(batch)
     mean, log_std = network(images, conditions)  # pyright: ignore[reportCallIssue]
     return _in_depth(mean, log_std, level, batch)
 
 
-def _inputs(batch: Batch) -> tuple[Float[Array, "N H W channels"], Float[Array, "N conditions"], Float[Array, "B H W"]]:
+def block_inputs_of(
+    batch: Batch,
+) -> tuple[Float[Array, "N H W channels"], Float[Array, "N conditions"], Float[Array, "B H W"]]:
     """Input images and conditions of all blocks, and the mean counts of the runs."""
 
     def prepare(counts, frames, starts, spec):
@@ -76,7 +78,7 @@ def loss(
     if refinement is None:
         depth, log_std, unit = predict(network, batch)
     else:
-        images, conditions, level = _inputs(batch)
+        images, conditions, level = block_inputs_of(batch)
         mean = network.predict(images, conditions)  # pyright: ignore[reportAttributeAccessIssue]
         depth, log_std, unit = _in_depth(mean, jnp.zeros_like(mean), level, batch)
     weight = jnp.broadcast_to(batch.weight[:, :, None, None, :], depth.shape)

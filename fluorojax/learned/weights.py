@@ -27,6 +27,7 @@ from fluorojax.learned.spread import CalibratedNetwork
 VERSION = 2
 """Version of features and file layout; weights of another version are refused."""
 _KEPT = "what was written last is kept, and the same command continues from it once the disk can be written"
+_FOLDER = Path(__file__).parent / "weights"
 DEFAULT = "unet"
 """Shipped weights that ``--method learned`` uses."""
 
@@ -151,9 +152,14 @@ def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
     return Weights(network, {k: v for k, v in facts.items() if k != "arrays_sha256"}, found)
 
 
+def shipped_names() -> tuple[str, ...]:
+    """Names of the weights that come with the package."""
+    return tuple(sorted(file.stem for file in _FOLDER.glob("*.npz")))
+
+
 def shipped_file(name: str = DEFAULT) -> Path:
     """File of the weights that come with the package. **Raises:** ``ValueError`` where there are none of that name."""
-    file = Path(__file__).parent / "weights" / f"{name}.npz"
+    file = _FOLDER / f"{name}.npz"
     if not file.is_file():
-        raise ValueError(f"there are no shipped weights named {name!r}")
+        raise ValueError(f"there are no shipped weights named {name!r}; expected one of {', '.join(shipped_names())}")
     return file

@@ -68,6 +68,27 @@ def test_classical_methods_get_the_calibrated_chain_in_scenario_three_only(run):
     assert psnr == {"raw": {"I": 30.0, "II": 30.0, "III": 31.0}, "map": {"I": 30.0, "II": 30.0, "III": 30.0}}
 
 
+def test_learned_peers_calibrate_by_themselves(run):
+    tasks, rows, _ = run(methods=("dncnn",))
+    found = entry(tasks, rows, "dncnn")
+    assert {s: v["psnr"] for s, v in found["scenarios"].items()} == {"I": 30.0, "II": 30.0, "III": 30.0}
+    recorded = next(row for row in rows.values() if row["method"] == "dncnn")
+    assert set(recorded["parameters"]["assets"]) == {"dncnn.npz"}
+
+
+def test_the_table_states_the_size_of_a_network(run):
+    tasks, rows, _ = run(methods=("dncnn", "raw"))
+    size = CONTESTANTS["dncnn"].network()
+    assert size["weights"] > 1e4
+    assert CONTESTANTS["raw"].network() is None
+    for row in rows.values():
+        if row["method"] == "dncnn":
+            row["network"] = size
+    document = {"cells": summarise(tasks, rows), "settings": {"seed": 0}, "versions": {}, "machine": ""}
+    line = next(line for line in markdown(document).splitlines() if line.startswith("| DnCNN"))
+    assert f"| {size['weights'] / 1e3:.0f} ({size['operations'] / 1e3:.1f}) |" in line
+
+
 @pytest.mark.parametrize(
     ("deed", "reason"),
     [

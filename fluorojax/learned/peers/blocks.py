@@ -54,7 +54,7 @@ class Enter(eqx.Module):
 
 
 class LayerNorm(eqx.Module):
-    """Normalisation over the channels of each pixel (Ba, Kiros and Hinton, arXiv:1607.06450, eq. 4)."""
+    """Normalisation over the channels of each pixel (Ba, Kiros and Hinton, arXiv:1607.06450, eq. 3)."""
 
     scale: Float[Array, " width"]
     shift: Float[Array, " width"]

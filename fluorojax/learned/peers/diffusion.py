@@ -1,11 +1,11 @@
 """A conditional diffusion model that draws from the posterior in a few steps: predict and refine.
 
 J. Whang, M. Delbracio, H. Talebi, C. Saharia, A. G. Dimakis and P. Milanfar, "Deblurring via stochastic refinement",
-CVPR (2022), arXiv:2112.02475: a network predicts the image (equation 7), and a diffusion model draws the residual given
-the counts and the prediction. The diffusion is that of T. Karras, M. Aittala, T. Aila and S. Laine, "Elucidating the
-design space of diffusion-based generative models", NeurIPS (2022), arXiv:2206.00364: the denoiser D is preconditioned
-by equation 7, trained by equation 8 with a log-normal noise level, and integrated by the Euler steps of equation 5 over
-the noise levels of equation 5's schedule (ρ = 7).
+CVPR (2022), arXiv:2112.02475, figure 2: a network predicts the image, and a diffusion model draws the residual. The
+diffusion is that of T. Karras, M. Aittala, T. Aila and S. Laine, "Elucidating the design space of diffusion-based
+generative models", NeurIPS (2022), arXiv:2206.00364: the denoiser D is preconditioned by equation 7 and trained by
+equation 8 with a log-normal noise level, and the flow of equation 1 is integrated by Euler steps over the noise levels
+of equation 5 (ρ = 7).
 
 What differs: both networks are small U-Nets without attention; six Euler steps; f in units of noise instead of pixel
 values. The prediction has the loss of all networks here and its own gradient, and the weight of a patch in the loss of

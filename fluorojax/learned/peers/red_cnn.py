@@ -1,8 +1,7 @@
 """RED-CNN: five convolutions and five deconvolutions of 5 × 5 pixels with shortcuts between them.
 
 H. Chen, Y. Zhang, M. K. Kalra, F. Lin, Y. Chen, P. Liao, J. Zhou and G. Wang, "Low-dose CT with a residual
-encoder-decoder convolutional neural network", IEEE Trans. Med. Imaging 36:2524 (2017), arXiv:1702.00288; section II-B,
-equations 2 to 5, and figure 1.
+encoder-decoder convolutional neural network", IEEE Trans. Med. Imaging 36:2524 (2017), arXiv:1702.00288; figure 1.
 
 What differs: 20 channels instead of 96, on 2 × 2 unshuffled pixels, and zero padding instead of layers that first
 shrink and then grow the image, so that images of 16 pixels can be used. A deconvolution of stride one with padding is a

@@ -6,8 +6,9 @@ attention), section 3.2, equation 2 (gated-Dconv feed-forward network), and figu
 
 What differs: two levels instead of four, 24 and 40 channels instead of 48 to 384, one or two blocks at each level,
 expansion 2 instead of 2.66, on 2 × 2 unshuffled pixels, all at one patch size. The residual is taken to the mean of
-the run, as for every network here. The attention compares channels over all pixels that the network is given: pixels
-beyond :attr:`Restormer.reach` have an influence through it, which is the same for all pixels.
+the run, as for every network here. The attention compares channels over all pixels that the network is given. Pixels
+beyond :attr:`~fluorojax.learned.peers.restormer.Restormer.reach` therefore change the weights of the channels, by the
+same factor in all pixels.
 """
 
 from functools import reduce

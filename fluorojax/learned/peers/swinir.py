@@ -1,8 +1,9 @@
 """SwinIR: attention within windows that are shifted from layer to layer.
 
 J. Liang, J. Cao, G. Sun, K. Zhang, L. Van Gool and R. Timofte, "SwinIR: image restoration using Swin transformer", ICCV
-Workshops (2021), arXiv:2108.10257; equations 1 to 9 and figure 2. The layers are those of Z. Liu et al., "Swin
-transformer: hierarchical vision transformer using shifted windows", ICCV (2021), arXiv:2103.14030, equations 3 and 4.
+Workshops (2021), arXiv:2108.10257; section 3.1, equations 1 to 4 (the network), and section 3.2 (residual groups and
+layers). The layers are those of Z. Liu et al., "Swin transformer: hierarchical vision transformer using shifted
+windows", ICCV (2021), arXiv:2103.14030, equations 3 and 4.
 
 What differs: two residual groups of two layers instead of six of six, 32 channels instead of 180, on 2 × 2 unshuffled
 pixels. A window is 4 × 4 of these, which are the 8 × 8 pixels of the paper. The residual is taken to the mean of the
@@ -57,7 +58,7 @@ def _offsets() -> Int[np.ndarray, "pixels pixels"]:
 
 
 class WindowAttention(eqx.Module):
-    """Self-attention of the pixels of each window, with a bias for their relative position (SwinIR, equation 7)."""
+    """Self-attention of the pixels of each window, with a bias for their relative position (Liu et al., eq. 4)."""
 
     project: Conv
     bias: Float[Array, "offsets heads"]
@@ -88,7 +89,7 @@ class WindowAttention(eqx.Module):
 
 
 class SwinLayer(eqx.Module):
-    """Window attention and a multilayer perceptron, each after a normalisation (SwinIR, equations 8 and 9)."""
+    """Window attention and a multilayer perceptron, each after a normalisation (Liu et al., eq. 3)."""
 
     norms: tuple[LayerNorm, LayerNorm]
     attend: WindowAttention
@@ -111,7 +112,7 @@ class SwinLayer(eqx.Module):
 
 
 class ResidualGroup(eqx.Module):
-    """Layers with plain and shifted windows in turn, a convolution, and a shortcut (SwinIR, equations 5 and 6)."""
+    """Layers with plain and shifted windows in turn, a convolution, and a shortcut."""
 
     layers: tuple[SwinLayer, ...]
     convolve: Conv

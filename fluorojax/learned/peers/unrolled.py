@@ -1,7 +1,7 @@
 """An unrolled network: proximal-gradient steps on the Poisson likelihood of the operator, with learned proximal maps.
 
-S. Diamond, V. Sitzmann, F. Heide and G. Wetzstein, "Unrolled optimization with deep priors", arXiv:1705.08041 (2017);
-section 3, the proximal gradient iteration of table 1. Poisson likelihoods are unrolled by Y. Sanghvi, A. Gnanasambandam
+S. Diamond, V. Sitzmann, F. Heide and G. Wetzstein, "Unrolled optimization with deep priors", arXiv:1705.08041 (2017):
+the proximal gradient method. Poisson likelihoods are unrolled by Y. Sanghvi, A. Gnanasambandam
 and S. H. Chan, "Photon limited non-blind deblurring using algorithm unrolling", IEEE Trans. Comput. Imaging 8:851
 (2022), arXiv:2110.15314.
 
