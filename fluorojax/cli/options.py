@@ -44,7 +44,7 @@ MethodOption = Annotated[
     str,
     typer.Option(
         autocompletion=_complete_method,
-        help=f"Inference method: {', '.join(method_names())}, or a classical one (see `fluorojax benchmark`).",
+        help=f"Inference method: {', '.join(method_names())}, or a classical or learned peer (see `fluorojax benchmark`).",
     ),
 ]
 BatchOption = Annotated[

@@ -10,7 +10,7 @@ from fluorojax.cli.printing import say
 
 
 def train(
-    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="Architecture, e.g. unet.", show_default=False)],
+    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="Architecture: unet, or a learned peer such as dncnn.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="WEIGHTS.npz", help="Weights to write.")],
     scenes: Annotated[int, typer.Option(min=1, help="Number of noise-free sequences to simulate.")] = 752,
     steps: Annotated[int, typer.Option(min=1, help="Number of steps of this run.")] = 8000,

@@ -50,7 +50,7 @@ class Diffusion(eqx.Module):
     def __init__(
         self,
         key: PRNGKeyArray,
-        widths: tuple[int, ...] = (24, 32, 32),
+        widths: tuple[int, ...] = (24, 24, 24),
         encode: tuple[int, ...] = (1, 1, 1),
         decode: tuple[int, ...] = (1, 1),
         *,
