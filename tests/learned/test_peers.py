@@ -28,7 +28,7 @@ TINY = {
     "red-cnn": lambda key: RedCnn(key, width=4),
     "restormer": lambda key: Restormer(key, widths=(4, 4), blocks=(1, 1, 1), heads=(1, 2)),
     "swinir": lambda key: SwinIR(key, width=4, groups=1, layers=2, heads=2),
-    "unrolled": lambda key: Unrolled(key, steps=2, width=4),
+    "unrolled": lambda key: Unrolled(key, steps=3, width=4),
     "diffusion": lambda key: Diffusion(key, widths=(4, 4), encode=(1, 0), decode=(1,), draws=3, steps=3),
 }
 PROTOCOL = {
@@ -43,6 +43,14 @@ PROTOCOL = {
 MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
 
 
+def random_network(name, seed=0):
+    """A tiny network with weights from NumPy: JAX would compile a program for the shape of each."""
+    rng = np.random.default_rng(seed)
+    shapes = eqx.filter_eval_shape(TINY[name], jax.random.key(0))
+    fill = lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype)  # noqa: E731
+    return jax.tree.map(lambda v: fill(v) if isinstance(v, jax.ShapeDtypeStruct) else v, shapes)
+
+
 @pytest.fixture(scope="module")
 def batch():
     rng = np.random.default_rng(0)
@@ -52,8 +60,12 @@ def batch():
 
 
 def inputs(seed=0, size=16):
-    one, two = jax.random.split(jax.random.key(seed))
-    return jax.random.normal(one, (1, size, size, CHANNELS)), jax.random.normal(two, (1, CONDITIONS))
+    rng = np.random.default_rng(seed)
+    return normal(rng, 1, size, size, CHANNELS), normal(rng, 1, CONDITIONS)
+
+
+def normal(rng, *shape):
+    return jnp.asarray(rng.standard_normal(shape), jnp.float32)
 
 
 def test_every_peer_is_an_architecture():
@@ -64,7 +76,7 @@ def test_every_peer_is_an_architecture():
 
 @pytest.mark.parametrize("name", ["dncnn", "red-cnn", "restormer", "swinir"])
 def test_every_weight_of_a_network_has_an_influence(name):
-    network, (images, conditions) = TINY[name](jax.random.key(1)), inputs(size=8)
+    network, (images, conditions) = random_network(name, 1), inputs(size=8)
     gradient = eqx.filter_jit(eqx.filter_grad(lambda n: jnp.sum(n.estimate(images, conditions) ** 2)))(network)
     idle = [path for path, leaf in jax.tree_util.tree_leaves_with_path(gradient) if not np.any(leaf)]
     assert not [jax.tree_util.keystr(path) for path in idle]
@@ -73,7 +85,7 @@ def test_every_weight_of_a_network_has_an_influence(name):
 @pytest.mark.parametrize("name", ["unrolled", "diffusion"])
 def test_a_step_down_the_gradient_lowers_the_loss(name, batch):
     """Of the two networks that :func:`fluorojax.learned.losses.loss` treats apart."""
-    network = TINY[name](jax.random.key(1))
+    network = random_network(name, 1)
 
     @eqx.filter_jit
     def slope(network):
@@ -88,7 +100,7 @@ def test_a_step_down_the_gradient_lowers_the_loss(name, batch):
 
 @pytest.mark.parametrize("name", ["swinir", "unrolled"])
 def test_the_reach_is_no_less_than_stated(name):
-    network = TINY[name](jax.random.key(3))
+    network = random_network(name, 3)
     size = network.reach + 16
     size += -size % 8
     spec, conditions = spec_state(PROTOCOL, MEAN, STD), jnp.ones((1, CONDITIONS))
@@ -110,13 +122,14 @@ def test_the_reach_is_no_less_than_stated(name):
 
 def test_networks_without_a_standard_deviation_say_so(batch):
     for name in TINY:
-        network = TINY[name](jax.random.key(0))
+        network = random_network(name, 0)
         assert network.std_source == ("draws" if name == "diffusion" else "none")
-    assert UNet(jax.random.key(0), (4, 4), (1, 0), (1,), hidden=4).std_source == "head"
+    unet = eqx.filter_eval_shape(lambda key: UNet(key, (4, 4), (1, 0), (1,), hidden=4), jax.random.key(0))
+    assert unet.std_source == "head"
 
 
 def test_depthwise_is_a_convolution_of_each_channel():
-    layer, x = Depthwise(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (2, 6, 5, 3))
+    layer, x = Depthwise(jax.random.key(0), 3), normal(np.random.default_rng(0), 2, 6, 5, 3)
     kernel = layer.weight.reshape(3, 3, 1, 3)
     numbers = ("NHWC", "HWIO", "NHWC")
     expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=3)
@@ -154,9 +167,10 @@ def test_window_attention_without_scores_is_the_mean_of_the_window():
 
 def test_unrolled_steps_without_a_prior_raise_the_likelihood():
     """With proximal maps that pass everything, the network is gradient descent on the likelihood of the operator."""
-    network = Unrolled(jax.random.key(0), steps=4, width=4)
+    network = random_network("unrolled")
     bias = jnp.concatenate([jnp.full(BLOCK, 30.0), jnp.zeros(BLOCK)])
-    for k in range(4):
+    network = eqx.tree_at(lambda n: n.log_steps, network, jnp.zeros(3))
+    for k in range(3):
         leave = network.proximals[k].leave
         network = eqx.tree_at(
             lambda n, k=k: (n.proximals[k].leave.weight, n.proximals[k].leave.bias),
@@ -180,7 +194,7 @@ def test_unrolled_steps_without_a_prior_raise_the_likelihood():
 
 
 def test_unrolled_ignores_frames_behind_the_run():
-    network = Unrolled(jax.random.key(0), steps=2, width=4)
+    network = random_network("unrolled")
     spec = spec_state(PROTOCOL, MEAN, STD)
     counts = jnp.asarray(np.random.default_rng(0).poisson(30.0, (8, 8, 8)), jnp.float32)
     solve = jax.jit(lambda c: network.solve(c, jnp.int32(6), spec, jnp.float32(400.0)))
@@ -196,7 +210,7 @@ def test_noise_levels_fall_to_zero():
 
 def test_the_denoiser_leaves_a_residual_without_noise_alone():
     """Equation 7: c_skip is one and c_out zero where σ is zero; for large σ the answer is the network's alone."""
-    network = TINY["diffusion"](jax.random.key(0))
+    network = random_network("diffusion", 0)
     images, conditions = inputs()
     residual = jax.random.normal(jax.random.key(1), (1, 16, 16, BLOCK))
     found = network.denoise(residual, jnp.array([1e-4]), images, conditions, residual)
@@ -204,7 +218,7 @@ def test_the_denoiser_leaves_a_residual_without_noise_alone():
 
 
 def test_draws_follow_the_key_and_give_the_stated_moments():
-    network = TINY["diffusion"](jax.random.key(0))
+    network = random_network("diffusion", 0)
     images, conditions = inputs()
     draws = [network.draw(images, conditions, k) for k in jax.random.split(jax.random.key(0), network.draws)]
     mean, log_std = network(images, conditions)
@@ -216,14 +230,14 @@ def test_draws_follow_the_key_and_give_the_stated_moments():
 
 def test_a_network_with_draws_needs_a_key(batch):
     with pytest.raises(ValueError, match="key is None; expected a key"):
-        loss(TINY["diffusion"](jax.random.key(0)), batch)
+        loss(random_network("diffusion", 0), batch)
 
 
 def test_operations_count_convolutions_and_products():
     """DnCNN in closed form: 2 × 2 pixels share a convolution, a block has four frames."""
-    network = DnCNN(jax.random.key(0), width=8, depth=4)
-    layers = 9 * (4 * CHANNELS * 8 + 2 * 8 * 8 + 8 * 4 * BLOCK)
+    network = random_network("dncnn")
+    layers = 9 * (4 * CHANNELS * 4 + 2 * 4 * 4 + 4 * 4 * BLOCK)
     assert operations(network) == pytest.approx(layers / 4 / BLOCK, rel=0.01)
-    assert weight_count(network) == layers + CONDITIONS * 8 + 4 * 8 + 4 * BLOCK
+    assert weight_count(network) == layers + CONDITIONS * 4 + 4 * 4 + 4 * BLOCK
     for name in TINY:
-        assert operations(TINY[name](jax.random.key(0))) > 0
+        assert operations(random_network(name, 0)) > 0
