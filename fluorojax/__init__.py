@@ -1,6 +1,7 @@
 """Probabilistic inference for X-ray fluoroscopy in JAX: clean sequences, a corrected imaging chain, and error bars.
 
-The names below are imported when they are first used, so that ``import fluorojax`` itself takes no time::
+The names below and the subpackages (``fluorojax.streaming``, ``fluorojax.display``, …) are imported when they are first
+used, so that ``import fluorojax`` itself takes no time::
 
     import fluorojax
 
@@ -13,6 +14,29 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluorojax import calibration as calibration
+    from fluorojax import classical as classical
+    from fluorojax import data as data
+    from fluorojax import detectors as detectors
+    from fluorojax import dicom as dicom
+    from fluorojax import display as display
+    from fluorojax import dose as dose
+    from fluorojax import engines as engines
+    from fluorojax import io as io
+    from fluorojax import learned as learned
+    from fluorojax import methods as methods
+    from fluorojax import metrics as metrics
+    from fluorojax import models as models
+    from fluorojax import physics as physics
+    from fluorojax import plot as plot
+    from fluorojax import priors as priors
+    from fluorojax import reports as reports
+    from fluorojax import runs as runs
+    from fluorojax import simulation as simulation
+    from fluorojax import streaming as streaming
+    from fluorojax import subtraction as subtraction
+    from fluorojax import tomography as tomography
+    from fluorojax import validation as validation
     from fluorojax.api import reconstruct as reconstruct
     from fluorojax.api import report as report
     from fluorojax.api import scene_from_counts as scene_from_counts
@@ -49,6 +73,11 @@ _WHERE = {
     "simulate": "api",
 }
 
+_PACKAGES = frozenset(
+    "calibration classical data detectors dicom display dose engines io learned methods metrics models physics plot "
+    "priors reports runs simulation streaming subtraction tomography validation".split()
+)
+
 __all__ = [*_WHERE, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
@@ -60,6 +89,8 @@ def __getattr__(name: str) -> Any:
             value = "unknown"
     elif name in _WHERE:
         value = getattr(import_module(f"fluorojax.{_WHERE[name]}"), name)
+    elif name in _PACKAGES:
+        value = import_module(f"fluorojax.{name}")
     else:
         raise AttributeError(f"module 'fluorojax' has no attribute {name!r}")
     globals()[name] = value
@@ -67,4 +98,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})

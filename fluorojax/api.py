@@ -9,7 +9,7 @@ A stack of counts needs no file::
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
@@ -120,7 +120,7 @@ def _narrowed(ranges: SpecRanges, acquisition: Acquisition, operator: Fluoroscop
 def reconstruct(
     source: "Num[np.ndarray, '*shape'] | Scene | Iterable[Scene] | str | PathLike[str]",
     *,
-    method: str = "map",
+    method: str = "",
     model: str = "sequence",
     spec: str = "calibrated",
     seed: int = 0,
@@ -137,8 +137,8 @@ def reconstruct(
 
     - `source`: counts (T, H, W) or (H, W), as an array or as frames in a list; a
       :class:`~fluorojax.data.scene.Scene`; several scenes; or the path of a file.
-    - `method`: ``map`` (seconds), ``mgvi`` (minutes), ``nuts`` (hours), ``learned`` (a second), or a classical
-      method.
+    - `method`: ``learned`` (a second), ``map`` (seconds), ``mgvi`` (minutes), ``nuts`` (hours), or a classical
+      method. By default ``learned``, and ``map`` with another model than ``sequence``.
     - `model`: name of a shipped model or path of your own ``.py`` file, whose code is run.
     - `spec`: where the spec parameters come from: ``calibrated``, ``joint``, ``nominal`` or ``true``.
     - `seed`, `batch`: seed of all randomness; scenes computed together.
@@ -156,7 +156,7 @@ def reconstruct(
     **Raises** :class:`~fluorojax.io.InputError` for a source that cannot be used, and ``ValueError`` for an option.
     """
     from fluorojax.runs.batches import reconstruct_scenes
-    from fluorojax.runs.notes import fallback_notice
+    from fluorojax.runs.notes import fallback_notices
     from fluorojax.runs.progress import ProgressDisplay, make_progress
 
     options = ReconstructOptions(
@@ -175,9 +175,8 @@ def reconstruct(
         raise InputError("", min(twice), None, "is the name of more than one scene; expected distinct names")
     with make_progress("reconstruct") if progress else ProgressDisplay() as display:
         results = list(reconstruct_scenes(scenes, options, progress=display))
-    for result in results:
-        if told := fallback_notice(result):
-            warnings.warn(told, stacklevel=2)
+    for told in fallback_notices(results):
+        warnings.warn(told, stacklevel=2)
     results.sort(key=lambda result: names.index(result.name))
     return results[0] if single else results
 
@@ -313,11 +312,13 @@ def report(
     source: str | PathLike[str] | None = None,
     overwrite: bool = False,
     allow_other: bool = False,
+    dose: Sequence[str | PathLike[str]] = (),
 ) -> Path:
     """Write the interactive HTML page of a reconstruction file; returns its path.
 
     **Arguments:** ``result`` the reconstruction file; ``truth`` and ``source`` challenge files that add scores and the
-    measurement; ``allow_other`` takes such a file even if it is not the one that was reconstructed. **Raises**
+    measurement; ``allow_other`` takes such a file even if it is not the one that was reconstructed; ``dose`` dose
+    reports and images of the patient, whose dose the page then shows. **Raises**
     :class:`~fluorojax.io.InputError` for a file that cannot be used.
     """
     from fluorojax.reports import write_report
@@ -327,7 +328,11 @@ def report(
     for argument, value in (("truth", truth), ("source", source)):
         if value is not None:
             _path(argument, value)
-    write_report(page, file, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other)
+    if isinstance(dose, str | PathLike):
+        raise InputError("", None, "dose", f"is of type {type(dose).__name__}; expected a list of paths")
+    for value in dose:
+        _path("dose", value)
+    write_report(page, file, truth=truth, source=source, overwrite=overwrite, allow_other=allow_other, dose=dose)
     return page
 
 

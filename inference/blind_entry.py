@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("input", nargs="?", default=os.environ.get("FLUOROJAX_INPUT"), help="or FLUOROJAX_INPUT")
     parser.add_argument("output", nargs="?", default=os.environ.get("FLUOROJAX_OUTPUT"), help="or FLUOROJAX_OUTPUT")
     parser.add_argument("--model", default="sequence", help="shipped model or path of a .py file")
-    parser.add_argument("--method", default="map", help="inference method, as in fluorojax reconstruct")
+    parser.add_argument("--method", default="", help="inference method, as in fluorojax reconstruct")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--time-limit",

@@ -44,7 +44,7 @@ def main() -> int:
     arguments = parser.parse_args()
     enable_compilation_cache(notify=tell)
     try:
-        options = ReconstructOptions(model=arguments.model, batch=arguments.batch, seed=arguments.seed)
+        options = ReconstructOptions(method="map", model=arguments.model, batch=arguments.batch, seed=arguments.seed)
         with make_progress("map") as progress:
             outcome = reconstruct_file(
                 arguments.source,

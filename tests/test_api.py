@@ -190,6 +190,28 @@ def test_score_wants_two_of_a_kind(tmp_path):
         fluorojax.score(3, 4)
 
 
+def test_subpackages_are_there_without_an_import_of_their_own():
+    import pkgutil
+    import subprocess
+    import sys
+
+    found = {part.name for part in pkgutil.iter_modules(fluorojax.__path__) if part.ispkg}
+    inner = {"benchmark", "cli", "foreign"}  # programs, whose functions are commands
+    command = "import sys, fluorojax; assert 'jax' not in sys.modules; print(' '.join(fluorojax._PACKAGES)); "
+    command += "fluorojax.streaming.start; assert 'streaming' in dir(fluorojax)"
+    told = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
+    assert set(told.split()) == found - inner
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = fluorojax.nothing
+
+
+def test_report_takes_dose_files_in_a_list(tmp_path):
+    with pytest.raises(fluorojax.InputError, match="dose: is of type str; expected a list of paths"):
+        fluorojax.report(tmp_path / "out.h5", tmp_path / "page.html", dose="rdsr.dcm")
+    with pytest.raises(fluorojax.InputError, match="dose"):
+        fluorojax.report(tmp_path / "out.h5", tmp_path / "page.html", dose=[3])
+
+
 def test_report_wants_a_file(tmp_path):
     with pytest.raises(fluorojax.InputError, match="result: is of type list; expected the path of a reconstruction"):
         fluorojax.report([], tmp_path / "page.html")

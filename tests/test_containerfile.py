@@ -108,7 +108,7 @@ def test_the_page_gives_the_commands_of_the_file():
     assert commands(plain) == commands(page)
 
 
-@pytest.mark.parametrize("options", [["--method", "learned"], ["--time-limit", "100"]])
+@pytest.mark.parametrize("options", [["--method", "map"], ["--time-limit", "100"]])
 def test_the_options_of_the_page_are_those_of_the_entry(options, monkeypatch):
     import runpy
 
@@ -118,4 +118,4 @@ def test_the_options_of_the_page_are_those_of_the_entry(options, monkeypatch):
     monkeypatch.setenv("FLUOROJAX_OUTPUT", "/output")
     given = entry["arguments"]()
     assert (given.input, given.output) == ("/input", "/output")
-    assert (given.method, given.time_limit) in {("learned", None), ("map", 100.0)}
+    assert (given.method, given.time_limit) in {("map", None), ("", 100.0)}

@@ -35,6 +35,7 @@ from fluorojax.cli.simulate import simulate
 from fluorojax.cli.stream import stream
 from fluorojax.cli.subtract import subtract
 from fluorojax.cli.train import train
+from fluorojax.cli.validate import validate
 from fluorojax.runs.interrupts import run_interruptible
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ for _command in (
     plan_dose,
     benchmark,
     calibrate_check,
+    validate,
     train,
     demo,
     models,

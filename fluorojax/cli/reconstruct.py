@@ -53,7 +53,7 @@ def reconstruct(
         ),
     ] = None,
     model: ModelOption = "sequence",
-    method: MethodOption = "map",
+    method: MethodOption = "",
     batch: BatchOption = None,
     samples: Annotated[int, typer.Option(min=1, help="Number of mirrored pairs of posterior draws (mgvi).")] = 16,
     chains: Annotated[int, typer.Option(min=1, help="Number of Markov chains (nuts).")] = 4,

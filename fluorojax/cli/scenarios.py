@@ -29,7 +29,7 @@ def scenarios(
         Path | None, typer.Option("--output", "-o", metavar="TABLE.json", help="Also write the scores as JSON.")
     ] = None,
     model: ModelOption = "sequence",
-    method: MethodOption = "map",
+    method: MethodOption = "",
     batch: BatchOption = None,
     seed: SeedOption = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -44,6 +44,7 @@ def scenarios(
     calibrated spec. A scene that diverged in one of them enters no mean, and the exit code is then 1.
     """
     from fluorojax.cli.reconstruct import tell_diverged
+    from fluorojax.data.reconstruction import ReconstructOptions
     from fluorojax.io import check_output, dumps, write_text
     from fluorojax.runs.outcomes import Outcome
     from fluorojax.runs.progress import make_progress
@@ -52,7 +53,8 @@ def scenarios(
     if output is not None:
         check_suffix("--output", output, (".json",))
         check_output(output, inputs=[input_file], overwrite=overwrite)
-    settings = {"model": model, "method": method, "batch": batch, "seed": seed}
+    settings = {"model": model, "method": ReconstructOptions(model=model, method=method).method}
+    settings |= {"batch": batch, "seed": seed}
     scores = run_scenarios(
         input_file,
         settings,

@@ -10,7 +10,14 @@ from fluorojax.cli.printing import say
 
 
 def train(
-    architecture: Annotated[str, typer.Argument(metavar="ARCH", help="Architecture: unet, or a learned peer such as dncnn.", show_default=False)],
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH",
+            help="Architecture: unet, a learned peer such as dncnn, or ridge-energy.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="WEIGHTS.npz", help="Weights to write.")],
     scenes: Annotated[int, typer.Option(min=1, help="Number of noise-free sequences to simulate.")] = 752,
     steps: Annotated[int, typer.Option(min=1, help="Number of steps of this run.")] = 8000,
@@ -43,10 +50,13 @@ def train(
     The same command continues a run that was stopped, from its state in WEIGHTS.state.npz. --overwrite starts again
     from the beginning. `--decay 0` keeps the learning rate high, for a run that you want to continue later. The file of
     weights contains its recipe.
+
+    The architecture ridge-energy is the energy of the shipped model `learned`, whose training takes minutes: it has no
+    state and no validation.
     """
+    from fluorojax.io import check_output
     from fluorojax.learned.data import Library
     from fluorojax.learned.networks import check_architecture
-    from fluorojax.learned.scenes import write_shards
     from fluorojax.learned.spread import fit_spread
     from fluorojax.learned.training import TrainOptions
     from fluorojax.learned.training import train as run
@@ -56,6 +66,13 @@ def train(
 
     if output.suffix != ".npz":
         raise ValueError(f"output is {output}; expected a name that ends in .npz")
+    folder = output.with_suffix(".scenes") if data is None else data
+    if architecture == ENERGY:
+        if minutes is not None:
+            raise ValueError(f"--minutes is {minutes:g} with {ENERGY}; expected --steps alone")
+        check_output(output, overwrite=overwrite)
+        _simulate((folder / "training", seed + 1, scenes), quiet=quiet, verbose=verbose)
+        return _train_energy(output, folder / "training", steps, seed, learning_rate, start, quiet, verbose)
     check_architecture(architecture)
     state = output.with_suffix(".state.npz")
     if output.exists() and not state.exists() and not overwrite:
@@ -77,18 +94,13 @@ def train(
         if weights.recipe["architecture"] != architecture:
             raise ValueError(f"{start}: architecture is {weights.recipe['architecture']!r}; expected {architecture!r}")
         beginning = weights.network.network
-    folder = output.with_suffix(".scenes") if data is None else data
     parts = (
         (folder / "validation", seed + VALIDATION_SEED, min(KEPT_APART, scenes)),
         (folder / "calibration", seed + CALIBRATION_SEED, min(KEPT_APART, scenes)),
         (folder / "training", seed + 1, scenes),
     )
-    for place, scene_seed, count in parts:
-        with make_progress(f"simulate {place.name}", quiet=quiet, verbose=verbose) as progress:
-            progress.start(count)
-            write_shards(
-                place, seed=scene_seed, count=count, report=lambda done, p=progress: p.update(done, "clean sequences")
-            )
+    for part in parts:
+        _simulate(part, quiet=quiet, verbose=verbose)
     with make_progress(f"train {architecture}", quiet=quiet, verbose=verbose) as progress:
         progress.start(100, "per cent")
         run(
@@ -111,6 +123,48 @@ def train(
     return 0
 
 
+def _simulate(part: tuple[Path, int, int], *, quiet: bool, verbose: bool) -> None:
+    """Simulate what a folder of sequences lacks."""
+    from fluorojax.learned.scenes import write_shards
+    from fluorojax.runs.progress import make_progress
+
+    place, seed, count = part
+    with make_progress(f"simulate {place.name}", quiet=quiet, verbose=verbose) as progress:
+        progress.start(count)
+        write_shards(place, seed=seed, count=count, report=lambda done: progress.update(done, "clean sequences"))
+
+
+def _train_energy(
+    output: Path,
+    folder: Path,
+    steps: int,
+    seed: int,
+    learning_rate: float,
+    start: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    from fluorojax.learned.energy import load_energy, save_energy, train_energy
+    from fluorojax.runs.progress import make_progress
+
+    with make_progress(f"train {ENERGY}", quiet=quiet, verbose=verbose) as progress:
+        progress.start(100, "per cent")
+        energy, recipe = train_energy(
+            folder,
+            steps=steps,
+            seed=seed,
+            learning_rate=learning_rate,
+            start=None if start is None else load_energy(start),
+            report=lambda share, line: progress.update(100 * share, line),
+        )
+    save_energy(output, energy, recipe)
+    if not quiet:
+        say(f"wrote {output}: {steps} steps, loss {recipe['loss']:g}")
+    return 0
+
+
+ENERGY = "ridge-energy"
+"""Architecture that is an energy and no network of the learned posterior."""
 VALIDATION_SEED = 9001
 """Added to the seed for the validation scenes."""
 CALIBRATION_SEED = 9501

@@ -135,7 +135,9 @@ class ReconstructOptions:
 
     model: str = "sequence"
     """Name of a shipped model or path of a user's model file."""
-    method: str = "map"
+    method: str = ""
+    """Name of a method. Empty: ``learned``, and ``map`` where ``model`` is another one than ``sequence``, because a
+    network does not use a model."""
     batch: int | None = None
     """Scenes per vmapped chunk. None: one per device on a CPU, elsewhere as many as fit in 2 GiB per device."""
     seed: int = 0
@@ -162,6 +164,8 @@ class ReconstructOptions:
     """Whether scenes that the method does not serve go to its fallback (learned: to map), with a notice."""
 
     def __post_init__(self) -> None:
+        if not self.method:
+            object.__setattr__(self, "method", "learned" if self.model == "sequence" else "map")
         if self.held_out is not None and not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out:g}; expected a share of the quanta from 0 to below 1")
         if not (_is_whole(self.seed) and 0 <= self.seed <= MAX_SEED):

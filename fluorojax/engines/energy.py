@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.models.protocol import SceneData, SceneModel, _base
+from fluorojax.models.protocol import SceneData, SceneModel, _base, is_observation
 from fluorojax.physics.scalars import scalar
 
 Latents = dict[str, Array]
@@ -53,7 +53,7 @@ class Posterior(NamedTuple):
     """Energy and likelihood geometry of one scene, as functions of its free latents."""
 
     energy: Callable[[Latents], Float[Array, ""]]
-    """Negative log posterior: misfit plus half the squared norm of the latents."""
+    """Negative log posterior: misfit, energies of the prior, and half the squared norm of the latents."""
     rate: Callable[[Latents], Float[Array, "*shape"]]
     x: Callable[[Latents], Float[Array, "*shape"]]
     information: Callable[[Latents], Float[Array, "*shape"]]
@@ -65,6 +65,8 @@ class Posterior(NamedTuple):
     """Information times the squared residual less an unbiased estimate of its noise: ``((y − λ)² − y) / λ`` (Poisson;
     with electronic noise y + σ_e² and λ + σ_e² in place of y and λ) or ``((y − λ)² − σ²) / σ²`` (Normal), residuals
     limited to six deviations. Zero on average at the true rate."""
+    residuals: Callable[[Latents], Float[Array, " residuals"]] | None = None
+    """Residuals r of the energies ½ Σ r² of the prior; None for a prior of latents alone."""
 
 
 def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) -> Posterior:
@@ -77,7 +79,7 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
 
     def observed(latents: Latents):
         trace = model.trace(data, {**fixed, **latents})
-        site = next(s for s in trace.values() if s["type"] == "sample" and s["is_observed"])
+        site = next(s for s in trace.values() if is_observation(s))
         return trace, _base(site["fn"]), site["value"]
 
     def shifted(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -89,6 +91,8 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
             misfit = poisson_deviance(value, trace["rate"]["value"], electronic)
         else:
             misfit = -jnp.sum(distribution.log_prob(value))
+        if model.energies:
+            misfit = misfit + 0.5 * jnp.sum(model.energy_residuals(trace) ** 2)
         return misfit + 0.5 * sum(jnp.sum(latent**2) for latent in latents.values())
 
     def information(latents: Latents) -> Float[Array, "*shape"]:
@@ -117,6 +121,9 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
         noise = spread**2 if normal else value
         return information(latents) * ((value - rate) ** 2 - noise)
 
+    def residuals(latents: Latents) -> Float[Array, " residuals"]:
+        return model.energy_residuals(model.trace(data, {**fixed, **latents}))
+
     return Posterior(
         energy=energy,
         rate=lambda latents: model.trace(data, {**fixed, **latents})["rate"]["value"],
@@ -124,11 +131,13 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
         information=information,
         standardised=standardised,
         excess=excess,
+        residuals=residuals if model.energies else None,
     )
 
 
 def diagonal_scale(target: Posterior, at: Latents, key: Array, probes: int = 8) -> Latents:
-    """Approximate ``1/√diag(M)`` of the metric ``M = Jᵀ F J + 1``, J = ∂λ/∂ξ: the preconditioner of every engine.
+    """Approximate ``1/√diag(M)`` of the metric ``M = Jᵀ F J + RᵀR + 1``, J = ∂λ/∂ξ, R = ∂r/∂ξ: the preconditioner of
+    every engine.
 
     Stochastic diagonal of Bekas, Kokiopoulou & Saad (Appl. Numer. Math. 57:1214, 2007): the mean of ``(Jᵀ√F·v)²`` over
     random signs v, here with the geometric mean over neighbouring latents, whose curvatures are alike.
@@ -137,7 +146,13 @@ def diagonal_scale(target: Posterior, at: Latents, key: Array, probes: int = 8) 
     root = jnp.sqrt(target.information(at))
     signs = jax.random.rademacher(key, (probes, *rate.shape), rate.dtype)
     squares = jax.lax.map(lambda sign: jax.tree.map(jnp.square, pullback(root * sign)[0]), signs)
-    return jax.tree.map(lambda square: 1.0 / jnp.sqrt(1.0 + _neighbours(jnp.mean(square, axis=0))), squares)
+    squares = jax.tree.map(lambda square: jnp.mean(square, axis=0), squares)
+    if target.residuals is not None:
+        residuals, pull = jax.vjp(target.residuals, at)
+        signs = jax.random.rademacher(key, (probes, *residuals.shape), residuals.dtype)
+        more = jax.lax.map(lambda sign: jax.tree.map(jnp.square, pull(sign)[0]), signs)
+        squares = jax.tree.map(lambda square, other: square + jnp.mean(other, axis=0), squares, more)
+    return jax.tree.map(lambda square: 1.0 / jnp.sqrt(1.0 + _neighbours(square)), squares)
 
 
 def _neighbours(values: Array) -> Array:

@@ -66,7 +66,10 @@ def laplace_evidence(
 
     def half_square(flat: Array, scene: Latents, draw: Latents) -> Array:
         target = target_at(flat)
-        return 0.5 * jnp.sum(target.information(scene) * jax.jvp(target.rate, (scene,), (draw,))[1] ** 2)
+        square = jnp.sum(target.information(scene) * jax.jvp(target.rate, (scene,), (draw,))[1] ** 2)
+        if target.residuals is not None:
+            square += jnp.sum(jax.jvp(target.residuals, (scene,), (draw,))[1] ** 2)
+        return 0.5 * square
 
     # All columns at once where they are exact and small, one after the other where each is an image.
     traces = jax.lax.map(
@@ -92,6 +95,8 @@ def _exact(linear: Metric) -> tuple[Latents, Array]:
     flat, unravel = ravel_pytree(linear.at)
     eye = jnp.eye(flat.size, dtype=flat.dtype)
     rows = jax.vmap(lambda v: (jnp.sqrt(linear.information) * linear.push(unravel(v))).ravel())(eye)
+    if (push := linear.push_residuals) is not None:
+        rows = jnp.concatenate([rows, jax.vmap(lambda v: push(unravel(v)))(eye)], axis=1)
     # R of [√F·J; 1] is the Cholesky factor of M without forming M, whose condition number float32 cannot hold where
     # several latents say the same thing.
     root = jnp.linalg.qr(jnp.concatenate([rows.T, eye]), mode="r")

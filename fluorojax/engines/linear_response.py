@@ -1,7 +1,8 @@
 """Linear response around a point: posterior samples and the image's sensitivity to the spec, by conjugate gradients.
 
 With ξ standard normal and λ(ξ) the rate, the posterior is approximated by a Gaussian of precision ``M = Jᵀ F J + 1``,
-J = ∂λ/∂ξ and F the Fisher information about the rate (Knollmüller & Enßlin, arXiv:1901.11033, eq. 28). Only Jacobian
+J = ∂λ/∂ξ and F the Fisher information about the rate (Knollmüller & Enßlin, arXiv:1901.11033, eq. 28). Energies ½ Σ r²
+of the prior add ``RᵀR``, R = ∂r/∂ξ, as further data of unit noise would. Only Jacobian
 products are needed; M is never formed. One product costs one forward and one backward pass of the linearised model,
 no more than a gradient of the energy.
 """
@@ -24,7 +25,7 @@ MAX_ITERATIONS = 100
 
 
 class Metric(NamedTuple):
-    """The metric ``M = Jᵀ F J + 1`` at one point, in the latents' own coordinates."""
+    """The metric ``M = Jᵀ F J + RᵀR + 1`` at one point, in the latents' own coordinates."""
 
     at: Latents
     scale: Latents
@@ -37,6 +38,12 @@ class Metric(NamedTuple):
     """``r ↦ Jᵀ r``."""
     information: Float[Array, "*shape"]
     """F, per pixel."""
+    residuals: Float[Array, " residuals"] | None = None
+    """r, where the prior has energies."""
+    push_residuals: Callable[[Latents], Float[Array, " residuals"]] | None = None
+    """``v ↦ R v``, likewise."""
+    pull_residuals: Callable[[Float[Array, " residuals"]], Latents] | None = None
+    """``v ↦ Rᵀ v``, likewise."""
 
     def solve(
         self,
@@ -55,17 +62,23 @@ class Metric(NamedTuple):
         """``v ↦ D M D v`` with D the diagonal of the preconditioner: the metric in about white coordinates."""
         return optax.tree.mul(self.scale, self.product(optax.tree.mul(self.scale, step)))
 
-    def white(self, key: Array) -> tuple[Float[Array, "*shape"], Latents]:
-        """Standard normal draws n₁ of the data and n₂ of the latents; of the key alone, whatever the point."""
+    def white(self, key: Array) -> tuple[Float[Array, "*shape"], Latents, Float[Array, " residuals"] | None]:
+        """Standard normal draws n₁ of the data, n₂ of the latents and n₃ of the energies; of the key alone, whatever
+        the point."""
         data_key, prior_key = jax.random.split(key)
         white = jax.random.normal(data_key, self.information.shape, self.information.dtype)
         prior: Latents = optax.tree.random_like(prior_key, self.at, jax.random.normal)  # pyright: ignore[reportAssignmentType]
-        return white, prior
+        if self.residuals is None:
+            return white, prior, None
+        return white, prior, jax.random.normal(jax.random.fold_in(key, 3), self.residuals.shape, self.residuals.dtype)
 
     def noise(self, key: Array) -> Latents:
-        """A draw of N(0, M): ``Jᵀ√F·n₁ + n₂`` with n₁, n₂ standard normal (arXiv:1901.11033, eqs 58–60)."""
-        white, prior = self.white(key)
-        return optax.tree.add(self.pull(jnp.sqrt(self.information) * white), prior)
+        """A draw of N(0, M): ``Jᵀ√F·n₁ + n₂ + Rᵀn₃``, n₁, n₂, n₃ standard normal (arXiv:1901.11033, eqs 58–60)."""
+        white, prior, energy = self.white(key)
+        drawn: Latents = optax.tree.add(self.pull(jnp.sqrt(self.information) * white), prior)
+        if self.pull_residuals is None or energy is None:
+            return drawn
+        return optax.tree.add(drawn, self.pull_residuals(energy))
 
 
 def metric(target: Posterior, at: Latents, scale: Latents) -> Metric:
@@ -80,7 +93,18 @@ def metric(target: Posterior, at: Latents, scale: Latents) -> Metric:
     def product(step: Latents) -> Latents:
         return optax.tree.add(step, pull(information * push(step)))
 
-    return Metric(at, scale, product, push, pull, information)
+    if target.residuals is None:
+        return Metric(at, scale, product, push, pull, information)
+    residuals, push_residuals = jax.linearize(target.residuals, at)
+    transpose_residuals = jax.linear_transpose(push_residuals, at)
+
+    def pull_residuals(values: Float[Array, " residuals"]) -> Latents:
+        return transpose_residuals(values)[0]
+
+    def full_product(step: Latents) -> Latents:
+        return optax.tree.add(product(step), pull_residuals(push_residuals(step)))
+
+    return Metric(at, scale, full_product, push, pull, information, residuals, push_residuals, pull_residuals)
 
 
 def sample_residuals(
@@ -151,7 +175,9 @@ def spec_response(
 def spec_information(
     linear: Metric, remains: Float[Array, "parameters *shape"], moves: Latents
 ) -> Float[Array, "parameters parameters"]:
-    """``rᵀFr + δξᵀδξ`` from what remains of the rate and the moves of the latents, leading axis first."""
-    weighted = jnp.sqrt(linear.information) * remains
-    rows = [leaf.reshape(leaf.shape[0], -1) for leaf in (weighted, *jax.tree.leaves(moves))]
+    """``rᵀFr + δξᵀ(1 + RᵀR)δξ`` from what remains of the rate and the moves of the latents, leading axis first."""
+    weighted = [jnp.sqrt(linear.information) * remains, *jax.tree.leaves(moves)]
+    if linear.push_residuals is not None:
+        weighted.append(jax.lax.map(linear.push_residuals, moves))
+    rows = [leaf.reshape(leaf.shape[0], -1) for leaf in weighted]
     return sum((row @ row.T for row in rows), jnp.zeros((remains.shape[0],) * 2, remains.dtype))

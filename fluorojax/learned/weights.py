@@ -22,6 +22,7 @@ from jaxtyping import PyTree
 
 from fluorojax.io.atomic import atomic_stream
 from fluorojax.learned.networks import AnyNetwork, build_network
+from fluorojax.learned.peers import PEERS
 from fluorojax.learned.spread import CalibratedNetwork
 
 VERSION = 2
@@ -153,8 +154,8 @@ def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
 
 
 def shipped_names() -> tuple[str, ...]:
-    """Names of the weights that come with the package."""
-    return tuple(sorted(file.stem for file in _FOLDER.glob("*.npz")))
+    """Names of the weights of networks that come with the package."""
+    return tuple(name for name in (DEFAULT, *PEERS) if (_FOLDER / f"{name}.npz").is_file())
 
 
 def shipped_file(name: str = DEFAULT) -> Path:

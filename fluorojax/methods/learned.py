@@ -42,6 +42,7 @@ class LearnedMethod(SceneMethod):
     """Name of the method."""
     default: ClassVar[str] = DEFAULT
     """Name of the shipped weights that the method uses unless the options name others."""
+    process_bytes: ClassVar[int] = 800_000_000
 
     weights: Path
     """File of the weights."""
@@ -49,6 +50,9 @@ class LearnedMethod(SceneMethod):
     """Mirror images whose answers are averaged."""
     careful: bool = True
     """Whether scenes outside of the training are refused; else the result says so."""
+    response: bool = True
+    """Whether to find the response to each spec parameter, which costs a pass each; without it the result does not
+    say which share of the uncertainty each parameter has."""
 
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "LearnedMethod":
@@ -58,9 +62,18 @@ class LearnedMethod(SceneMethod):
         method._load()  # bad weights are told before any scene is read
         return method
 
-    def insisting(self) -> "LearnedMethod":
-        """The network for every scene that it can take, also outside of its training."""
-        return replace(self, careful=False)
+    def seconds(self, frames: int, pixels: int) -> float:
+        """See :class:`~fluorojax.methods.protocol.Method`: calibration and network, twice for the check."""
+        return 0.5 + 4e-6 * frames * pixels
+
+    def checking(self) -> "LearnedMethod":
+        """The network for every scene that it can take, also outside of its training, and without its response."""
+        return replace(self, careful=False, response=False)
+
+    def unserved(self, scene: Scene) -> list[str]:
+        """See :class:`~fluorojax.methods.protocol.Method`: the network takes three frames or more, through the stages
+        of the published imaging chain, with or without scatter."""
+        return _unserved(scene)
 
     def assets(self) -> tuple[Path, ...]:
         """The file of the weights."""
@@ -77,13 +90,14 @@ class LearnedMethod(SceneMethod):
         """See :class:`~fluorojax.methods.protocol.SceneMethod`.
 
         Raises :class:`~fluorojax.methods.protocol.NotServed` for a scene that the network cannot take
-        (:func:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
+        (:meth:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
         """
         scene, known = job.scene, job.posterior
-        if reasons := unserved(scene):
+        if reasons := self.unserved(scene):
             raise NotServed(scene.name, self.name, reasons)
         weights, protocol = self._load(), scene.acquisition.as_dict()
         source = weights.network.std_source
+        responds = self.response and source == "head"
         mean, std = known.array("mean"), known.array("std")
         seen = shifted_counts(scene.y, protocol["electronic_noise"] ** 2, float(mean[PARAMETERS.index("gain_drift")]))
         outside = [*outside_training(seen, protocol, mean), *unfamiliar(seen)]
@@ -98,13 +112,13 @@ class LearnedMethod(SceneMethod):
             mean,
             std,
             mirrors=self.mirrors,
-            response=source == "head",
+            response=responds,
             report=lambda share: job.report(share, note),
         )
         finite = bool(np.isfinite(found.mean).all() and np.isfinite(found.std).all())
         spread: dict[str, Any] = {}
         chain: dict[str, Any] = {}
-        if source == "head":
+        if responds:
             variance = found.std**2
             shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()
             spread = {
@@ -136,9 +150,7 @@ class LearnedMethod(SceneMethod):
         )
 
 
-def unserved(scene: Scene) -> list[str]:
-    """Clauses on why the network cannot take a scene; empty where it can. It takes three frames or more, through the
-    stages of the published imaging chain, with or without scatter."""
+def _unserved(scene: Scene) -> list[str]:
     reasons = []
     if scene.y.ndim != 3 or len(scene.y) < MIN_FRAMES:
         frames = len(scene.y) if scene.y.ndim == 3 else 1

@@ -3,7 +3,7 @@
 They are calibrated and fed as ``learned`` is, and never refuse a scene because it is unlike their training.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
 
@@ -25,7 +25,7 @@ class PeerBase(LearnedMethod):
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "PeerBase":
         """See :meth:`fluorojax.methods.learned.LearnedMethod.from_options`."""
-        method = super().from_options(options).insisting()
+        method = replace(super().from_options(options), careful=False)
         assert isinstance(method, PeerBase)
         return method
 

@@ -104,8 +104,16 @@ class Method(ABC):
         """Wall time of a scene of so many frames and pixels on two CPU cores, once compiled; None where unknown."""
         return None
 
-    def insisting(self) -> "Method":
-        """The method without refusals of scenes that it can take; by default itself."""
+    def unserved(self, scene: Scene) -> list[str]:
+        """Clauses on why the method takes no scene of this shape and imaging chain; empty where it takes them."""
+        return []
+
+    def checking(self) -> "Method":
+        """The method as the check by held-out quanta needs it: by default itself.
+
+        It refuses no scene that it can take, and may leave out the share of the imaging chain in the uncertainty,
+        which the check takes from the result itself.
+        """
         return self
 
     def assets(self) -> tuple[Path, ...]:

@@ -22,8 +22,8 @@ def _in(module: str, name: str) -> _Loader:
 
 
 _METHODS: dict[str, _Loader] = {
-    "map": _in("map", "MapMethod"),
     "learned": _in("learned", "LearnedMethod"),
+    "map": _in("map", "MapMethod"),
     "stream": _in("stream", "StreamMethod"),
     "mgvi": _in("mgvi", "MgviMethod"),
     "nuts": _in("nuts", "NutsMethod"),

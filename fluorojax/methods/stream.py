@@ -49,6 +49,10 @@ class StreamMethod(SceneMethod):
         """See :class:`~fluorojax.methods.protocol.Method`: 22 processor ms for a frame of 512 × 512 pixels."""
         return 0.022 * frames * pixels / 512**2
 
+    def unserved(self, scene: Scene) -> list[str]:
+        """See :class:`~fluorojax.methods.protocol.Method`."""
+        return _unserved(scene)
+
     def run(self, job: Job) -> Reconstruction:
         """See :class:`~fluorojax.methods.protocol.SceneMethod`.
 
@@ -58,7 +62,7 @@ class StreamMethod(SceneMethod):
         from fluorojax.streaming.state import start
 
         scene, known = job.scene, job.posterior
-        if reasons := _unserved(scene):
+        if reasons := self.unserved(scene):
             raise NotServed(scene.name, "stream", reasons)
         marginal = known.marginals["gain_drift"]
         ranges = scene.ranges.as_dict()["gain_drift"]

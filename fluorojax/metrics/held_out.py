@@ -100,10 +100,10 @@ def held_out(
     factor = share / (1.0 - share)
     x = jnp.asarray(kept.x_hat, jnp.float32)
     spec = kept.spec
-    rate, information, patterns = (
-        np.asarray(v) for v in _expected(x, spec.as_array(), spec.names, scene.acquisition, scene.operator)
-    )
-    spread = kept.noise_std if kept.noise_std is not None else kept.x_std
+    # As arrays, so that scenes of other protocols find the same program.
+    chain = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), (scene.acquisition, scene.operator))
+    rate, information, patterns = (np.asarray(v) for v in _expected(x, spec.as_array(), spec.names, *chain))
+    spread = _noise_std(kept, whole)
     tau = None
     if spread is not None:
         # Variance of the counts from that of x, over their photon noise.
@@ -126,6 +126,19 @@ def held_out(
         change = (whole.x_hat - kept.x_hat) / np.maximum(spread, least)
         sizes = interval_sizes(z, tau, predicted, change, moving)
     return HeldOut(share, float(np.sum(held, dtype=np.float64)), tuple(biases), sizes)
+
+
+def _noise_std(kept: Reconstruction, whole: Reconstruction) -> Float[np.ndarray, "*shape"] | None:
+    """The part of the stated standard deviation that photon noise and prior are responsible for, where it is known.
+
+    The share of the imaging chain is that of the whole result where the one from the kept quanta does not state it:
+    a tenth of the quanta changes it little.
+    """
+    if kept.x_std is None or kept.noise_std is not None:
+        return kept.noise_std
+    if whole.noise_std is None or whole.x_std is None:
+        return kept.x_std
+    return kept.x_std * (whole.noise_std / np.maximum(whole.x_std, np.finfo(np.float32).tiny))
 
 
 def _bias(
@@ -209,8 +222,5 @@ def _expected(
     values = jnp.asarray(values, x.dtype)
     expected = rate(values)
     information = operator.pixel_information(x, expected, Spec.from_array(values, names), acquisition)
-    return (
-        expected,
-        information,
-        jnp.stack([jax.jvp(rate, (values,), (e,))[1] for e in jnp.eye(len(names), dtype=x.dtype)]),
-    )
+    along = jax.vmap(lambda direction: jax.jvp(rate, (values,), (direction,))[1])
+    return expected, information, along(jnp.eye(len(names), dtype=x.dtype))

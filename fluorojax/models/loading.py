@@ -65,13 +65,12 @@ def _load(path: Path, modified: int) -> "SceneModel":
     rounds = getattr(module, "AUX_ROUNDS", 1)
     if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
         raise ValueError(f"model file {path}: AUX_ROUNDS is {rounds!r}; expected a positive integer")
-    names = getattr(module, "HYPERPARAMETERS", ())
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"model file {path}: HYPERPARAMETERS is {names!r}; expected a tuple of names")
+    names, energies = (_names(module, path, attribute) for attribute in ("HYPERPARAMETERS", "ENERGIES"))
     return SceneModel(
         name=path.stem,
         model=module.model,
-        hyperparameters=tuple(names),
+        hyperparameters=names,
+        energies=energies,
         aux_rounds=rounds,
         initial_aux=getattr(module, "initial_aux", None),
         update_aux=getattr(module, "update_aux", None),
@@ -92,3 +91,10 @@ def _execute(path: Path) -> ModuleType:
         text = " ".join(str(error).split())
         raise ValueError(f"model file {path}: {type(error).__name__}: {text}") from error
     return module
+
+
+def _names(module: ModuleType, path: Path, attribute: str) -> tuple[str, ...]:
+    names = getattr(module, attribute, ())
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"model file {path}: {attribute} is {names!r}; expected a tuple of names")
+    return tuple(names)

@@ -10,8 +10,12 @@ A model file is a Python module with a NumPyro program ``model(data: SceneData)`
   has electronic noise, the engines take ``Poisson(rate)`` for counts with that noise (:mod:`fluorojax.engines.energy`):
   a model need not mention it. A ``Normal`` states all noise by itself.
 
+The prior may have energies beside its latents (:func:`add_energy`), e.g. one that a network learned: the density of the
+latents is then that of standard normals times ``exp(−energy)``, up to a constant that nobody needs to know.
+
 Optional module attributes:
 
+* ``ENERGIES``: names of the energies that the program adds.
 * ``HYPERPARAMETERS``: names of latents that describe the prior. MAP holds them at zero, their prior median, because a
   joint MAP of fields and their amplitudes is biased; sampling engines sample them.
 * ``AUX_ROUNDS``, ``initial_aux(data, spec)``, ``update_aux(data, sites)``: empirical Bayes. ``data.aux`` starts as
@@ -38,7 +42,7 @@ import numpyro
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PyTree
 from numpyro import handlers
-from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Normal, Poisson
+from numpyro.distributions import Distribution, ExpandedDistribution, Independent, Normal, Poisson, Unit
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec, SpecRanges
@@ -76,6 +80,22 @@ def spec_prior(ranges: SpecRanges) -> Spec:
     return spec
 
 
+def add_energy(name: str, residuals: Float[Array, "..."]) -> None:
+    """Multiply the prior by ``exp(−½ Σ r²)`` for residuals r, any function of the latents, and of any shape.
+
+    Registers the NumPyro factor ``name`` and the deterministic site ``name_residuals``. Every energy that is not
+    negative can be written so, by ``r = √(2·energy)`` of each of its terms. The engines take ``½ Σ r²`` as part of the
+    energy, and its Gauss–Newton matrix ``(∂r/∂ξ)ᵀ(∂r/∂ξ)`` as part of the metric. The module names its energies in
+    ``ENERGIES``.
+    """
+    numpyro.deterministic(_residual_site(name), residuals)
+    numpyro.factor(name, -0.5 * jnp.sum(residuals**2))
+
+
+def _residual_site(name: str) -> str:
+    return f"{name}_residuals"
+
+
 def spec_of(sites: Mapping[str, Array], data: SceneData) -> Spec:
     """The spec among the values of a model's sites, as :func:`spec_prior` registered it."""
     return Spec.from_dict({name: sites[name] for name in data.ranges.names})
@@ -110,6 +130,7 @@ class SceneModel:
     carry_latents: Callable[[SceneData, PyTree, Mapping[str, Array]], Mapping[str, Array]] | None = None
     latent_curvature: Callable[[SceneData, Mapping[str, Array]], Mapping[str, Array]] | None = None
     pixel_variance: Callable[[SceneData, Mapping[str, Array]], Float[Array, "*shape"]] | None = None
+    energies: tuple[str, ...] = ()
 
     def trace(self, data: SceneData, latents: Mapping[str, Array]) -> dict[str, Any]:
         """All sites of the model with its latents set to ``latents`` (NumPyro's trace dictionary)."""
@@ -120,6 +141,10 @@ class SceneModel:
     def sites(self, data: SceneData, latents: Mapping[str, Array]) -> dict[str, Array]:
         """Values of all latent and deterministic sites."""
         return {name: site["value"] for name, site in self.trace(data, latents).items() if not site.get("is_observed")}
+
+    def energy_residuals(self, trace: Mapping[str, Any]) -> Float[Array, " residuals"]:
+        """The residuals of all energies of a trace of the model, as one vector."""
+        return jnp.concatenate([jnp.ravel(trace[_residual_site(name)]["value"]) for name in self.energies])
 
     def latent_shapes(self, data: SceneData) -> dict[str, tuple[int, ...]]:
         """Shapes of the latent sites, after checking that the model follows the protocol.
@@ -163,7 +188,15 @@ class SceneModel:
                     f"model {self.name}: site {name!r} has shape {traced[name]['value'].shape}; "
                     f"expected that of the counts, {data.counts.shape}"
                 )
-        observed = [s for s in traced.values() if s["type"] == "sample" and s["is_observed"]]
+        factors = [name for name, site in traced.items() if is_factor(site)]
+        if sorted(factors) != sorted(self.energies):
+            raise ValueError(
+                f"model {self.name}: adds the energies {', '.join(factors) or 'none'}; expected those of ENERGIES, "
+                f"{', '.join(self.energies) or 'none'}"
+            )
+        if bare := [name for name in factors if _residual_site(name) not in traced]:
+            raise ValueError(f"model {self.name}: factor {bare[0]!r} has no residuals; expected a call of add_energy")
+        observed = [s for s in traced.values() if is_observation(s)]
         if len(observed) != 1 or not isinstance(_base(observed[0]["fn"]), Poisson | Normal):
             raise ValueError(f"model {self.name}: expected exactly one observed site, Poisson or Normal")
         if SPEC_SITE not in latents:
@@ -216,6 +249,16 @@ class SceneModel:
                     f"model {self.name}: pixel_variance has shape {shape}; expected that of the counts, "
                     f"{data.counts.shape}"
                 )
+
+
+def is_factor(site: Mapping[str, Any]) -> bool:
+    """Whether a site of a trace is a NumPyro factor."""
+    return site["type"] == "sample" and isinstance(site["fn"], Unit)
+
+
+def is_observation(site: Mapping[str, Any]) -> bool:
+    """Whether a site of a trace is the observed counts."""
+    return site["type"] == "sample" and site["is_observed"] and not is_factor(site)
 
 
 def _check_latents(model: str, hook: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

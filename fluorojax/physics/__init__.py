@@ -2,6 +2,8 @@
 
 from fluorojax.physics.attenuation import BeerLambert as BeerLambert
 from fluorojax.physics.dark import DarkRate as DarkRate
+from fluorojax.physics.description import ChainDescription as ChainDescription
+from fluorojax.physics.description import StageNote as StageNote
 from fluorojax.physics.dose import FrameDose as FrameDose
 from fluorojax.physics.exposure import ExposureWindow as ExposureWindow
 from fluorojax.physics.gain import GainDrift as GainDrift

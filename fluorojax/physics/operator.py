@@ -8,8 +8,9 @@ from jax.lax import Precision
 from jaxtyping import Array, DTypeLike, Float
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.data.spec import Parameter, Spec
+from fluorojax.data.spec import Parameter, Spec, SpecRanges
 from fluorojax.physics.attenuation import BeerLambert
+from fluorojax.physics.description import ChainDescription, describe_operator
 from fluorojax.physics.exposure import ExposureWindow
 from fluorojax.physics.gain import GainDrift
 from fluorojax.physics.lag import ChargeReleaseLag
@@ -73,6 +74,21 @@ class FluoroscopyOperator(eqx.Module):
     def of_frames(self, first: int, last: int) -> "FluoroscopyOperator":
         """The operator for the frames ``first`` … ``last − 1`` of a run."""
         return FluoroscopyOperator(tuple(stage.of_frames(first, last) for stage in self.stages), self.attenuation)
+
+    def describe(
+        self,
+        acquisition: Acquisition | None = None,
+        ranges: SpecRanges | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> ChainDescription:
+        """The imaging chain for a reader: its stages in the order of their action, with parameters, units and shapes.
+
+        ``print(operator.describe())`` gives text; in a notebook, and by ``.svg()``, the description is a picture.
+
+        **Arguments:** ``acquisition`` gives nominal values; ``ranges`` the prior ranges of the unknown parameters, by
+        default those that the stages declare; ``shape`` that of the counts, (T, H, W) or (H, W).
+        """
+        return describe_operator(self, acquisition, ranges, shape)
 
     def stage(self, kind: type[_Kind]) -> _Kind | None:
         """The first stage of a class, or None."""

@@ -1,9 +1,10 @@
-"""Figures of results: functions that take a result and return a matplotlib figure.
+"""Figures of results: functions that take a result and return a matplotlib figure, and a drawing of an imaging chain.
 
 The functions use neither pyplot nor other global state, and they import matplotlib only when they draw. Save a figure
 with ``figure.savefig("name.png")``. A notebook shows a figure that is the last line of a cell.
 """
 
+from fluorojax.plot.chain import chain_picture
 from fluorojax.plot.curves import time_curve
 from fluorojax.plot.display import Window
 from fluorojax.plot.images import before_after, frame_strip, uncertainty_overlay
@@ -16,6 +17,7 @@ from fluorojax.plot.spec import spec_posteriors
 __all__ = [
     "Window",
     "before_after",
+    "chain_picture",
     "coverage_curve",
     "error_vs_sd",
     "frame_strip",

@@ -58,7 +58,8 @@ def protocol(result: Reconstruction, scene: Scene | None) -> Markup:
         return Markup("")
     remarks = metadata.get("remarks")
     remarks = [str(remark) for remark in remarks] if isinstance(remarks, list) else []
-    return render("protocol", facts=definitions(facts), remarks=remarks)
+    chain = "" if scene is None else scene.operator.describe(scene.acquisition, scene.ranges, scene.y.shape).svg()
+    return render("protocol", facts=definitions(facts), remarks=remarks, chain=Markup(chain))
 
 
 def patient_dose(files: Iterable[str | PathLike[str]], source: str | PathLike[str] | None) -> Markup:

@@ -123,7 +123,7 @@ def convergence_verdict(result: Reconstruction) -> Verdict:
     iterations = result.diagnostics.get("iterations")
     count = f" after {iterations} iterations" if isinstance(iterations, int) else ""
     if told := fallback_notice(result):
-        sentence = f"{_sentence(told.removeprefix(f'{result.name}: '))} {sentence}".strip()
+        sentence = f"{_sentence(told[:1].upper() + told[1:])} {sentence}".strip()
     reason = ""
     match result.status:
         case Status.CONVERGED if math.isnan(result.seconds) and not result.diagnostics:

@@ -73,9 +73,32 @@ def reconstruct_scenes(
         if options.spec == "true" and scene.true_spec is None:
             raise ValueError(f"spec is 'true', but {scene.name} has no true_spec")
         groups.setdefault((scene.y.shape, jax.tree.structure((scene.operator, scene.ranges))), []).append(scene)
-    models = [_model_for(group[0], method, options) for group in groups.values()]
-    run = _Run(method, options, state_file, on_foreign_state, progress)
-    return run.results([*zip(models, groups.values(), strict=True)])
+    run = _Run(options, state_file, on_foreign_state, progress)
+    return run.results([_group(group, method, options) for group in groups.values()])
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Scenes of one shape and imaging chain."""
+
+    scenes: list[Scene]
+    model: SceneModel
+    method: Method
+    facts: dict[str, Any]
+    """Diagnostics of all its scenes: why the method is not the one that was asked for, where it is not."""
+
+
+def _group(scenes: list[Scene], method: Method, options: ReconstructOptions) -> _Group:
+    """Scenes that the method does not serve go to its fallback together."""
+    facts = {}
+    if options.fallback and method.fallback is not None and (reasons := method.unserved(scenes[0])):
+        facts = _fallback_facts(method.fallback, options, reasons)
+        method = make_method(replace(options, method=method.fallback))
+    return _Group(scenes, _model_for(scenes[0], method, options), method, facts)
+
+
+def _fallback_facts(instead: str, options: ReconstructOptions, reasons: Sequence[str]) -> dict[str, Any]:
+    return {"fallback": {"method": instead, "instead_of": options.method, "reasons": list(reasons)}}
 
 
 def _model_for(scene: Scene, method: Method, options: ReconstructOptions) -> SceneModel:
@@ -102,52 +125,49 @@ def scene_data(scene: Scene, spec: Spec | None = None) -> SceneData:
 class _Run:
     """One call of :func:`reconstruct_scenes`."""
 
-    method: Method
     options: ReconstructOptions
     state_file: Callable[[str], Path] | None
     on_foreign_state: Callable[[Path, str], None] | None
     progress: Progress
     done: int = 0
 
-    def results(self, groups: Sequence[tuple[SceneModel, list[Scene]]]) -> Iterator[Reconstruction]:
-        self.progress.start(sum(len(group) for _, group in groups))
-        assets = asset_digests(self.method)
-        for model, group in groups:
-            size = 1
-            if isinstance(self.method, BatchedMethod):
-                size = chunk_size(group[0].y.shape, len(group), self.options.batch)
-            for first in range(0, len(group), size):
-                yield from self._chunk(model, group[first : first + size], size, assets)
+    def results(self, groups: Sequence[_Group]) -> Iterator[Reconstruction]:
+        self.progress.start(sum(len(group.scenes) for group in groups))
+        for group in groups:
+            assets, scenes, size = asset_digests(group.method), group.scenes, 1
+            if isinstance(group.method, BatchedMethod):
+                size = chunk_size(scenes[0].y.shape, len(scenes), self.options.batch)
+            for first in range(0, len(scenes), size):
+                yield from self._chunk(group, scenes[first : first + size], size, assets)
 
-    def _chunk(
-        self, model: SceneModel, chunk: list[Scene], size: int, assets: dict[str, str]
-    ) -> Iterator[Reconstruction]:
+    def _chunk(self, group: _Group, chunk: list[Scene], size: int, assets: dict[str, str]) -> Iterator[Reconstruction]:
         begin = time.perf_counter()
         jobs: list[Job] = []
         failed: list[Reconstruction] = []
-        batched = isinstance(self.method, BatchedMethod)
+        batched = isinstance(group.method, BatchedMethod)
         for i, scene in enumerate(chunk, 1):
-            job = _guarded(scene, partial(self._job, model, scene, assets))
+            job = _guarded(scene, partial(self._job, group.model, scene, assets))
             if isinstance(job, Reconstruction):
                 failed.append(job)
                 continue
             jobs.append(job)
             share = _CALIBRATION_SHARE * i if batched else 0.0
             self.progress.update(self.done + share, f"{scene.name}: {spec_note(scene, job.posterior, self.options)}")
-        for result in chain(failed, self._served(jobs, size)):
+        for result in chain(failed, self._served(group.method, jobs, size)):
             self.done += 1
+            result = replace(result, diagnostics={**group.facts, **result.diagnostics})
             self.progress.update(self.done, f"{result.name}: {standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
 
-    def _served(self, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
+    def _served(self, method: Method, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
         """Checked results; a scene that the method refuses, or whose check it fails, goes to its fallback."""
-        other = self.method.fallback if self.options.fallback else None
+        other = method.fallback if self.options.fallback else None
         if other is None:
-            yield from self._checked(self.method, jobs, size)
+            yield from self._checked(method, jobs, size)
             return
         for job in jobs:
             try:
-                (found,) = self._checked(self.method, [job], 1, refusals=True)
+                (found,) = self._checked(method, [job], 1, refusals=True)
                 told = found.diagnostics.get("held_out", {})
                 if told.get("level") == "bad":
                     raise NotServed(
@@ -157,8 +177,8 @@ class _Run:
                 self.progress.update(self.done, f"{job.scene.name}: {other} instead: {'; '.join(refusal.reasons)}")
                 instead = make_method(replace(self.options, method=other))
                 (found,) = self._checked(instead, [job], 1)
-                facts = {"method": other, "instead_of": self.options.method, "reasons": list(refusal.reasons)}
-                found = replace(found, diagnostics={"fallback": facts, **found.diagnostics})
+                facts = _fallback_facts(other, self.options, refusal.reasons)
+                found = replace(found, diagnostics={**facts, **found.diagnostics})
             yield found
 
     def _checked(
@@ -191,7 +211,7 @@ class _Run:
                 if not _is_of_a_scene(error):
                     raise
                 parts.append(str(error) if isinstance(error, ValueError) else _reason(error))
-        found = iter(list(_solve(method.insisting(), [part[0] for part in parts if not isinstance(part, str)], size)))
+        found = iter(list(_solve(method.checking(), [part[0] for part in parts if not isinstance(part, str)], size)))
         for result, part in zip(results, parts, strict=True):
             facts: dict[str, Any]
             if isinstance(part, str):

@@ -24,12 +24,13 @@ from fluorojax.io import (
     parts_folder,
     read_provenance,
     read_reconstruction,
+    read_summaries,
 )
 from fluorojax.io.parts import part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.inputs import FilePair, check_pairs
-from fluorojax.runs.notes import assumptions
+from fluorojax.runs.notes import assumptions, fallback_notices
 from fluorojax.runs.outcomes import NOT_COMPUTED, Outcome, ended_early, finished_earlier, is_unfinished, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
@@ -325,8 +326,6 @@ class _Run:
                 self._skip(file, event)
             else:
                 file.writer.add(event.name)
-                if event.notice is not None:
-                    self.notify(f"{file.pair.source}: {event.notice}")
                 if self.on_result is not None:
                     self.on_result(read_reconstruction(file.writer.folder / part_name(event.name), event.name))
         file.left.discard(event.name)
@@ -353,6 +352,8 @@ class _Run:
             del self._files[file.index]
             if not found:
                 raise InputError(file.pair.source, None, None, "none of its scenes could be reconstructed")
+            for line in fallback_notices(read_summaries(file.pair.output)):
+                self.notify(f"{file.pair.source}: {line}")
             self._end_file(file.index, file.pair, read_outcome(file.pair.output))
 
     def _end_file(self, index: int, pair: FilePair, outcome: Outcome, *, before: bool = False) -> None:

@@ -1,9 +1,18 @@
 """What a run tells of a scene, in words: what its reader assumed, its spec, how it stands."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.wording import in_words, nominal_value
+
+if TYPE_CHECKING:
+    from fluorojax.io import ResultSummary
+
+# Scenes that a line about several of them names.
+_NAMED = 3
 
 
 def spec_note(scene: Scene, posterior: SpecPosterior, options: ReconstructOptions) -> str:
@@ -19,16 +28,26 @@ def spec_note(scene: Scene, posterior: SpecPosterior, options: ReconstructOption
     return f"spec calibrated, reconstructing; {'; '.join(parts)}"
 
 
-def fallback_notice(result: Reconstruction) -> str | None:
+def fallback_notice(result: "Reconstruction | ResultSummary") -> str | None:
     """Which method took the place of the one that was asked for, and why; None where none did."""
     facts = result.diagnostics.get("fallback")
     if not isinstance(facts, dict):
         return None
     reasons = "; ".join(map(str, facts.get("reasons", ())))
-    return (
-        f"{result.name}: reconstructed by the method {facts.get('method')!r} in place of {facts.get('instead_of')!r}: "
-        f"{reasons}"
-    )
+    return f"reconstructed by the method {facts.get('method')!r} in place of {facts.get('instead_of')!r}: {reasons}"
+
+
+def fallback_notices(results: "Iterable[Reconstruction | ResultSummary]") -> list[str]:
+    """One line for every reason why another method took the place of the one that was asked for, with the scenes."""
+    scenes: dict[str, list[str]] = {}
+    for result in results:
+        if (clause := fallback_notice(result)) is not None:
+            scenes.setdefault(clause, []).append(result.name)
+    lines = []
+    for clause, names in scenes.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"{', '.join(names[:_NAMED])}{more}: {clause}")
+    return lines
 
 
 def standing(result: Reconstruction) -> str:

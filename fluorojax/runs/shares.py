@@ -74,8 +74,6 @@ class Finished:
     name: str
     standing: str
     """How its computation ended, in words."""
-    notice: str | None = None
-    """What the user has to know of it beyond that, such as that another method took its place."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def compute(
     scene cannot be read or written.
     """
     from fluorojax.runs.batches import reconstruct_scenes  # slow to import: bad input is reported before
-    from fluorojax.runs.notes import fallback_notice, standing
+    from fluorojax.runs.notes import standing
 
     def discard(state: Path, what: str) -> None:
         notify(f"discarding {state}: {what}")
@@ -129,7 +127,7 @@ def compute(
         if result.status is not Status.NOT_CONVERGED:
             sampler_state(share.output, result.name).unlink(missing_ok=True)
         missing.pop(result.name, None)
-        yield Finished(share.file, result.name, standing(result), fallback_notice(result))
+        yield Finished(share.file, result.name, standing(result))
     if missing:
         raise RuntimeError(f"the engine returned no result for {', '.join(sorted(missing))}")
 

@@ -2,6 +2,10 @@
 
 from fluorojax.validation.check import check_calibration as check_calibration
 from fluorojax.validation.coverage import GroupCoverage as GroupCoverage
+from fluorojax.validation.dossier import Dossier as Dossier
+from fluorojax.validation.dossier import DossierOptions as DossierOptions
+from fluorojax.validation.dossier import Finding as Finding
+from fluorojax.validation.dossier import validate as validate
 from fluorojax.validation.methods import PosteriorSummary as PosteriorSummary
 from fluorojax.validation.methods import Sampler as Sampler
 from fluorojax.validation.methods import distorted as distorted

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fluorojax.data.reconstruction import ReconstructOptions
+from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import SPEC_NAMES
+from fluorojax.metrics.image import psnr
 from fluorojax.metrics.interval_coverage import LEVELS, coverage, spec_errors
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.runs.progress import Progress
@@ -49,6 +50,12 @@ class CaseResult:
     """Number of scenes whose truth lies in the 90 % interval of each spec parameter."""
     spec_error: dict[str, float]
     """Mean absolute error of each spec parameter, in its own unit."""
+    counts: float
+    """Mean counts per pixel and frame."""
+    psnr: float
+    """Peak signal-to-noise ratio of x̂, dB, mean over the scenes."""
+    diverged: int = 0
+    """Number of scenes without a result, which enter nothing else; with none left, all figures are NaN."""
 
 
 def misspecified_cases(base: SimulationOptions) -> tuple[MisspecifiedCase, ...]:
@@ -86,15 +93,22 @@ def run_case(
         raise ValueError(f"scenes is {scenes}; expected at least one")
     simulated = {scene.name: _as_told(scene, case) for scene in simulate_scenes(scenes, seed, case.options)}
     options = ReconstructOptions() if reconstruct is None else reconstruct
-    shares, squares, errors = [], [], []
+    shares, squares, errors, levels = [], [], [], []
     for result in reconstruct_scenes(simulated.values(), options, progress=progress):
         scene = simulated[result.name]
+        if result.status is Status.DIVERGED:
+            continue
         if result.x_std is None or scene.x_true is None or scene.true_spec is None:
             raise ValueError(f"method {options.method} gives no standard deviation of x; expected one")
         found = coverage(result.x_hat, result.x_std, scene.x_true)
         shares.append([[c.overall for c in found], [c.moving for c in found], [c.static for c in found]])
         squares.append(float(np.mean(((result.x_hat - scene.x_true) / result.x_std) ** 2, dtype=np.float64)))
         errors.append(spec_errors(result, scene.true_spec))
+        levels.append(psnr(result.x_hat, scene.x_true))
+    if not shares:
+        shares.append(np.full((3, len(LEVELS)), math.nan))
+        squares.append(math.nan)
+        levels.append(math.nan)
     table = np.array(shares)
     mean = table.mean(axis=0)
     return CaseResult(
@@ -108,7 +122,12 @@ def run_case(
         x_z_rms=float(np.sqrt(np.mean(squares))),
         spec_z={name: tuple(float(e[name].error / e[name].std) for e in errors) for name in SPEC_NAMES},
         spec_inside={name: sum(bool(e[name].in_interval) for e in errors) for name in SPEC_NAMES},
-        spec_error={name: float(np.mean([abs(e[name].error) for e in errors])) for name in SPEC_NAMES},
+        spec_error={
+            name: float(np.mean([abs(e[name].error) for e in errors])) if errors else math.nan for name in SPEC_NAMES
+        },
+        counts=float(np.mean([scene.y.mean(dtype=np.float64) for scene in simulated.values()])),
+        psnr=float(np.mean(levels)),
+        diverged=scenes - len(errors),
     )
 
 

@@ -15,7 +15,7 @@ from numpyro.distributions import Normal
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import SpecRanges
-from fluorojax.models.protocol import SceneData, SceneModel, _base
+from fluorojax.models.protocol import SceneData, SceneModel, _base, is_observation
 from fluorojax.physics.scalars import scalar
 
 # Above this rate a Poisson draw is a rounded Gaussian one: its skewness 1/√λ is below 0.001, and float32, which the
@@ -66,9 +66,14 @@ def draw_prior(model: SceneModel, scene: SceneData, keys: PRNGKeyArray) -> Prior
     """One draw of truth and counts per key, the local scales of the model at their defaults (``aux`` None).
 
     **Arguments:** ``scene`` the protocol and the shape (its counts are ignored); ``keys`` of shape (n,). A replicate
-    depends on its own key only. **Raises** ``ValueError`` for a model outside the protocol.
+    depends on its own key only. **Raises** ``ValueError`` for a model outside the protocol, or with energies.
     """
     shapes = model.latent_shapes(scene)
+    if model.energies:
+        raise ValueError(
+            f"model {model.name}: nothing can be drawn from its energies {', '.join(model.energies)}; "
+            "expected a prior of latents alone"
+        )
 
     def draw(key: PRNGKeyArray) -> PriorDraws:
         latent_keys = jax.random.split(jax.random.fold_in(key, 0), len(shapes))
@@ -77,7 +82,7 @@ def draw_prior(model: SceneModel, scene: SceneData, keys: PRNGKeyArray) -> Prior
             for latent_key, (name, shape) in zip(latent_keys, shapes.items(), strict=True)
         }
         trace = model.trace(scene, latents)
-        site = next(s for s in trace.values() if s["type"] == "sample" and s["is_observed"])
+        site = next(s for s in trace.values() if is_observation(s))
         distribution = _base(site["fn"])
         rate = trace["rate"]["value"]
         noise_key = jax.random.fold_in(key, 1)

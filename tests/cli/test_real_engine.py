@@ -44,14 +44,16 @@ def test_a_file_is_simulated_reconstructed_and_scored(run, tmp_path):
     assert "converged" in stdout
     told = (
         r"^reconstruct 1/1 \(.+/.+, took .+\): sample_00: "
-        r"converged after \d+ iterations, mean squared residual [01]\.\d+ .photon noise alone: 1.$"
+        r"converged, mean squared residual [01]\.\d+ .photon noise alone: 1.$"
     )
     assert re.search(told, stderr, re.MULTILINE)
     quiet = run("reconstruct", source, "-o", tmp_path / "again.h5", "--spec", "nominal", "--quiet")
     assert quiet == (0, "", "")
     result = read_reconstruction(out, "sample_00")
     assert result.x_hat.shape == result.x_std.shape == (6, 24, 24)
-    assert list(read_provenance(out).model_files) == [f"{result.diagnostics['model']}.py"] == ["sequence.py"]
+    made = read_provenance(out)
+    assert (made.method, list(made.assets)) == ("learned", [result.diagnostics["weights"]["file"]])
+    assert result.diagnostics["held_out"]["share"] == 0.1
     assert run("score", out, "--truth", source)[0] == 0
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -65,6 +66,29 @@ def right():
 
 def check_all(cases, change=lambda result: result, mean=True):
     return [held_out(change(result), kept, held, whole, SHARE, mean=mean) for _, kept, held, result, whole in cases]
+
+
+def test_scenes_of_other_protocols_find_the_same_program(right):
+    module = import_module("fluorojax.metrics.held_out")
+    (_, kept, held, result, whole) = right[0]
+    seen = []
+    for photons in (PHOTONS, 1.5 * PHOTONS):
+        acquisition = Acquisition.from_dict({**kept.acquisition.as_dict(), "photons_per_pixel": photons})
+        held_out(result, replace(kept, acquisition=acquisition), held, whole, SHARE, mean=True)
+        seen.append(module._expected._cached._cache_size())
+    assert seen[0] == seen[1] > 0
+
+
+def test_the_share_of_the_chain_is_that_of_the_whole_result_where_the_other_does_not_state_it(right):
+    (_, kept, held, result, whole) = right[0]
+    correlation = np.full((3, *SHAPE), 0.4, np.float32)
+    stated = replace(result, spec_correlation=correlation)
+    facts = [
+        held_out(one, kept, held, replace(whole, spec_correlation=correlation), SHARE, mean=True).facts()
+        for one in (result, stated)
+    ]
+    assert facts[0] == facts[1]
+    assert held_out(result, kept, held, whole, SHARE, mean=True).facts() != facts[0]
 
 
 def test_thinning_is_exact(right):

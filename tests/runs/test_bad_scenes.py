@@ -114,7 +114,7 @@ def test_the_scene_of_a_chunk_that_fails_is_found(monkeypatch):
 
     tried = failing(solve, ERRORS[3], of=lambda method, jobs, size: [job.scene.name for job in jobs])
     monkeypatch.setattr(batches, "solve_chunk", tried)
-    check(run(ReconstructOptions(spec="nominal", batch=3)), ERRORS[3])
+    check(run(ReconstructOptions(method="map", spec="nominal", batch=3)), ERRORS[3])
 
 
 @pytest.mark.parametrize(

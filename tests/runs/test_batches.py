@@ -118,7 +118,7 @@ def sequences():
 @pytest.fixture(scope="module")
 def blind(sequences):
     """The default model at the calibrated chain."""
-    return by_name(reconstruct_scenes(sequences, ReconstructOptions(batch=2)))
+    return by_name(reconstruct_scenes(sequences, ReconstructOptions(method="map", batch=2)))
 
 
 def test_the_default_model_beats_the_raw_estimate(sequences, blind):
@@ -236,7 +236,7 @@ def test_the_answer_does_not_depend_on_the_chunk(one_by_one, results):
 @pytest.mark.slow
 def test_the_default_model_does_not_depend_on_the_chunk_either(sequences, blind):
     """Four rounds of local scales amplify whatever two chunks compute differently."""
-    for alone in reconstruct_scenes(sequences, ReconstructOptions(batch=1)):
+    for alone in reconstruct_scenes(sequences, ReconstructOptions(method="map", batch=1)):
         check_same(alone, blind[alone.name])
 
 
@@ -248,7 +248,8 @@ def test_scattered_quanta_widen_the_deviation(sequences, blind):
         rate = PUBLISHED_OPERATOR(jax.numpy.asarray(scene.x_true), scene.true_spec, acquisition)
         counts = np.random.default_rng(0).poisson(np.asarray(rate)).astype(np.float32)
         scattered.append(replace(scene, y=counts, acquisition=acquisition))
-    for scene, result in zip(scattered, reconstruct_scenes(scattered, ReconstructOptions(batch=2)), strict=True):
+    results = reconstruct_scenes(scattered, ReconstructOptions(method="map", batch=2))
+    for scene, result in zip(scattered, results, strict=True):
         assert result.name == scene.name
         z = (result.x_hat - scene.x_true) / result.x_std
         assert 0.5 < np.sqrt(np.mean(z**2)) < 1.4
@@ -360,7 +361,7 @@ def test_a_single_frame_keeps_the_priors_of_its_chain():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "gibbs"}, "method is 'gibbs'; expected one of map, learned, stream, mgvi"),
+        ({"method": "gibbs"}, "method is 'gibbs'; expected one of learned, map, stream, mgvi"),
         ({"samples": 0}, "samples is 0; expected a positive number of mirrored pairs"),
         ({"spec": "guessed"}, "spec is 'guessed'; expected one of calibrated, joint, nominal, true"),
         ({"batch": 0}, "batch is 0; expected a positive number of scenes"),

@@ -8,14 +8,15 @@ import pytest
 import fluorojax
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.io import read_summaries, write_challenge
-from fluorojax.methods.learned import LearnedMethod, unserved
+from fluorojax.methods.learned import LearnedMethod
+from fluorojax.methods.registry import make_method
 from fluorojax.metrics.held_out_verdict import HeldOut
 from fluorojax.physics.dark import DarkRate
 from fluorojax.physics.lag import ChargeReleaseLag
 from fluorojax.physics.operator import PUBLISHED_OPERATOR
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.runs.files import reconstruct_file
-from fluorojax.runs.notes import fallback_notice
+from fluorojax.runs.notes import fallback_notice, fallback_notices
 from fluorojax.simulation import SimulationOptions, simulate_scene
 
 OPTIONS = SimulationOptions(frames=5, size=16, photons=1500.0)
@@ -76,6 +77,7 @@ def test_the_network_is_checked_by_itself(scene):
 
 
 def test_reasons_name_what_the_network_does_not_know(scene):
+    unserved = make_method(ReconstructOptions()).unserved
     assert unserved(scene) == []
     assert "2 frames" in unserved(replace(scene, y=scene.y[:2]))[0]
     assert "1 frame," in unserved(replace(scene, y=scene.y[0]))[0]
@@ -84,6 +86,27 @@ def test_reasons_name_what_the_network_does_not_know(scene):
     start = replace(scene, operator=PUBLISHED_OPERATOR.with_stage(ChargeReleaseLag(start="dark")))
     assert "starts from dark" in unserved(start)[0]
     assert unserved(replace(scene, operator=PUBLISHED_OPERATOR.without_stage("scatter"))) == []
+
+
+def test_the_network_is_the_default_and_map_where_a_model_is_asked_for():
+    assert ReconstructOptions().method == "learned"
+    assert ReconstructOptions(model="mine.py").method == "map"
+    assert replace(ReconstructOptions(model="mine.py"), model="sequence").method == "map"
+    assert ReconstructOptions(method="nlm").method == "nlm"
+
+
+def test_scenes_of_two_frames_go_to_the_fallback_together_and_are_told_in_one_line(scene, monkeypatch):
+    monkeypatch.setattr(LearnedMethod, "fallback", "recursive")
+    short = [replace(scene, name=f"sample_{i}", y=scene.y[:2], x_true=None) for i in range(5)]
+    results = list(reconstruct_scenes(short, ReconstructOptions(spec="nominal")))
+    instead = list(reconstruct_scenes(short, ReconstructOptions(method="recursive", spec="nominal")))
+    for one, other in zip(results, instead, strict=True):
+        np.testing.assert_array_equal(one.x_hat, other.x_hat)
+    (line,) = fallback_notices(results + instead)
+    assert line.startswith(
+        "sample_0, sample_1, sample_2 and 2 more: reconstructed by the method 'recursive' in place of"
+    )
+    assert "it has 2 frames" in line
 
 
 @pytest.mark.slow

@@ -54,7 +54,8 @@ def solve(monkeypatch, scenes, lanes, **options):
     # The number of lanes is read when a program is traced.
     monkeypatch.setattr(devices, "_COMPILED", {})
     # As many scenes to a chunk as there are lanes.
-    found = list(reconstruct_scenes(scenes, ReconstructOptions(batch=lanes, spec="true", **options)))
+    options = {"method": "map", "batch": lanes, "spec": "true", **options}
+    found = list(reconstruct_scenes(scenes, ReconstructOptions(**options)))
     # Whatever the number of chunks, one program serves all of one shape.
     assert [program._cache_size() for program in devices._COMPILED.values()] == [1]
     return {result.name: result for result in found}

@@ -90,3 +90,30 @@ def test_hidden_noise_is_in_the_counts_but_not_in_the_protocol(engine):
     run_case(unknown, 1, 0)
     assert [scene.acquisition.electronic_noise for scene in seen] == [1.5, 0.0]
     np.testing.assert_array_equal(np.maximum(seen[0].y, 0), seen[1].y)
+
+
+def test_scenes_without_a_result_enter_no_figure(engine, monkeypatch):
+    reconstruct, _ = engine
+
+    def first_diverges(scenes, options, *, progress=None):
+        for index, result in enumerate(reconstruct(scenes, options)):
+            yield replace(result, status=Status.DIVERGED, x_std=0 * result.x_std) if index == 0 else result
+
+    monkeypatch.setattr(module, "reconstruct_scenes", first_diverges)
+    found = run_case(misspecified_cases(BASE)[0], 3, 0)
+    assert found.diverged == 1
+    assert 0.8 < found.coverage["all"][0.9] < 1.0
+    assert len(found.spec_z["lag"]) == 2
+    none = run_case(misspecified_cases(BASE)[0], 1, 0)
+    assert none.diverged == 1
+    assert math.isnan(none.coverage["all"][0.9])
+    assert math.isnan(none.psnr)
+
+
+def test_a_method_without_error_bars_is_refused(engine, monkeypatch):
+    reconstruct, _ = engine
+    monkeypatch.setattr(
+        module, "reconstruct_scenes", lambda *args, **more: (replace(r, x_std=None) for r in reconstruct(*args, **more))
+    )
+    with pytest.raises(ValueError, match="gives no standard deviation of x"):
+        run_case(misspecified_cases(BASE)[0], 1, 0)

@@ -138,7 +138,8 @@ def _perturbed_mode(
     sign: Array,
     max_steps: Array,
 ) -> _PerturbedMode:
-    """The minimum of ``½|s(ξ) − s(ξ̂) − n₁|² + ½|ξ − ξ̂ − n₂|²`` around the conditional mode ξ̂ of ``tilted``.
+    """The minimum of ``½|s(ξ) − s(ξ̂) − n₁|² + ½|ξ − ξ̂ − n₂|²`` around the conditional mode ξ̂ of ``tilted``, and of
+    ``½|r(ξ) − r(ξ̂) − n₃|²`` where the prior has energies ½ Σ r².
 
     s is the rate in the coordinate in which counts have unit variance (randomise, then optimise: Bardsley et al., SIAM
     J. Sci. Comput. 36:A1895, 2014). The linear response is the first Newton step towards this minimum. Where the noise
@@ -150,11 +151,13 @@ def _perturbed_mode(
     prior = optax.tree.zeros_like(mean)
     begin = optax.tree.where(target.energy(prior) < linear.energy, prior, mean)
     mode = conditional_mode(tilted, begin, around.scale, max_steps=max_steps)
-    white, shift = jax.tree.map(lambda leaf: sign * leaf, linear.metric.white(noise_key))
+    white, shift, bent = jax.tree.map(lambda leaf: sign * leaf, linear.metric.white(noise_key))
     goal, centre = target.standardised(mode.position) + white, optax.tree.add(mode.position, shift)
 
     def distance(scene: Latents) -> Array:
         data = jnp.sum((target.standardised(scene) - goal) ** 2)
+        if target.residuals is not None and bent is not None:
+            data += jnp.sum((target.residuals(scene) - target.residuals(mode.position) - bent) ** 2)
         return 0.5 * (data + optax.tree.norm(optax.tree.sub(scene, centre), squared=True))
 
     end = conditional_mode(target._replace(energy=distance), mode.position, around.scale, max_steps=max_steps)
