@@ -60,8 +60,8 @@ def method_class(name: str) -> "type[Method]":
         from fluorojax.classical import CLASSICAL
 
         raise ValueError(
-            f"method is {name!r}; expected one of {', '.join(_METHODS)}, a learned peer: {', '.join(PEERS)}, "
-            f"or a classical one: {', '.join(CLASSICAL)}"
+            f"method is {name!r}; expected one of {', '.join(_METHODS)}, or a classical one: {', '.join(CLASSICAL)}, "
+            f"or a learned peer: {', '.join(PEERS)}"
         )
     return found
 

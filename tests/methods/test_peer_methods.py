@@ -4,13 +4,15 @@ import jax
 import numpy as np
 import pytest
 
+from fluorojax.benchmark.contestants import CONTESTANTS, Contestant
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.learned.networks import architecture
 from fluorojax.learned.peers import PEERS
 from fluorojax.learned.peers.diffusion import Diffusion
 from fluorojax.learned.peers.dncnn import DnCNN
 from fluorojax.learned.peers.unrolled import Unrolled
-from fluorojax.learned.weights import save_weights
+from fluorojax.learned.size import operations, weight_count
+from fluorojax.learned.weights import load_weights, save_weights
 from fluorojax.methods.registry import make_method, method_class, method_names
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.simulation import SimulationOptions, simulate_scene
@@ -50,5 +52,18 @@ def test_peers_are_known_by_name_but_are_no_posteriors():
     assert not set(PEERS) & set(method_names())
     for name, peer in PEERS.items():
         assert method_class(name).label == peer.label
-    with pytest.raises(ValueError, match="a learned peer: dncnn, red-cnn"):
+    with pytest.raises(ValueError, match="or a learned peer: dncnn, red-cnn"):
         make_method(ReconstructOptions(method="resnet"))
+
+
+def test_a_peer_of_the_benchmark_calibrates_and_knows_the_size_of_its_network(tmp_path, monkeypatch):
+    file = tmp_path / "dncnn.npz"
+    save_weights(file, TINY["dncnn"](jax.random.key(0)), {"architecture": "tiny-dncnn"})
+    monkeypatch.setattr("fluorojax.methods.learned.shipped_file", lambda name: tmp_path / f"{name}.npz")
+    contestant = Contestant("dncnn", "DnCNN")
+    assert contestant.calibrates
+    assert set(contestant.parameters(0)["assets"]) == {"dncnn.npz"}
+    network = load_weights(file).network
+    assert contestant.network() == {"weights": weight_count(network), "operations": operations(network)}
+    assert not CONTESTANTS["raw"].calibrates
+    assert CONTESTANTS["raw"].network() is None
