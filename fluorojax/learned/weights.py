@@ -7,6 +7,7 @@ user.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -153,14 +154,30 @@ def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
     return Weights(network, {k: v for k, v in facts.items() if k != "arrays_sha256"}, found)
 
 
-def shipped_names() -> tuple[str, ...]:
-    """Names of the weights of networks that come with the package."""
-    return tuple(name for name in (DEFAULT, *PEERS) if (_FOLDER / f"{name}.npz").is_file())
+def known_weights() -> tuple[str, ...]:
+    """Names for which :func:`shipped_file` finds weights."""
+    return tuple(name for name in (DEFAULT, *PEERS) if _find(name) is not None)
 
 
 def shipped_file(name: str = DEFAULT) -> Path:
-    """File of the weights that come with the package. **Raises:** ``ValueError`` where there are none of that name."""
-    file = _FOLDER / f"{name}.npz"
-    if not file.is_file():
-        raise ValueError(f"there are no shipped weights named {name!r}; expected one of {', '.join(shipped_names())}")
+    """File of the weights that come with the package.
+
+    Weights of learned peers that are not among them are looked for in the folder that the environment variable
+    FLUOROJAX_PEERS names.
+
+    **Raises:** ``ValueError`` where there are none of that name.
+    """
+    file = _find(name)
+    if file is None:
+        text = f"there are no shipped weights named {name!r}; expected one of {', '.join(known_weights())}"
+        if name in PEERS:
+            text += f", or {name}.npz of `fluorojax train {name}` in the folder that FLUOROJAX_PEERS names"
+        raise ValueError(text)
     return file
+
+
+def _find(name: str) -> Path | None:
+    folders = [_FOLDER]
+    if name in PEERS and (mine := os.environ.get("FLUOROJAX_PEERS")):
+        folders.append(Path(mine))
+    return next((file for folder in folders if (file := folder / f"{name}.npz").is_file()), None)

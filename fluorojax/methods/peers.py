@@ -36,6 +36,6 @@ def peer_method(name: str) -> type[Method] | None:
     peer = PEERS.get(name)
     if peer is None:
         return None
-    about = f"{peer.label} ({peer.source}), trained as `learned` is but for fewer steps; for comparison."
+    about = f"{peer.label} ({peer.source}), a learned peer, for comparison."
     facts = {"name": name, "default": name, "label": peer.label, "summary": about}
     return dataclass(frozen=True)(type(f"Peer_{peer.module}", (PeerBase,), facts))

@@ -1,8 +1,8 @@
 """Published learned methods for comparison, at a size that trains on a CPU; one file each.
 
-Every peer sees the same batches, inputs and steps of training as the U-Net of ``--method learned``, so that only the
-network differs. ``fluorojax train NAME`` trains one, and ``fluorojax benchmark --methods NAME`` measures it. The module
-of a peer names its paper, the equations that it follows, and what differs.
+``fluorojax train NAME`` trains a peer on the batches and inputs of the U-Net, so that only the network differs, and
+``fluorojax benchmark --methods NAME`` measures it. The module of a peer names its paper, the equations that it follows,
+and what differs. The package contains no weights of peers; see :func:`fluorojax.learned.weights.shipped_file`.
 """
 
 from dataclasses import dataclass
