@@ -45,8 +45,11 @@ MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
 
 def random_network(name, seed=0):
     """A tiny network with weights from NumPy: JAX would compile a program for the shape of each."""
-    rng = np.random.default_rng(seed)
-    shapes = eqx.filter_eval_shape(TINY[name], jax.random.key(0))
+    return filled(np.random.default_rng(seed), TINY[name])
+
+
+def filled(rng, build):
+    shapes = eqx.filter_eval_shape(build, jax.random.key(0))
     fill = lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype)  # noqa: E731
     return jax.tree.map(lambda v: fill(v) if isinstance(v, jax.ShapeDtypeStruct) else v, shapes)
 
@@ -74,7 +77,7 @@ def test_every_peer_is_an_architecture():
         check_architecture(name)
 
 
-@pytest.mark.parametrize("name", ["dncnn", "red-cnn", "restormer", "swinir"])
+@pytest.mark.parametrize("name", ["restormer", "swinir"])
 def test_every_weight_of_a_network_has_an_influence(name):
     network, (images, conditions) = random_network(name, 1), inputs(size=8)
     gradient = eqx.filter_jit(eqx.filter_grad(lambda n: jnp.sum(n.estimate(images, conditions) ** 2)))(network)
@@ -98,25 +101,13 @@ def test_a_step_down_the_gradient_lowers_the_loss(name, batch):
     assert all(np.any(g) for g in jax.tree.leaves(gradient)), "a weight has no influence"
 
 
-@pytest.mark.parametrize("name", ["swinir", "unrolled"])
-def test_the_reach_is_no_less_than_stated(name):
-    network = random_network(name, 3)
+def test_the_reach_of_shifted_windows_is_no_less_than_stated():
+    network = random_network("swinir", 3)
     size = network.reach + 16
     size += -size % 8
-    spec, conditions = spec_state(PROTOCOL, MEAN, STD), jnp.ones((1, CONDITIONS))
-    if name == "unrolled":
-        values = jax.random.poisson(jax.random.key(4), 20.0, (4, 8, size)).astype(jnp.float32)
-    else:
-        values = jax.random.normal(jax.random.key(4), (1, 8, size, CHANNELS))
-
-    @jax.jit
-    def call(values):
-        if name == "unrolled":
-            return network.solve(values, 4, spec, jnp.float32(400.0))
-        return network(values, conditions)[0][0].transpose(2, 0, 1)
-
-    changed = values.at[:, :, :8].add(30.0)
-    differs = np.flatnonzero(np.any(call(values) != call(changed), axis=(0, 1)))
+    values, conditions = inputs(size=size)
+    call = jax.jit(lambda v: network(v[:, :8], conditions)[0])
+    differs = np.flatnonzero(np.any(call(values) != call(values.at[:, :, :8].add(30.0)), axis=(0, 1, 3)))
     assert 8 < differs.max() < 8 + network.reach
 
 
@@ -129,76 +120,83 @@ def test_networks_without_a_standard_deviation_say_so(batch):
 
 
 def test_depthwise_is_a_convolution_of_each_channel():
-    layer, x = Depthwise(jax.random.key(0), 3), normal(np.random.default_rng(0), 2, 6, 5, 3)
-    kernel = layer.weight.reshape(3, 3, 1, 3)
+    rng = np.random.default_rng(0)
+    layer = eqx.filter_eval_shape(lambda key: Depthwise(key, 3), jax.random.key(0))
+    layer, x = eqx.tree_at(lambda d: d.weight, layer, normal(rng, 9, 3)), normal(rng, 2, 6, 5, 3)
     numbers = ("NHWC", "HWIO", "NHWC")
-    expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=3)
-    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+    @jax.jit
+    def both(x):
+        kernel = layer.weight.reshape(3, 3, 1, 3)
+        return layer(x), jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=3
+        )
+
+    np.testing.assert_allclose(*both(x), atol=1e-5)
 
 
 def test_transposed_attention_does_not_know_where_a_pixel_is():
     """Without the depthwise mixing, equation 1 commutes with permutations of the pixels."""
-    layer = TransposedAttention(jax.random.key(0), 8, 2)
-    layer = eqx.tree_at(lambda a: a.mix.weight, layer, jnp.zeros((9, 24)).at[4].set(1.0))
-    x = jax.random.normal(jax.random.key(1), (1, 4, 4, 8))
-    order = jax.random.permutation(jax.random.key(2), 16)
-    mixed = lambda v: v.reshape(1, 16, 8)[:, order].reshape(1, 4, 4, 8)  # noqa: E731
-    np.testing.assert_allclose(layer(mixed(x)), mixed(layer(x)), atol=1e-5)
+    rng = np.random.default_rng(0)
+    layer = filled(rng, lambda key: TransposedAttention(key, 8, 2))
+    layer = eqx.tree_at(lambda a: a.mix.weight, layer, jnp.asarray(np.eye(9)[4][:, None] * np.ones(24), jnp.float32))
+    x, order = rng.standard_normal((1, 4, 4, 8)).astype(np.float32), rng.permutation(16)
+    mixed = lambda v: np.asarray(v).reshape(1, 16, 8)[:, order].reshape(1, 4, 4, 8)  # noqa: E731
+    call = jax.jit(layer)
+    np.testing.assert_allclose(call(mixed(x)), mixed(call(x)), atol=1e-5)
 
 
 def test_windows_partition_the_image_and_shifted_ones_do_not_wrap():
-    x = jax.random.normal(jax.random.key(0), (1, 8, 12, 4))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 8, 12, 4)).astype(np.float32)
     np.testing.assert_array_equal(image_of(windows_of(x), 8, 12), x)
-    layer = WindowAttention(jax.random.key(1), 4, 2)
-    changed = x.at[:, :, 0].add(1.0)
-    differs = np.flatnonzero(np.any(layer(x, 2) != layer(changed, 2), axis=(0, 1, 3)))
+    layer = filled(rng, lambda key: WindowAttention(key, 4, 2))
+    changed = x + (np.arange(12) == 0)[:, None].astype(np.float32)
+    call = jax.jit(lambda v: layer(v, 2))
+    differs = np.flatnonzero(np.any(call(x) != call(changed), axis=(0, 1, 3)))
     assert differs.tolist() == [0, 1]
     assert not apart(8, 12, 2)[0].any()
 
 
 def test_window_attention_without_scores_is_the_mean_of_the_window():
-    layer = WindowAttention(jax.random.key(1), 4, 2)
-    weight = jnp.concatenate([jnp.zeros((4, 8)), jnp.eye(4)], axis=1)[None, None]
-    layer = eqx.tree_at(lambda a: (a.project.weight, a.merge.weight), layer, (weight, jnp.eye(4)[None, None]))
-    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 4))
-    expected = jnp.mean(windows_of(x), axis=2, keepdims=True)
-    np.testing.assert_allclose(windows_of(layer(x, 0)), jnp.broadcast_to(expected, (1, 4, 16, 4)), atol=1e-5)
+    rng = np.random.default_rng(0)
+    layer = filled(rng, lambda key: WindowAttention(key, 4, 2))
+    value = jnp.asarray(np.concatenate([np.zeros((4, 8)), np.eye(4)], axis=1)[None, None], jnp.float32)
+    unit = jnp.asarray(np.eye(4)[None, None], jnp.float32)
+    zeros = [jnp.asarray(np.zeros(v.shape), v.dtype) for v in (layer.bias, layer.project.bias, layer.merge.bias)]
+    layer = eqx.tree_at(
+        lambda a: (a.project.weight, a.merge.weight, a.bias, a.project.bias, a.merge.bias), layer, (value, unit, *zeros)
+    )
+    x = rng.standard_normal((1, 8, 8, 4)).astype(np.float32)
+    found = np.asarray(windows_of(np.asarray(jax.jit(lambda v: layer(v, 0))(x))))
+    np.testing.assert_allclose(found, np.broadcast_to(windows_of(x).mean(2, keepdims=True), found.shape), atol=1e-5)
 
 
-def test_unrolled_steps_without_a_prior_raise_the_likelihood():
+def test_unrolled_steps_without_a_prior_raise_the_likelihood_of_the_valid_frames():
     """With proximal maps that pass everything, the network is gradient descent on the likelihood of the operator."""
     network = random_network("unrolled")
-    bias = jnp.concatenate([jnp.full(BLOCK, 30.0), jnp.zeros(BLOCK)])
-    network = eqx.tree_at(lambda n: n.log_steps, network, jnp.zeros(3))
-    for k in range(3):
-        leave = network.proximals[k].leave
-        network = eqx.tree_at(
-            lambda n, k=k: (n.proximals[k].leave.weight, n.proximals[k].leave.bias),
-            network,
-            (0 * leave.weight, jnp.tile(bias, 4)),
-        )
+    bias = jnp.asarray(np.tile(np.repeat([30.0, 0.0], BLOCK), 4), jnp.float32)
+    leaves = lambda n: [v for p in n.proximals for v in (p.leave.weight, p.leave.bias)]  # noqa: E731
+    passing = [v for p in network.proximals for v in (jnp.asarray(np.zeros(p.leave.weight.shape), jnp.float32), bias)]
+    network = eqx.tree_at(leaves, network, passing)
+    network = eqx.tree_at(lambda n: n.log_steps, network, jnp.asarray(np.zeros(3), jnp.float32))
     spec = spec_state(PROTOCOL, MEAN, STD)
-    truth = 2.0 + 0.5 * jnp.sin(jnp.arange(8.0))[:, None, None] * jnp.ones((8, 8, 8))
     known, acquisition = Spec(1.0, 1.0, 0.2), Acquisition.from_dict({**PROTOCOL, "attenuation_scale": 1.0})
-    counts = jax.random.poisson(jax.random.key(1), PUBLISHED_OPERATOR(truth, known, acquisition)).astype(jnp.float32)
+    truth = np.broadcast_to(2.0 + 0.5 * np.sin(np.arange(8.0))[:, None, None], (8, 8, 8)).astype(np.float32)
+    rates = jax.jit(lambda depth: PUBLISHED_OPERATOR(depth, known, acquisition))
+    counts = np.random.default_rng(1).poisson(rates(truth)).astype(np.float32)
+    solve = jax.jit(lambda c, frames: network.solve(c, frames, spec, jnp.float32(400.0)))
 
     def misfit(depth):
-        rate = PUBLISHED_OPERATOR(depth, known, acquisition)
-        return float(jnp.mean(rate - counts * jnp.log(rate)))
+        rate = np.asarray(rates(depth))
+        return np.mean(rate - counts * np.log(rate))
 
-    level = run_level(correct_counts(counts, spec), 8)
-    start = jnp.broadcast_to(-jnp.log(level.mean / 400.0), truth.shape)
-    found = jax.jit(lambda c: network.solve(c, jnp.int32(8), spec, jnp.float32(400.0)))(counts)
-    exact = float(jnp.mean(counts - counts * jnp.log(jnp.maximum(counts, 1e-3))))
-    assert misfit(found) - exact < 0.15 * (misfit(start) - exact)
-
-
-def test_unrolled_ignores_frames_behind_the_run():
-    network = random_network("unrolled")
-    spec = spec_state(PROTOCOL, MEAN, STD)
-    counts = jnp.asarray(np.random.default_rng(0).poisson(30.0, (8, 8, 8)), jnp.float32)
-    solve = jax.jit(lambda c: network.solve(c, jnp.int32(6), spec, jnp.float32(400.0)))
-    np.testing.assert_allclose(solve(counts.at[6:].set(1e4))[:6], solve(counts)[:6], atol=1e-4)
+    exact = np.mean(counts - counts * np.log(np.maximum(counts, 1e-3)))
+    level = np.broadcast_to(-np.log(counts.mean(0) / 400.0), counts.shape).astype(np.float32)
+    assert misfit(solve(counts, 8)) - exact < 0.15 * (misfit(level) - exact)
+    # Frames behind the run have no influence.
+    spoilt = np.concatenate([counts[:6], np.full((2, 8, 8), 1e4, np.float32)])
+    np.testing.assert_allclose(solve(spoilt, 6)[:6], solve(counts, 6)[:6], atol=1e-4)
 
 
 def test_noise_levels_fall_to_zero():
@@ -208,24 +206,23 @@ def test_noise_levels_fall_to_zero():
     assert levels[-1] == 0
 
 
-def test_the_denoiser_leaves_a_residual_without_noise_alone():
-    """Equation 7: c_skip is one and c_out zero where σ is zero; for large σ the answer is the network's alone."""
-    network = random_network("diffusion", 0)
-    images, conditions = inputs()
-    residual = jax.random.normal(jax.random.key(1), (1, 16, 16, BLOCK))
-    found = network.denoise(residual, jnp.array([1e-4]), images, conditions, residual)
-    np.testing.assert_allclose(found, residual, atol=1e-3)
-
-
 def test_draws_follow_the_key_and_give_the_stated_moments():
-    network = random_network("diffusion", 0)
-    images, conditions = inputs()
-    draws = [network.draw(images, conditions, k) for k in jax.random.split(jax.random.key(0), network.draws)]
-    mean, log_std = network(images, conditions)
-    np.testing.assert_allclose(mean, np.mean(draws, axis=0), atol=1e-4)
+    network = random_network("diffusion")
+    images, conditions = inputs(size=8)
+
+    @jax.jit
+    def all_of_them(images):
+        draws = [network.draw(images, conditions, k) for k in jax.random.split(jax.random.key(0), network.draws)]
+        # Equation 7: c_skip is one and c_out zero where σ is zero.
+        clean = network.denoise(draws[0], jnp.full(1, 1e-4), images, conditions, draws[1])
+        return jnp.stack(draws), network(images, conditions), clean
+
+    draws, (mean, log_std), clean = jax.tree.map(np.asarray, all_of_them(images))
+    np.testing.assert_allclose(clean, draws[0], rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(mean, draws.mean(0), rtol=1e-3, atol=1e-3)
     variance = (1 + 1 / len(draws)) * np.var(draws, axis=0, ddof=1)
-    np.testing.assert_allclose(jnp.exp(2 * log_std), variance, rtol=1e-3, atol=1e-5)
-    assert float(jnp.max(jnp.abs(draws[0] - draws[1]))) > 0.01
+    np.testing.assert_allclose(np.exp(2 * log_std), variance, rtol=0.02, atol=1e-4)
+    assert np.abs(draws[0] - draws[1]).max() > 0.01
 
 
 def test_a_network_with_draws_needs_a_key(batch):
