@@ -9,7 +9,7 @@ import pytest
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
 from fluorojax.learned.data import acquire, collate
-from fluorojax.learned.features import BLOCK, CHANNELS, CONDITIONS, correct_counts, run_level
+from fluorojax.learned.features import BLOCK, CHANNELS, CONDITIONS
 from fluorojax.learned.inference import spec_state
 from fluorojax.learned.losses import loss
 from fluorojax.learned.networks import UNet, check_architecture
