@@ -25,8 +25,8 @@ from fluorojax.learned.data import Library
 
 FRAMES, SIDE, FILTERS = 3, 5, 16
 """Size of a filter in frames and pixels, and number of filters."""
-NOISE = 0.04
-"""Standard deviation of the noise of the training, in optical depth: that of a posterior at about 50 counts."""
+NOISE = 0.12
+"""Standard deviation of the noise of the training, in optical depth: that of single pixels at 70 counts."""
 _PATCH, _LENGTH, _BATCH = 28, 8, 8
 
 
@@ -129,6 +129,7 @@ def train_energy(
         "steps": steps,
         "seed": seed,
         "noise": NOISE,
+        "learning_rate": learning_rate,
         "loss": round(float(np.mean(losses[-200:])), 4),
         "scenes": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
     }

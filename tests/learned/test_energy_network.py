@@ -67,7 +67,7 @@ def test_score_matching_finds_the_energy_of_white_noise():
         loss, gradient = slope(found, clean, draw())
         before = float(loss) if before is None else before
         found = eqx.apply_updates(found, jax.tree.map(lambda g: -0.02 * jnp.sign(g), gradient))
-    assert float(score_matching_loss(found, clean, noise)) < 0.5 < 0.8 * before
+    assert float(score_matching_loss(found, clean, noise)) < 0.6 * before
 
 
 def test_training_is_the_same_for_a_seed_and_its_file_comes_back(tmp_path):

@@ -50,7 +50,7 @@ def random_network(name, seed=0):
 
 def filled(rng, build):
     shapes = eqx.filter_eval_shape(build, jax.random.key(0))
-    fill = lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype)  # noqa: E731
+    fill = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)  # noqa: E731
     return jax.tree.map(lambda v: fill(v) if isinstance(v, jax.ShapeDtypeStruct) else v, shapes)
 
 
