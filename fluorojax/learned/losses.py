@@ -75,6 +75,8 @@ def loss(
     has a loss for its draws instead of the likelihood, with random numbers from ``key``.
     """
     refinement = getattr(network, "refinement_loss", None)
+    if refinement is not None and key is None:
+        raise ValueError("key is None; expected a key, because this network is trained with random numbers")
     if refinement is None:
         depth, log_std, unit = predict(network, batch)
     else:
@@ -87,8 +89,6 @@ def loss(
     squares = jnp.sum(weight * error**2, axis=(2, 3, 4)) / jnp.sum(weight * unit**2, axis=(2, 3, 4))
     main = jnp.mean((squares + _FLOOR) ** _POWER)
     if refinement is not None:
-        if key is None:
-            raise ValueError("key is None; expected a key, because this network is trained with random numbers")
         flat = lambda x: x.reshape((-1, *x.shape[2:]))  # noqa: E731
         # The error of the depth is that of −f/√m.
         truth = mean + flat(error / unit)
