@@ -30,6 +30,7 @@ class MapMethod(BatchedMethod):
     process_bytes: ClassVar[int] = 1_000_000_000
 
     label: ClassVar[str] = "fluorojax map"
+    why_not_joint: ClassVar[str] = "a joint mode of image and spec is biased"
     summary: ClassVar[str] = "Most probable image sequence with a standard deviation per pixel, in seconds per scene."
 
     @classmethod

@@ -99,6 +99,8 @@ class Method(ABC):
     """What the process takes whatever the scene: interpreter, XLA, its compiler."""
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "nominal", "true")
     """Where the spec parameters may come from; ``joint`` where the method infers them together with the scene."""
+    why_not_joint: ClassVar[str] = ""
+    """Why ``joint`` is not among the :attr:`spec_sources`, where that may surprise: the end of "because …"."""
     joint_draws: ClassVar[bool] = False
     """Whether :meth:`latent_draws` gives joint draws of all latents, which ``calibrate-check`` then tests; any other
     method is tested by the means and standard deviations that it states."""
@@ -185,7 +187,7 @@ class BatchedMethod(Method):
 
     def inputs(self, posterior: SpecPosterior, ranges: SpecRanges, seed: int) -> PyTree:
         """Arrays on the host that the solve needs beside the scene: by default spec medians and their sd."""
-        return posterior.spec, posterior.std.as_array()
+        return posterior.spec, posterior.array("std")
 
     @abstractmethod
     def solve(self, model: SceneModel, data: SceneData, inputs: Any, key: Array) -> Summary:
