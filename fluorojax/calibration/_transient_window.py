@@ -2,8 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import CubicSpline
-from scipy.spatial import KDTree
 from scipy.special import logsumexp, ndtr
 
 from fluorojax.calibration._transient_profiles import Profiles, blocks_of, gaussian, project_out
@@ -63,6 +61,8 @@ def window_log_likelihood(
         return flat, 0.0
     sandwich = INFLATION * ((sums - sums.mean()) ** 2).sum()
     trust = np.clip(naive.sum() / max(sandwich, 1e-9), 0.02, 1.0)
+    from scipy.interpolate import CubicSpline  # slow to import, and few scenes have devices that are fast enough
+
     return trust * CubicSpline(windows, total - total.max())(grid), cells
 
 
@@ -84,6 +84,8 @@ def _areas(profiles: Profiles, opacity: Float[np.ndarray, "n u"]) -> Float[np.nd
     basis = np.stack([np.ones_like(weight), np.broadcast_to(ACROSS, weight.shape)], axis=1)
     bare = project_out(bell, basis, weight) * weight
     area = (bare * opacity).sum(1) / np.maximum((bare * bell).sum(1), 1e-6)
+
+    from scipy.spatial import KDTree
 
     frames_apart = 60.0  # farther than any radius below, so that only points of the wanted frame are neighbours
     here = np.column_stack([tracks.point, tracks.frame * frames_apart])

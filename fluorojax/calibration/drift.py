@@ -65,15 +65,33 @@ def drift_log_posterior(
         raise ValueError(f"y has shape {y.shape}; expected (T, H, W) with T ≥ 2 and H, W ≥ {STRIDE}")
     if points < 2:
         raise ValueError(f"points is {points}; expected at least 2")
-    grid = jnp.linspace(scalar("low", low, y.dtype), scalar("high", high, y.dtype), points)
     fraction = scalar("scatter_fraction", acquisition.scatter_fraction, y.dtype)
-    electronic = scalar("electronic_variance", acquisition.electronic_variance, y.dtype)
-    scattered = jnp.zeros_like(y) if scatter is None else _scattered(y, fraction, scatter)
-    rows, columns = height // STRIDE, width // STRIDE
+    background = jnp.zeros_like(y) if scatter is None else scattered_quanta(y, fraction, scatter)
+    return drift_from_cells(cell_sums(y), cell_sums(background), acquisition, low, high, points=points)
+
+
+@partial(jax.jit, static_argnames="points")
+def drift_from_cells(
+    cells: Float[Array, "T R C"],
+    background: Float[Array, "T R C"],
+    acquisition: Acquisition,
+    low: Float[ArrayLike, ""],
+    high: Float[ArrayLike, ""],
+    *,
+    points: int = 101,
+) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
+    """:func:`drift_log_posterior` from what it needs of a run: :func:`cell_sums` of the counts and of the scatter.
+
+    A long run need not be in memory for that. **Arguments:** ``cells`` and ``background`` in quanta per cell; the
+    others as in :func:`drift_log_posterior`, the electronic noise of ``acquisition`` per pixel.
+    """
+    grid = jnp.linspace(scalar("low", low, cells.dtype), scalar("high", high, cells.dtype), points)
+    electronic = STRIDE**2 * scalar("electronic_variance", acquisition.electronic_variance, cells.dtype)
+    rows, columns = cells.shape[1:]
     sides = [side for side in SIDES if side == 1 or (rows // side) * (columns // side) >= FEWEST_BLOCKS]
 
     def density(side: Int[Array, ""]) -> Float[Array, " points"]:
-        curves = block_curves(y, scattered, stride=STRIDE, side=side, electronic_variance=electronic)
+        curves = block_curves(cells, background, stride=1, side=side, electronic_variance=electronic)
         return _normalise(TEMPER * atom_log_likelihood(curves, grid), grid)
 
     # The fast matrix products of accelerators keep three digits, fewer than a slope needs.
@@ -82,11 +100,22 @@ def drift_log_posterior(
     return grid, _normalise(logsumexp(densities, axis=0), grid)
 
 
-def _scattered(y: Float[Array, "T H W"], fraction: Float[Array, ""], scatter: Scatter) -> Float[Array, "T H W"]:
+def cell_sums(images: Float[Array, "T H W"]) -> Float[Array, "T R C"]:
+    """Sums over cells of :data:`STRIDE` × :data:`STRIDE` pixels; pixels that fill no cell are left out."""
+    frames, rows, columns = images.shape[0], images.shape[1] // STRIDE, images.shape[2] // STRIDE
+    cells = images[:, : rows * STRIDE, : columns * STRIDE].reshape(frames, rows, STRIDE, columns, STRIDE)
+    return jnp.sum(cells, axis=(2, 4))
+
+
+def scattered_quanta(
+    y: Float[Array, "T H W"], fraction: Float[ArrayLike, ""], scatter: Scatter
+) -> Float[Array, "T H W"]:
     """Scattered quanta in ``y`` = primary + f/(1−f) × blurred primary: a fixed point, its error shrinks by f a step."""
 
+    share = jnp.asarray(fraction)
+
     def step(_: int, s: Float[Array, "T H W"]) -> Float[Array, "T H W"]:
-        return fraction * (s + scatter.blur(y - s))
+        return share * (s + scatter.blur(y - s))
 
     return jax.lax.fori_loop(0, SCATTER_STEPS, step, jnp.zeros_like(y))
 

@@ -175,10 +175,7 @@ def calibrate(scene: Scene) -> SpecPosterior:
     bounds, parameters = scene.ranges.as_dict(), scene.operator.parameters
     marginals = {parameter.name: Marginal.flat(*bounds[parameter.name]) for parameter in parameters}
     if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES and min(scene.y.shape[1:]) >= STRIDE:
-        counts, acquisition = _from_the_beam(scene)
-        dose = scene.operator.stage(FrameDose)
-        if dose is not None:  # brings the frames to one dose; their noise is then not quite that of the reduced models
-            counts = counts / np.asarray(dose.relative, np.float32)[:, None, None]
+        counts, acquisition = counts_from_the_beam(scene)
         drift = GAIN_DRIFT.nominal
         if GAIN_DRIFT in parameters:
             found = drift_log_posterior(counts, acquisition, *bounds[GAIN_DRIFT.name], scene.operator.stage(Scatter))
@@ -193,11 +190,19 @@ def calibrate(scene: Scene) -> SpecPosterior:
     return SpecPosterior(marginals, parameters)
 
 
-def _from_the_beam(scene: Scene) -> tuple[Float[np.ndarray, "T H W"], Acquisition]:
-    """The counts without dark signal and veiling glare, and the protocol with the noise that these leave behind.
+def counts_from_the_beam(scene: Scene) -> tuple[Float[np.ndarray, "T H W"], Acquisition]:
+    """The counts without dark signal and veiling glare at one dose, and the protocol with the noise that these leave.
 
     What was taken off left its noise, whose variance is known, as that of electronic noise is.
     """
+    counts, acquisition = _without_added(scene)
+    dose = scene.operator.stage(FrameDose)
+    if dose is not None:  # brings the frames to one dose; their noise is then not quite that of the reduced models
+        counts = counts / np.asarray(dose.relative, np.float32)[:, None, None]
+    return counts, acquisition
+
+
+def _without_added(scene: Scene) -> tuple[Float[np.ndarray, "T H W"], Acquisition]:
     counts, protocol = scene.y.astype(np.float32), scene.acquisition.as_dict()
     stages = [stage for stage in scene.operator.stages if isinstance(stage, CountStage)]
     glare = scene.operator.stage(VeilingGlare)

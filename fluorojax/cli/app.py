@@ -101,6 +101,10 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     arguments = with_new_names(sys.argv[1:] if args is None else args, tell)
     debug = "--debug" in arguments
+    if not debug:
+        # XLA tells of a compilation that takes minutes on a busy machine in a banner that asks for a bug report. What
+        # goes wrong is raised as an exception as well. Read when JAX is imported, which no command has done yet.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     SETTINGS.no_cache = "--no-cache" in arguments
     arguments = [argument for argument in arguments if argument not in ("--debug", "--no-cache")]
     return run_interruptible(lambda: _run(arguments or ["--help"], debug))

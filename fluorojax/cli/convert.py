@@ -150,18 +150,13 @@ def _to_file(
             raise ValueError(f"{source} is a reconstruction file; expected no options of protocol or gain for it")
         _result_to_stack(source, output, chosen, selection, overwrite)
     else:
-        _scene_to_stack(source, output, chosen, selection, overwrite)
+        _scene_to_stack(source, output, chosen, selection, overwrite, notify)
 
 
 def _to_challenge(
     source: Path, output: Path, selection: "Selection", overwrite: bool, notify: "Callable[[str], None]"
 ) -> None:
     from fluorojax.io import file_sha256, open_scenes, package_versions, write_challenge
-    from fluorojax.runs.notes import assumptions
-
-    def tell(scene: "Scene") -> None:
-        for remark in assumptions(scene):
-            notify(f"{scene.name}: {remark}")
 
     scenes = open_scenes(source, selection=selection)
     facts = {"versions": package_versions(), "input_file": source.name, "input_sha256": file_sha256(source)}
@@ -171,16 +166,32 @@ def _to_challenge(
         tier=scenes.tier or selection.tier or "public",
         overwrite=overwrite,
         provenance={**facts, "settings": selection.as_settings()},
-        on_scene=tell,
+        on_scene=lambda scene: _tell_assumptions(scene, notify),
     )
 
 
-def _scene_to_stack(source: Path, output: Path, what: Images, selection: "Selection", overwrite: bool) -> None:
+def _tell_assumptions(scene: "Scene", notify: "Callable[[str], None]") -> None:
+    from fluorojax.runs.notes import assumptions
+
+    for remark in assumptions(scene):
+        notify(f"{scene.name}: {remark}")
+
+
+def _scene_to_stack(
+    source: Path,
+    output: Path,
+    what: Images,
+    selection: "Selection",
+    overwrite: bool,
+    notify: "Callable[[str], None]",
+) -> None:
     from fluorojax.io import InputError, open_scenes, write_stack
 
     scenes = open_scenes(source, selection=selection)
     scene = scenes[_only(list(scenes.names), output)]
     if what is Images.COUNTS:
+        if output.suffix.lower() != ".npy":  # an array holds no protocol
+            _tell_assumptions(scene, notify)
         write_stack(output, scene.y, acquisition=scene.acquisition, inputs=[source], overwrite=overwrite)
         return
     if scene.x_true is None:

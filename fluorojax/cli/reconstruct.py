@@ -85,6 +85,17 @@ def reconstruct(
             help="Let map take the scenes that the network does not serve, with a notice (learned).",
         ),
     ] = True,
+    block_frames: Annotated[
+        int | None,
+        typer.Option(
+            "--block-frames",
+            min=1,
+            metavar="FRAMES",
+            help="Read, solve and write longer runs in blocks of as many counts as so many frames hold, overlap "
+            "included (map, learned). Default: blocks where the whole run would take too much memory.",
+            show_default=False,
+        ),
+    ] = None,
     seed: SeedOption = 0,
     spec: Annotated[
         SpecSource,
@@ -175,6 +186,7 @@ def reconstruct(
         weights=weights,
         held_out=held_out,
         fallback=fallback,
+        block_frames=block_frames,
     )
     notify = make_notify(quiet)
     place = _place(scheduler, address, wait, quiet)

@@ -163,9 +163,15 @@ class ReconstructOptions:
     fallback: bool = True
     """Whether scenes that the method does not serve go to its fallback (learned: to map), with a notice."""
 
+    block_frames: int | None = None
+    """Frames that are read and solved at once, what blocks overlap by included (map, learned). None: a run is cut into
+    blocks where the whole would take more memory than there is, see :func:`fluorojax.runs.estimate.in_blocks`."""
+
     def __post_init__(self) -> None:
         if not self.method:
             object.__setattr__(self, "method", "learned" if self.model == "sequence" else "map")
+        if self.block_frames is not None and not (_is_whole(self.block_frames) and self.block_frames >= 1):
+            raise ValueError(f"block_frames is {self.block_frames!r}; expected a positive number of frames")
         if self.held_out is not None and not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out:g}; expected a share of the quanta from 0 to below 1")
         if not (_is_whole(self.seed) and 0 <= self.seed <= MAX_SEED):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 from numpyro.distributions import Normal, Poisson
 
-from fluorojax.models.protocol import SceneData, SceneModel, _base, is_observation
+from fluorojax.models.protocol import SceneData, SceneModel, observed_sites
 from fluorojax.physics.scalars import scalar
 
 Latents = dict[str, Array]
@@ -78,39 +78,37 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
     electronic = data.acquisition.electronic_variance
 
     def observed(latents: Latents):
-        trace = model.trace(data, {**fixed, **latents})
-        site = next(s for s in trace.values() if is_observation(s))
-        return trace, _base(site["fn"]), site["value"]
+        return observed_sites(model, data, {**fixed, **latents})
 
     def shifted(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return values + scalar("electronic_variance", electronic, values.dtype)
 
     def energy(latents: Latents) -> Float[Array, ""]:
-        trace, distribution, value = observed(latents)
+        sites, distribution, value = observed(latents)
         if isinstance(distribution, Poisson):
-            misfit = poisson_deviance(value, trace["rate"]["value"], electronic)
+            misfit = poisson_deviance(value, sites["rate"], electronic)
         else:
             misfit = -jnp.sum(distribution.log_prob(value))
         if model.energies:
-            misfit = misfit + 0.5 * jnp.sum(model.energy_residuals(trace) ** 2)
+            misfit = misfit + 0.5 * jnp.sum(model.energy_residuals(sites) ** 2)
         return misfit + 0.5 * sum(jnp.sum(latent**2) for latent in latents.values())
 
     def information(latents: Latents) -> Float[Array, "*shape"]:
-        trace, distribution, value = observed(latents)
+        sites, distribution, value = observed(latents)
         if isinstance(distribution, Normal):
             return jnp.broadcast_to(1.0 / jnp.asarray(distribution.scale) ** 2, value.shape)
-        return 1.0 / jnp.maximum(shifted(trace["rate"]["value"]), _MIN_RATE)
+        return 1.0 / jnp.maximum(shifted(sites["rate"]), _MIN_RATE)
 
     def standardised(latents: Latents) -> Float[Array, "*shape"]:
-        trace, distribution, _ = observed(latents)
-        rate = trace["rate"]["value"]
+        sites, distribution, _ = observed(latents)
+        rate = sites["rate"]
         if isinstance(distribution, Normal):
             return rate / jnp.asarray(distribution.scale)
         return 2.0 * jnp.sqrt(jnp.maximum(shifted(rate), _MIN_RATE))
 
     def excess(latents: Latents) -> Float[Array, "*shape"]:
-        trace, distribution, value = observed(latents)
-        rate = trace["rate"]["value"]
+        sites, distribution, value = observed(latents)
+        rate = sites["rate"]
         normal = isinstance(distribution, Normal)
         if not normal:
             value, rate = shifted(value), shifted(rate)
@@ -122,12 +120,12 @@ def posterior(model: SceneModel, data: SceneData, fixed: Mapping[str, Array]) ->
         return information(latents) * ((value - rate) ** 2 - noise)
 
     def residuals(latents: Latents) -> Float[Array, " residuals"]:
-        return model.energy_residuals(model.trace(data, {**fixed, **latents}))
+        return model.energy_residuals(observed(latents)[0])
 
     return Posterior(
         energy=energy,
-        rate=lambda latents: model.trace(data, {**fixed, **latents})["rate"]["value"],
-        x=lambda latents: model.trace(data, {**fixed, **latents})["x"]["value"],
+        rate=lambda latents: observed(latents)[0]["rate"],
+        x=lambda latents: observed(latents)[0]["x"],
         information=information,
         standardised=standardised,
         excess=excess,

@@ -11,9 +11,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
+from scipy.special import ndtr, ndtri
 
 from fluorojax.calibration.posterior import Marginal, SpecPosterior
 from fluorojax.data.spec import PUBLISHED, Parameter, SpecRanges
@@ -68,9 +68,9 @@ def as_spec_posterior(
         low, high = ranges.as_dict()[name]
         # Cells over the whole range and finer ones where the posterior is, each with its exact mass; the base reaches
         # the ends of the range only at infinity.
-        fine = scipy.stats.norm.cdf(mean[i] + std[i] * np.linspace(-6.0, 6.0, points))
+        fine = ndtr(mean[i] + std[i] * np.linspace(-6.0, 6.0, points))
         edges = np.unique(np.concatenate([np.linspace(0.0, 1.0, points), fine]))
-        mass = np.diff(scipy.stats.norm.cdf((scipy.stats.norm.ppf(edges) - mean[i]) / std[i]))
+        mass = np.diff(ndtr((ndtri(edges) - mean[i]) / std[i]))
         density = np.log(mass / np.diff(edges) + 1e-300)
         middles = low + (high - low) * 0.5 * (edges[1:] + edges[:-1])
         grid = np.concatenate([[low], middles, [high]])

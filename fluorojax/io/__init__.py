@@ -6,6 +6,7 @@ from fluorojax.io.challenge_writer import write_challenge
 from fluorojax.io.counting import Counting
 from fluorojax.io.errors import InputError
 from fluorojax.io.json_fields import dumps, strict
+from fluorojax.io.long_runs import LongRun
 from fluorojax.io.matching import open_reconstructed, recorded_selection
 from fluorojax.io.parts import gather, parts_folder, publish_scene, read_parts
 from fluorojax.io.provenance import Provenance, file_sha256, package_versions
@@ -27,6 +28,7 @@ from fluorojax.io.stack_writer import write_stack
 __all__ = [
     "Counting",
     "InputError",
+    "LongRun",
     "Provenance",
     "ReconstructionWriter",
     "ResultSummary",

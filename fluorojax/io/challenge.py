@@ -19,7 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float32, Num
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
@@ -58,8 +58,17 @@ def read_tier(path: str | PathLike[str]) -> str | None:
     return text if isinstance(text, str) and text in TIERS else None
 
 
-def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, float] | None = None) -> Scene:
+Box = tuple[slice, slice, slice]
+"""Frames, rows and columns of a sequence; every slice has a start and a stop."""
+
+
+def read_scene(
+    path: str | PathLike[str], name: str, *, protocol: Mapping[str, float] | None = None, box: Box | None = None
+) -> Scene:
     """Read and check one scene; the values of ``protocol`` stand in place of those of its ``acquisition``.
+
+    With ``box``, no more than these counts of a sequence are read, and no truth. All else is that of the whole scene;
+    it is for the caller to fit it to the box (:meth:`fluorojax.io.LongRun.part`).
 
     Raises :class:`InputError` naming the file, the scene and the field for anything that does not fit the layout:
     counts that are not finite, or negative without electronic noise in the protocol, a stack that is neither (T ≥ 2, H,
@@ -69,12 +78,12 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
     with open_hdf5(path) as handle:
         group = scene_group(handle, name)
         where = (str(path), name)
-        y = _read_counts(group, where)
-        metadata = _read_metadata(group, y.shape, where)
+        y, shape = _read_counts(group, where, box)
+        metadata = _read_metadata(group, shape, where)
         operator = _read_operator(group, where)
         ranges = _read_ranges(group, operator.parameters, where)
         try:
-            ranges.check(operator.parameters, y.shape[0] if y.ndim == 3 else 1)
+            ranges.check(operator.parameters, shape[0] if len(shape) == 3 else 1)
         except ValueError as error:
             raise InputError(*where, "spec_ranges", str(error)) from error
         acquisition, assumed = _read_acquisition(group, ranges, operator.parameters, where, protocol or {})
@@ -87,18 +96,21 @@ def read_scene(path: str | PathLike[str], name: str, *, protocol: Mapping[str, f
             acquisition=acquisition,
             ranges=ranges,
             metadata=metadata,
-            x_true=_read_truth(group, y.shape, where),
+            x_true=None if box is not None else _read_truth(group, shape, where),
             true_spec=_read_true_spec(group, operator.parameters, where),
             operator=operator,
         )
 
 
-def _read_counts(group: h5py.Group, where: tuple[str, str]) -> np.ndarray:
+def _read_counts(
+    group: h5py.Group, where: tuple[str, str], box: Box | None
+) -> tuple[Float32[np.ndarray, "*shape"], tuple[int, ...]]:
+    """The counts, or those of a box, and the shape of the whole."""
     dataset = numeric_dataset(group, "y", where, "counts of shape (T, H, W) or (H, W)")
     check_stack(dataset.shape, "y", where)
-    counts = read_array(dataset, "y", where)
+    counts = read_array(dataset, "y", where, box)
     check_finite(counts, "y", where, "finite counts")
-    return single_precision(counts)
+    return single_precision(counts), dataset.shape
 
 
 def check_counts(

@@ -138,10 +138,12 @@ def numeric_dataset(group: h5py.Group, field: str, where: tuple[str, str], expec
     return dataset
 
 
-def read_array(dataset: h5py.Dataset, field: str, where: tuple[str, str]) -> np.ndarray:
-    """The values of a dataset; a damaged chunk raises :class:`InputError`."""
+def read_array(
+    dataset: h5py.Dataset, field: str, where: tuple[str, str], part: tuple[slice, ...] | None = None
+) -> np.ndarray:
+    """The values of a dataset, or of a ``part`` of it; a damaged chunk raises :class:`InputError`."""
     try:
-        return dataset[()]
+        return dataset[()] if part is None else dataset[part]
     except (OSError, RuntimeError) as error:
         raise InputError(*where, field, f"cannot be read, the file is damaged; {error}") from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 
 from fluorojax.data.scene import Scene
-from fluorojax.io.challenge import list_scenes, read_scene, read_tier
+from fluorojax.io.challenge import Box, list_scenes, read_scene, read_tier
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import has_signature, open_hdf5, scene_group
 from fluorojax.io.reader import SceneReader
@@ -28,10 +28,18 @@ class Hdf5Reader(SceneReader):
 
     def read(self, name: str, selection: Selection) -> Scene:
         """See :class:`SceneReader`; a challenge file holds counts, so that a gain or an offset is refused."""
+        self._refuse_gain(name, selection)
+        return read_scene(self.path, name, protocol=selection.protocol)
+
+    def read_box(self, name: str, selection: Selection, box: Box) -> Scene:
+        """See :class:`SceneReader`; reads no more of the file than the chunks that hold the box."""
+        self._refuse_gain(name, selection)
+        return read_scene(self.path, name, protocol=selection.protocol, box=box)
+
+    def _refuse_gain(self, name: str, selection: Selection) -> None:
         if selection.counting.gain is not None or selection.counting.offset is not None:
             problem = "holds counts of quanta already; expected no gain and no offset (--gain, --offset)"
             raise InputError(self.path, name, "y", problem)
-        return read_scene(self.path, name, protocol=selection.protocol)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See :class:`SceneReader`."""

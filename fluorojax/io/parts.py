@@ -12,10 +12,13 @@ output of them, and :func:`discard_parts` removes them. Nothing here locks the f
 """
 
 import hashlib
+import itertools
+import math
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -40,10 +43,13 @@ COMPLETE = "complete"
 CHECKSUMS = "checksums"
 """JSON field of a scene: SHA-256 of each of its datasets, and of its attributes."""
 FORMAT_VERSION = "1"
+CHUNK_SIDE = 256
+"""Largest side of a chunk of images, pixels."""
 CONTINUED = "the finished scenes are kept, and the same command continues once the disk can be written"
 """What a user can do where the disk refused a part or the output."""
 
 _PART = re.compile(r".*-[0-9a-f]{16}\.h5", re.DOTALL)
+_BLOCKS = ".blocks"
 _SEAL = b"\nSHA-256 of all before this line: "
 _SEAL_BYTES = len(_SEAL) + 64
 _BLOCK = 1 << 20
@@ -80,24 +86,38 @@ def publish_scene(folder: str | PathLike[str], provenance: Provenance, result: R
     one. Returns the file. Raises :class:`InputError` where it cannot be written; nothing half-written is left then.
     """
     path = Path(folder) / part_name(result.name)
+
+    def write(handle: Hdf5Output) -> None:
+        write_root(handle, provenance)
+        _write_scene(handle.create_group(result.name), result)
+
+    publish_sealed(path, result.name, write)
+    return path
+
+
+def publish_sealed(path: Path, scene: str, write: Callable[[Hdf5Output], None], *, quick: bool = True) -> None:
+    """Make the HDF5 file ``path`` by ``write``, with the checksum of its bytes behind it, whole or not at all.
+
+    An interrupt waits for a ``quick`` one to be complete, and gives up one that takes long. Raises
+    :class:`InputError` about the scene where the disk refuses.
+    """
     temporary = temporary_name(path)
 
     def discard() -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
-    with undisturbed(), at_stop(discard):
+    with undisturbed() if quick else nullcontext(), at_stop(discard):
         try:
-            with writing(path, result.name, advice=CONTINUED):
+            with writing(path, scene, advice=CONTINUED):
                 with hdf5_output(temporary) as handle:
-                    write_root(handle, provenance)
-                    _write_scene(handle.create_group(result.name), result)
+                    write(handle)
                 _seal(temporary)
-                publish(temporary, path)
+                with undisturbed():
+                    publish(temporary, path)
         except BaseException:
             discard()
             raise
-    return path
 
 
 def read_parts(
@@ -159,15 +179,24 @@ def gather(
                 raise OSError(f"{', '.join(wrong)} of {name} cannot be read back as written")
 
 
-def discard_parts(folder: str | PathLike[str]) -> None:
+def discard_parts(folder: str | PathLike[str], keep_blocks: Collection[str] = ()) -> None:
     """Remove the parts and what was being written beside them, then the folder, unless it holds anything else.
 
-    Raises ``OSError``.
+    The finished blocks of the scenes ``keep_blocks`` stay. Raises ``OSError``.
     """
     for path in _files(folder):
         path.unlink(missing_ok=True)
+    kept = {blocks_folder(folder, scene) for scene in keep_blocks}
+    for path in Path(folder).glob(f"*{_BLOCKS}"):
+        if path.is_dir() and path not in kept:
+            shutil.rmtree(path)
     discard_unfinished(folder)
     remove_empty(folder)
+
+
+def blocks_folder(folder: str | PathLike[str], scene: str) -> Path:
+    """Where the finished blocks of a long run stand until the scene is finished, in the folder of the parts."""
+    return Path(folder) / (part_name(scene).removesuffix(".h5") + _BLOCKS)
 
 
 def discard_unfinished(folder: str | PathLike[str]) -> None:
@@ -233,14 +262,24 @@ def write_root(handle: Hdf5Output, provenance: Provenance) -> None:
             handle.attrs[name] = value
 
 
+def chunks_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Chunks in which images are stored: tiles of at most 256 × 256 pixels of one frame, or of as many frames as have
+    no more pixels together. A viewer reads a frame, or a region through time, without the rest."""
+    rows, columns = (min(size, CHUNK_SIDE) for size in shape[-2:])
+    if len(shape) == 2:
+        return rows, columns
+    frames = max(1, min(shape[-3], CHUNK_SIDE**2 // (rows * columns)))
+    return (*(1 for _ in shape[:-3]), frames, rows, columns)
+
+
+def create_images(group: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    """A dataset of images, float32, in compressed chunks (:func:`chunks_of`)."""
+    options = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "chunks": chunks_of(shape)}
+    return group.create_dataset(name, shape, np.float32, **options)
+
+
 def _write_scene(group: h5py.Group, result: Reconstruction) -> None:
     sums: dict[str, str] = {}
-
-    def dataset(name: str, values: Any, **options: Any) -> h5py.Dataset:
-        sums[name] = _digest(values)
-        return group.create_dataset(name, data=values, **options)
-
-    packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
     arrays = {
         "x_hat": result.x_hat,
         "x_std": result.x_std,
@@ -249,9 +288,22 @@ def _write_scene(group: h5py.Group, result: Reconstruction) -> None:
     }
     for name, values in arrays.items():
         if values is not None:
-            stored = dataset(name, np.asarray(values, dtype=np.float32), **packed)
+            values = np.asarray(values, dtype=np.float32)
+            sums[name] = _digest(values)
+            stored = create_images(group, name, values.shape)
+            stored[...] = values
             if name == "x_quantiles":
                 stored.attrs["probabilities"] = QUANTILES
+    write_facts(group, result, sums)
+
+
+def write_facts(group: h5py.Group, result: Reconstruction, sums: dict[str, str]) -> None:
+    """Everything of a scene but its images, whose checksums ``sums`` has by name."""
+
+    def dataset(name: str, values: Any) -> None:
+        sums[name] = _digest(values)
+        group.create_dataset(name, data=values)
+
     for folder, arrays in (("draws", result.draws), ("sample_stats", result.sample_stats)):
         for name, values in arrays.items():
             # HDF5 has no Booleans; numbers read the same everywhere.
@@ -283,6 +335,24 @@ def _write_scene(group: h5py.Group, result: Reconstruction) -> None:
     write_json(group, CHECKSUMS, sums)
 
 
+def digest_of_slabs(shape: tuple[int, ...], slabs: Iterable[np.ndarray]) -> str:
+    """The checksum of a float32 array of ``shape`` that comes in pieces, in the order of its memory."""
+    digest = hashlib.sha256(f"<f4 {shape}\n".encode())
+    for values in slabs:
+        digest.update(np.ascontiguousarray(values, "<f4").data)
+    return digest.hexdigest()
+
+
+def _stored_digest(stored: Any) -> str:
+    """:func:`_digest` of a dataset; one of many images is read in pieces."""
+    if stored.dtype != np.float32 or stored.ndim < 3:
+        return _digest(stored[()])
+    step = max(1, _BLOCK // max(1, math.prod(stored.shape[-2:])))
+    frames = range(0, stored.shape[-3], step)
+    places = itertools.product(np.ndindex(stored.shape[:-3]), frames)
+    return digest_of_slabs(stored.shape, (stored[(*lead, slice(first, first + step))] for lead, first in places))
+
+
 def damaged_fields(group: h5py.Group, where: tuple[str, str]) -> list[str]:
     """Names of the datasets of a scene (and ``attributes``) that differ from their checksums; one is read at a time.
 
@@ -291,7 +361,7 @@ def damaged_fields(group: h5py.Group, where: tuple[str, str]) -> list[str]:
     wrong = []
     for name, expected in (read_object(group, CHECKSUMS, *where) or {}).items():
         try:
-            found = _attributes_digest(group) if name == "attributes" else _digest(group[name][()])  # pyright: ignore[reportIndexIssue]
+            found = _attributes_digest(group) if name == "attributes" else _stored_digest(group[name])
         except (OSError, RuntimeError, KeyError):
             found = None
         if found != expected:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Changing only these between two runs leaves the result of each scene the same up to rounding, so a run that was
 # stopped (for want of memory, say) may continue with others.
-_EXECUTION_SETTINGS = frozenset({"batch"})
+EXECUTION_SETTINGS = frozenset({"batch"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Provenance:
         ):
             for name in sorted(set(mine) | set(its)):
                 pairs[f"{what} {name}"] = (str(mine.get(name))[:12], str(its.get(name))[:12])
-        for name in sorted((set(self.settings) | set(other.settings)) - _EXECUTION_SETTINGS):
+        for name in sorted((set(self.settings) | set(other.settings)) - EXECUTION_SETTINGS):
             pairs[name] = (self.settings.get(name), other.settings.get(name))
         return [f"{name} ({ours}, {theirs})" for name, (ours, theirs) in pairs.items() if ours != theirs]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fluorojax.data.scene import Scene
+from fluorojax.io.challenge import Box
 from fluorojax.io.errors import InputError
 from fluorojax.io.selection import Selection
 
@@ -33,6 +34,14 @@ class SceneReader(ABC):
 
         The frames and pixels are selected by the caller. Raises :class:`InputError` where the scene is not fit for use.
         """
+
+    def read_box(self, name: str, selection: Selection, box: Box) -> Scene | None:
+        """The counts of a box of the stored sequence, checked, without a truth; all else as :meth:`read` gives it.
+
+        None where the format can only be read as a whole, as by default.
+        """
+        del name, selection, box
+        return None
 
     @abstractmethod
     def shape(self, name: str) -> tuple[int, ...] | None:

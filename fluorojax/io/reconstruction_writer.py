@@ -198,7 +198,8 @@ class ReconstructionWriter:
                 self._gather()
             with suppress(OSError):  # what is left beside a complete output, the next run of the command removes
                 if complete:
-                    discard_parts(self._folder)
+                    # a time limit leaves the blocks of a scene that the same command goes on with
+                    discard_parts(self._folder, keep_blocks=self._skipped)
             remove_empty(self._folder)
         finally:
             self._lock.release()

@@ -14,6 +14,7 @@ from fluorojax.data.scene import Scene
 from fluorojax.io.dicom.reader import DicomReader
 from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5_scenes import Hdf5Reader
+from fluorojax.io.long_runs import LongRun
 from fluorojax.io.npy import NpyReader
 from fluorojax.io.reader import SceneReader
 from fluorojax.io.selection import NO_SELECTION, Selection
@@ -65,6 +66,12 @@ class Scenes:
         if name not in self.names:
             raise InputError(self.path, name, None, "no such scene in this file")
         return self._selection.apply(self._reader.read(name, self._selection), self.path)
+
+    def run(self, name: str) -> LongRun:
+        """A sequence to be read part by part; raises :class:`InputError` where there is none of that name."""
+        if name not in self.names:
+            raise InputError(self.path, name, None, "no such scene in this file")
+        return LongRun(self._reader, self._selection, name)
 
     def __iter__(self) -> Iterator[Scene]:
         for name in self.names:

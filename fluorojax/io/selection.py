@@ -97,7 +97,7 @@ class Selection:
 
     def shape(self, shape: tuple[int, ...], where: tuple[str, str]) -> tuple[int, ...]:
         """The shape that is left of counts of ``shape``; raises :class:`InputError` where that is nothing."""
-        left = tuple(stop - start for start, stop in self._bounds(shape, where))
+        left = tuple(stop - start for start, stop in self.bounds(shape, where))
         return left[1:] if len(left) == 3 and self.frames is not None and left[0] == 1 else left
 
     def apply(self, scene: Scene, file: str) -> Scene:
@@ -105,8 +105,7 @@ class Selection:
 
         Raises :class:`InputError` where the scene has none of them, or the detector does not fit.
         """
-        if self.detector is not None:
-            scene = _behind(self.detector, scene, file)
+        scene = self.behind_detector(scene, file)
         if self.frames is None and self.crop is None:
             return scene
         where = (file, scene.name)
@@ -120,6 +119,10 @@ class Selection:
                 metadata["mask_frames"] = [frame - first for frame in mask if first <= frame < last]
         return replace(scene, y=y, x_true=truth, metadata=metadata, operator=operator)
 
+    def behind_detector(self, scene: Scene, file: str) -> Scene:
+        """The scene with the imaging chain of the detector; raises :class:`InputError` where that does not fit."""
+        return scene if self.detector is None else _behind(self.detector, scene, file)
+
     def cut(self, images: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> Num[np.ndarray, "*selected"]:
         """The selected frames and pixels of images of shape (T, H, W) or (H, W); ``where`` is (file, scene).
 
@@ -128,10 +131,11 @@ class Selection:
         """
         if self.frames is None and self.crop is None:
             return images
-        found = images[tuple(slice(*pair) for pair in self._bounds(images.shape, where))]
+        found = images[tuple(slice(*pair) for pair in self.bounds(images.shape, where))]
         return found[0] if self.frames is not None and len(found) == 1 else np.ascontiguousarray(found)
 
-    def _bounds(self, shape: tuple[int, ...], where: tuple[str, str]) -> list[tuple[int, int]]:
+    def bounds(self, shape: tuple[int, ...], where: tuple[str, str]) -> list[tuple[int, int]]:
+        """First index and the one past the last along each axis of counts of ``shape``; raises :class:`InputError`."""
         bounds = [(0, size) for size in shape]
         if self.frames is not None:
             if len(shape) != 3:

@@ -64,14 +64,16 @@ class Level(NamedTuple):
     """2√(m + 3/8)."""
 
 
-def correct_counts(counts: Float[Array, "T H W"], spec: SpecState) -> Float[Array, "T H W"]:
+def correct_counts(
+    counts: Float[Array, "T H W"], spec: SpecState, first: Int[ArrayLike, ""] = 0
+) -> Float[Array, "T H W"]:
     """Counts without gain drift and lag, by the posterior means of the spec.
 
     The recursion of :class:`fluorojax.physics.lag.ChargeReleaseLag` is solved for the exposures from a steady start.
     The result can be slightly negative where counts are few. Later frames do not change earlier ones, so a run may be
-    padded at its end.
+    padded at its end. ``first`` is the number of the first of these frames in the run that the gain drift counts from.
     """
-    times = jnp.arange(counts.shape[0], dtype=counts.dtype)
+    times = first + jnp.arange(counts.shape[0], dtype=counts.dtype)
     exposed = counts * jnp.exp(-times * jnp.log1p(jnp.asarray(spec.drift) / 100.0))[:, None, None]
     tau = jnp.asarray(spec.tau_ms)
     kept, held = jnp.exp(-jnp.asarray(spec.frame_time_ms) / tau), jnp.exp(-jnp.asarray(spec.readout_delay_ms) / tau)

@@ -6,7 +6,8 @@ number of pixels and the memory of the network is bounded. Tiles overlap by the 
 inside a tile has the value that the whole image would give it.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -95,6 +96,8 @@ def posterior(
     mirrors: int = 2,
     response: bool = True,
     tile: int = TILE,
+    first: int = 0,
+    runs: Sequence[tuple[slice, slice]] | None = None,
     report: Callable[[float], None] | None = None,
 ) -> LearnedPosterior:
     """Posterior mean and sd of every pixel of one scene.
@@ -112,6 +115,10 @@ def posterior(
     - `response`: find the response to each mismatch parameter, at one more pass for each. Without it the whole
       variance counts as noise.
     - `tile`: side of the inner part of a tile, a multiple of 8.
+    - `first`: number of the first of these frames in the run that the gain drift counts from.
+    - `runs`: what :func:`spans` returns, where it is not to be that for these frames: frames that no run keeps come
+      back as zeros. With :func:`lead_frames` frames before the first that a run sees, the counts of a part of a long
+      sequence give the answer of the whole.
     - `report`: is told the share of the work that is done.
 
     **Raises:** ``ValueError`` for counts of another number of axes or fewer than three frames, or other ``mirrors``.
@@ -123,22 +130,23 @@ def posterior(
         raise ValueError(f"mirrors is {mirrors}; expected 1 to {len(_MIRRORS)}")
     spec = spec_state(protocol, mean, std)
     electronic = protocol.get("electronic_noise", 0.0) ** 2
-    counts = shifted_counts(counts, electronic, float(mean[PARAMETERS.index("gain_drift")]))
+    counts = shifted_counts(counts, electronic, float(mean[PARAMETERS.index("gain_drift")]), first)
     moved = [_moved(spec, name) if response and s > 0 else None for name, s in zip(PARAMETERS, std, strict=True)]
-    runs, tiles = spans(counts.shape[0]), tile_slices(counts.shape[1:], tile, network.reach)
+    runs = spans(counts.shape[0]) if runs is None else runs
+    tiles = tile_slices(counts.shape[1:], tile, network.reach)
     result = np.zeros((2 + len(PARAMETERS), *counts.shape), np.float32)
     for number, (inner, outer) in enumerate(tiles):
         part = counts[(slice(None), *outer)]
         part = np.pad(part, ((0, 0), *((0, -n % GRAIN) for n in part.shape[1:])), mode="symmetric")
-        solve = _Solver(network, part, protocol["photons_per_pixel"], runs)
-        first = solve(spec)
-        answers = [first, *(solve(spec, axes, shift=i % 2 == 0) for i, axes in enumerate(_MIRRORS[1:mirrors]))]
+        solve = _Solver(network, part, protocol["photons_per_pixel"], runs, first)
+        plain = solve(spec)
+        answers = [plain, *(solve(spec, axes, shift=i % 2 == 0) for i, axes in enumerate(_MIRRORS[1:mirrors]))]
         kept = (slice(None), *(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)))
         for row in (0, 1):
             result[(row, slice(None), *inner)] = np.mean([a[row] for a in answers], axis=0)[kept]
         for row, other in enumerate(moved, start=2):
             if other is not None:
-                result[(row, slice(None), *inner)] = ((solve(other)[0] - first[0]) / _STEP)[kept]
+                result[(row, slice(None), *inner)] = ((solve(other)[0] - plain[0]) / _STEP)[kept]
         if report is not None:
             report((number + 1) / len(tiles))
     if electronic > 0:
@@ -148,7 +156,7 @@ def posterior(
         result[1:] *= np.exp(-result[0]) / primary
         result[0] = -np.log(primary)
     if protocol["scatter_fraction"] > 0:
-        for t in range(len(counts)):
+        for t in (t for _, kept in runs for t in range(kept.start, kept.stop)):
             depth, factor = _without_scatter(jnp.asarray(result[0, t]), jnp.float32(protocol["scatter_fraction"]))
             result[1:, t] *= np.asarray(factor)
             result[0, t] = np.asarray(depth)
@@ -157,15 +165,16 @@ def posterior(
 
 
 def shifted_counts(
-    counts: Float[np.ndarray, "T H W"], electronic_variance: float, gain_drift: float
+    counts: Float[np.ndarray, "T H W"], electronic_variance: float, gain_drift: float, first: int = 0
 ) -> Float[np.ndarray, "T H W"]:
     """Counts as the network is to see them where readout adds noise: with its variance added, and none below zero.
 
-    The shift follows the gain (``gain_drift`` in %/frame), so that a pixel at rest stays at rest.
+    The shift follows the gain (``gain_drift`` in %/frame), so that a pixel at rest stays at rest; ``first`` is the
+    number of the first of these frames in the run.
     """
     if electronic_variance == 0:
         return counts
-    gain = (1.0 + gain_drift / 100.0) ** np.arange(len(counts))
+    gain = (1.0 + gain_drift / 100.0) ** (first + np.arange(len(counts)))
     return np.maximum(counts + (electronic_variance * gain)[:, None, None], 0.0).astype(np.float32)
 
 
@@ -215,6 +224,20 @@ def spans(frames: int) -> list[tuple[slice, slice]]:
     return found
 
 
+def lead_frames(protocol: Mapping[str, float], mean: Float[np.ndarray, " 3"], std: Float[np.ndarray, " 3"]) -> int:
+    """Frames before a part of a run from which on the lag of the part no longer depends on what came before them.
+
+    The recursion of :func:`~fluorojax.learned.features.correct_counts` multiplies an error of the trapped charge by the
+    same factor in each frame. So many frames leave one in ten million of it, with the time constant a posterior
+    standard deviation longer than its mean; at most 64.
+    """
+    lag = PARAMETERS.index("lag")
+    tau = max(protocol["lag_ms"] + float(mean[lag]), 2.0) + float(std[lag])
+    kept, held = (math.exp(-protocol[name] / tau) for name in ("frame_time_ms", "readout_delay_ms"))
+    factor = min(abs(kept - held * (1.0 - kept) / (1.0 - held)), 0.99)
+    return int(min(64, 2 + math.ceil(math.log(1e-7) / math.log(max(factor, 1e-7)))))
+
+
 def tile_slices(shape: tuple[int, ...], tile: int, reach: int) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
     """Inner parts that partition an image, and what a network must see for each; starts are multiples of 8."""
     margin = -(-reach // GRAIN) * GRAIN
@@ -235,17 +258,22 @@ class _Solver:
     """Optical depth and sd of one tile for any spec; float32, (T, H, W) each."""
 
     def __init__(
-        self, network: Network, counts: Float[np.ndarray, "T H W"], photons: float, runs: list[tuple[slice, slice]]
+        self,
+        network: Network,
+        counts: Float[np.ndarray, "T H W"],
+        photons: float,
+        runs: Sequence[tuple[slice, slice]],
+        first: int,
     ):
-        self._network, self._runs, self._photons = network, runs, jnp.float32(photons)
+        self._network, self._runs, self._photons, self._first = network, runs, jnp.float32(photons), jnp.float32(first)
         self._counts = jnp.asarray(counts)
 
     def __call__(
         self, spec: SpecState, mirror: tuple[int, ...] = (), *, shift: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """For the mirror image along the axes ``mirror``; ``shift`` moves the blocks by half of their length."""
-        corrected = _correct(jnp.flip(self._counts, mirror) if mirror else self._counts, spec)
-        depth, std = (np.empty(corrected.shape, np.float32) for _ in range(2))
+        corrected = _correct(jnp.flip(self._counts, mirror) if mirror else self._counts, spec, self._first)
+        depth, std = (np.zeros(corrected.shape, np.float32) for _ in range(2))
         for seen, kept in self._runs:
             run = corrected[seen]
             frames = run.shape[0]
@@ -259,9 +287,10 @@ class _Solver:
             for some in np.split(starts, range(group, len(starts), group)):
                 got = _blocks(self._network, run, spec, self._photons, jnp.asarray(some, jnp.int32))
                 for start, d, s in zip(some.tolist(), *(np.asarray(g) for g in got), strict=True):
-                    stop = min(start + BLOCK, frames)
-                    depth[seen.start + start : seen.start + stop] = d[: stop - start]
-                    std[seen.start + start : seen.start + stop] = s[: stop - start]
+                    # A run answers for the frames that it keeps alone, whatever the runs beside it are.
+                    low, high = max(start, first), min(start + BLOCK, kept.stop - seen.start)
+                    depth[seen.start + low : seen.start + high] = d[low - start : high - start]
+                    std[seen.start + low : seen.start + high] = s[low - start : high - start]
         return np.flip(depth, mirror), np.flip(std, mirror)
 
 

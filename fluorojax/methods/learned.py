@@ -5,10 +5,11 @@ response to one posterior sd of each spec parameter gives the share of the imagi
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,14 +18,25 @@ from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, St
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import PUBLISHED
 from fluorojax.learned.familiarity import unfamiliar
-from fluorojax.learned.features import PARAMETERS
-from fluorojax.learned.inference import MIN_FRAMES, outside_training, posterior, shifted_counts
+from fluorojax.learned.features import PARAMETERS, SIDE, SPAN
+from fluorojax.learned.inference import (
+    MIN_FRAMES,
+    LearnedPosterior,
+    lead_frames,
+    outside_training,
+    posterior,
+    shifted_counts,
+    spans,
+)
 from fluorojax.learned.weights import DEFAULT, Weights, load_weights, shipped_file
-from fluorojax.methods.protocol import Job, NotServed, SceneMethod
+from fluorojax.methods.protocol import Block, Job, NotServed, SceneMethod
 from fluorojax.metrics.held_out import SHARE
 from fluorojax.physics.lag import ChargeReleaseLag
 from fluorojax.physics.operator import PUBLISHED_OPERATOR
 from fluorojax.physics.scatter import Scatter
+
+# Counts that a block of a long run reads by default, and frames that lag adds to them where it is not very long.
+_BLOCK_PIXELS, _USUAL_LEAD = 1 << 22, 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class LearnedMethod(SceneMethod):
     held_out: ClassVar[float] = SHARE
     fallback: ClassVar[str | None] = "map"
     uses_model: ClassVar[bool] = False
+    exact_blocks: ClassVar[bool] = True
     process_bytes: ClassVar[int] = 800_000_000
 
     weights: Path
@@ -83,27 +96,86 @@ class LearnedMethod(SceneMethod):
         Raises :class:`~fluorojax.methods.protocol.NotServed` for a scene that the network cannot take
         (:meth:`unserved`) and, where the method is :attr:`careful`, for one outside of its training.
         """
-        scene, known = job.scene, job.posterior
+        outside = self._outside(job)
+        note = "the network works on the tiles"
+        job.report(0.0, note)
+        return self._solved(job, outside, report=lambda share: job.report(share, note))
+
+    def check_run(self, job: Job) -> dict[str, Any]:
+        """See :class:`~fluorojax.methods.protocol.Method`; the frames of ``job`` tell of dose and patterns."""
+        return _facts(self._outside(job))
+
+    def block_values(self, shape: tuple[int, int, int], frames: int | None) -> int:
+        """See :class:`~fluorojax.methods.protocol.Method`."""
+        several = (_frames_at_once(shape, frames) - SPAN) // (SPAN - 2 * SIDE)
+        seen = SPAN + several * (SPAN - 2 * SIDE) + _USUAL_LEAD
+        return min(shape[0], seen) * shape[1] * shape[2]
+
+    def blocks(self, job: Job, shape: tuple[int, int, int], frames: int | None) -> list[Block]:
+        """See :class:`~fluorojax.methods.protocol.Method`: whole runs of the network (:func:`spans`), so that the
+        blocks give what the whole gives; by default as many as some 16 MB of counts hold."""
+        total, height, width = shape
+        size, known = _frames_at_once(shape, frames), job.posterior
+        lead = lead_frames(job.scene.acquisition.as_dict(), known.array("mean"), known.array("std"))
+        found, several = list[Block](), 1 + (size - SPAN) // (SPAN - 2 * SIDE)
+        everything = slice(0, height), slice(0, width)
+        runs = spans(total)
+        for begin in range(0, len(runs), several):
+            group = runs[begin : begin + several]
+            seen = slice(max(group[0][0].start - lead, 0), group[-1][0].stop)
+            found.append(Block((slice(group[0][1].start, group[-1][1].stop), *everything), (seen, *everything)))
+        return found
+
+    def run_block(self, job: Job, block: Block) -> Reconstruction:
+        """See :class:`~fluorojax.methods.protocol.SceneMethod`."""
+        seen, kept = block.seen[0], block.kept[0]
+
+        def within(part: slice) -> slice:
+            return slice(part.start - seen.start, part.stop - seen.start)
+
+        assert job.frames is not None
+        inside = [run for run in spans(job.frames) if kept.start <= run[1].start < kept.stop]
+        runs = [(within(sees), within(keeps)) for sees, keeps in inside]
+        return self._solved(job, [], first=seen.start, runs=runs, part=block.inner)
+
+    def _outside(self, job: Job) -> list[str]:
+        """What of a scene lies outside of the training; raises where the scene is refused for it or cannot be taken."""
+        scene = job.scene
         if reasons := self.unserved(scene):
             raise NotServed(scene.name, "learned", reasons)
-        weights, protocol = self._load(), scene.acquisition.as_dict()
-        mean, std = known.array("mean"), known.array("std")
-        seen = shifted_counts(scene.y, protocol["electronic_noise"] ** 2, float(mean[PARAMETERS.index("gain_drift")]))
+        protocol, mean = scene.acquisition.as_dict(), job.posterior.array("mean")
+        drift = float(mean[PARAMETERS.index("gain_drift")])
+        seen = shifted_counts(scene.y, protocol["electronic_noise"] ** 2, drift)
         outside = [*outside_training(seen, protocol, mean), *unfamiliar(seen)]
         if outside and self.careful:
             raise NotServed(scene.name, "learned", outside)
-        note = "the network works on the tiles"
-        job.report(0.0, note)
+        return outside
+
+    def _solved(
+        self,
+        job: Job,
+        outside: list[str],
+        *,
+        first: int = 0,
+        runs: list[tuple[slice, slice]] | None = None,
+        part: tuple[slice, ...] = (),
+        report: Callable[[float], None] | None = None,
+    ) -> Reconstruction:
+        """The result of a scene, or of the ``part`` of one that ``runs`` keep."""
+        scene, known, weights = job.scene, job.posterior, self._load()
         found = posterior(
             weights.network,
             scene.y,
-            protocol,
-            mean,
-            std,
+            scene.acquisition.as_dict(),
+            known.array("mean"),
+            known.array("std"),
             mirrors=self.mirrors,
             response=self.response,
-            report=lambda share: job.report(share, note),
+            first=first,
+            runs=runs,
+            report=report,
         )
+        found = LearnedPosterior(found.mean[part], found.std[part], found.response[(slice(None), *part)])
         variance = found.std**2
         shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()
         finite = bool(np.isfinite(found.mean).all() and np.isfinite(found.std).all())
@@ -128,14 +200,27 @@ class LearnedMethod(SceneMethod):
                     if self.response
                     else {}
                 ),
-                **(
-                    {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
-                    if outside
-                    else {}
-                ),
+                **_facts(outside),
                 **describe(known, None, scene.ranges),
             },
         )
+
+
+def _facts(outside: list[str]) -> dict[str, Any]:
+    if not outside:
+        return {}
+    return {"outside_training": outside, "verdict": f"outside of the training: {'; '.join(outside)}"}
+
+
+def _frames_at_once(shape: tuple[int, int, int], frames: int | None) -> int:
+    if frames is None:
+        return max(SPAN, _BLOCK_PIXELS // (shape[1] * shape[2]))
+    if frames < SPAN:
+        raise ValueError(
+            f"block_frames is {frames}; expected at least {SPAN}, the frames that the network sees at once, of which "
+            f"{2 * SIDE} overlap with other blocks"
+        )
+    return frames
 
 
 def _unserved(scene: Scene) -> list[str]:

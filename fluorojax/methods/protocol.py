@@ -53,8 +53,26 @@ class Job:
     """Where a method that can be interrupted keeps its state."""
     on_foreign_state: Callable[[Path, str], None] | None = None
     """Called with a state of another run before it is deleted; without it such a state is refused."""
+    frames: int | None = None
+    """Frames of the long run that ``scene`` is a part of; None where it is a whole."""
     report: Callable[[float, str], None] = silent
     """Receives the fraction of the work that is done and a sentence on how it goes."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a long run that is solved at once: frames, rows and columns, each slice with a start and a stop."""
+
+    kept: tuple[slice, slice, slice]
+    """What the result holds; the kept parts of all blocks partition the run."""
+    seen: tuple[slice, slice, slice]
+    """What is read and solved: the kept part, and around it what overlaps with the blocks beside it."""
+
+    @property
+    def inner(self) -> tuple[slice, slice, slice]:
+        """The kept part, counted from the beginning of what is seen."""
+        pairs = zip(self.kept, self.seen, strict=True)
+        return tuple(slice(k.start - s.start, k.stop - s.start) for k, s in pairs)  # pyright: ignore[reportReturnType]
 
 
 class NotServed(ValueError):
@@ -81,6 +99,8 @@ class Method(ABC):
     """What the process takes whatever the scene: interpreter, XLA, its compiler."""
     spec_sources: ClassVar[tuple[str, ...]] = ("calibrated", "nominal", "true")
     """Where the spec parameters may come from; ``joint`` where the method infers them together with the scene."""
+    why_not_joint: ClassVar[str] = ""
+    """Why ``joint`` is not among the :attr:`spec_sources`, where that may surprise: the end of "because …"."""
     joint_draws: ClassVar[bool] = False
     """Whether :meth:`latent_draws` gives joint draws of all latents, which ``calibrate-check`` then tests; any other
     method is tested by the means and standard deviations that it states."""
@@ -94,6 +114,8 @@ class Method(ABC):
     mean; at a mode, or at the logarithm of a filtered rate, they do not."""
     uses_model: ClassVar[bool] = True
     """Whether the method needs a generative model; others ignore ``--model``."""
+    exact_blocks: ClassVar[bool] = False
+    """Whether :meth:`blocks` give what the whole run gives, to rounding, so that nothing speaks against them."""
 
     @classmethod
     @abstractmethod
@@ -120,6 +142,34 @@ class Method(ABC):
         """Files that the result depends on beside model and input, such as network weights."""
         return ()
 
+    def block_values(self, shape: tuple[int, int, int], frames: int | None) -> int | None:
+        """Counts that a block of :meth:`blocks` sees at most; None where the method needs the whole run at once.
+
+        Raises ``ValueError`` as :meth:`blocks` does.
+        """
+        del shape, frames
+        return None
+
+    def blocks(self, job: "Job", shape: tuple[int, int, int], frames: int | None) -> Sequence[Block] | None:
+        """How a run of ``shape`` (T, H, W) is cut into blocks that are solved one after the other; None where the
+        method needs the whole run at once, as by default.
+
+        **Arguments:** ``job`` of the first two frames, with what was calibrated on the whole run; ``frames`` that are
+        read at once, the overlap included, or None for a choice of the method. Raises ``ValueError`` naming
+        ``block_frames`` where there are fewer of them than blocks overlap by.
+        """
+        del job, shape, frames
+        return None
+
+    def check_run(self, job: "Job") -> dict[str, Any]:
+        """What a method has to say of a long run before it solves the blocks, for the diagnostics of the result.
+
+        ``job`` holds some frames that are spread over the run. Raises :class:`NotServed` for a run that the method
+        refuses.
+        """
+        del job
+        return {}
+
     def latent_draws(self, model: SceneModel, data: SceneData, key: PRNGKeyArray, draws: int) -> LatentDraws:
         """Draws of all latents of one scene for ``calibrate-check``, traceable; NaN where they must not be used.
 
@@ -137,7 +187,7 @@ class BatchedMethod(Method):
 
     def inputs(self, posterior: SpecPosterior, ranges: SpecRanges, seed: int) -> PyTree:
         """Arrays on the host that the solve needs beside the scene: by default spec medians and their sd."""
-        return posterior.spec, posterior.std.as_array()
+        return posterior.spec, posterior.array("std")
 
     @abstractmethod
     def solve(self, model: SceneModel, data: SceneData, inputs: Any, key: Array) -> Summary:
@@ -153,6 +203,13 @@ class SceneMethod(Method):
 
         Raises :class:`NotServed` for a scene that the method refuses.
         """
+
+    def run_block(self, job: Job, block: Block) -> Reconstruction:
+        """The result in the kept part of a block; ``job`` holds the counts that the block sees.
+
+        Only for methods with :meth:`blocks`.
+        """
+        raise TypeError(f"{type(self).__name__} solves no blocks")
 
 
 def to_device(tree: PyTree) -> PyTree:

@@ -70,7 +70,7 @@ def make_method(options: "ReconstructOptions") -> "Method":
         raise ValueError(
             f"spec is {options.spec!r} with method {options.method!r}; expected "
             f"{', '.join(kind.spec_sources[:-1])} or {kind.spec_sources[-1]}"
-            + (", because a joint mode of image and spec is biased" if options.method == "map" else "")
+            + (f", because {kind.why_not_joint}" if kind.why_not_joint else "")
         )
     return kind.from_options(options)
 

@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float
-from scipy.signal.windows import hann
 
 DETRENDS = ("none", "mean", "linear")
 WINDOWS = ("rectangular", "hann")
@@ -112,7 +111,7 @@ def noise_power(
     if window == "hann":
         for axis, n in enumerate(size):
             if n > 2:  # symmetric about the middle, and nowhere zero
-                weight *= hann(n + 2)[1:-1].reshape([-1 if a == axis else 1 for a in range(3)])
+                weight *= np.hanning(n + 2)[1:-1].reshape([-1 if a == axis else 1 for a in range(3)])
     corners = list(product(*(range(0, whole - n + 1, max(n // 2, 1)) for whole, n in zip(shape, size, strict=True))))
     total = np.zeros(size)
     for run in runs:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, Status
@@ -154,7 +154,13 @@ def expected_counts(
     operator: FluoroscopyOperator = PUBLISHED_OPERATOR,
 ) -> Float[np.ndarray, "*shape"]:
     """Expected counts of a sequence, quanta per pixel and frame, by the imaging chain ``operator``."""
-    return np.asarray(operator(jnp.asarray(x, dtype=jnp.float32), spec, acquisition))
+    return np.asarray(_expected(operator, np.asarray(x, np.float32), spec, acquisition))
+
+
+@jax.jit
+def _expected(operator: FluoroscopyOperator, x: Array, spec: Spec, acquisition: Acquisition) -> Array:
+    """One program: on the host each operation of the imaging chain would be compiled by itself."""
+    return operator(x, spec, acquisition)
 
 
 def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[str] = "") -> SceneScore:

@@ -4,10 +4,12 @@ import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fluorojax.models.protocol import SceneModel
+
+_HOOKS = ("initial_aux", "update_aux", "carry_latents", "latent_curvature", "pixel_variance")
 
 
 def _shipped_directory() -> Path:
@@ -72,12 +74,15 @@ def _load(path: Path, modified: int) -> "SceneModel":
         hyperparameters=names,
         energies=energies,
         aux_rounds=rounds,
-        initial_aux=getattr(module, "initial_aux", None),
-        update_aux=getattr(module, "update_aux", None),
-        carry_latents=getattr(module, "carry_latents", None),
-        latent_curvature=getattr(module, "latent_curvature", None),
-        pixel_variance=getattr(module, "pixel_variance", None),
+        **{hook: _compiled(getattr(module, hook, None)) for hook in _HOOKS},
     )
+
+
+def _compiled(hook: Any) -> Any:
+    """The hook as a compiled function, which JAX traces once for its check and all its uses together."""
+    import jax
+
+    return jax.jit(hook) if callable(hook) else hook
 
 
 def _execute(path: Path) -> ModuleType:

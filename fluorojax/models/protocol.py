@@ -32,6 +32,7 @@ Write a model for one scene: the engines batch it with ``vmap``. It must be trac
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import equinox as eqx
@@ -140,71 +141,19 @@ class SceneModel:
 
     def sites(self, data: SceneData, latents: Mapping[str, Array]) -> dict[str, Array]:
         """Values of all latent and deterministic sites."""
-        return {name: site["value"] for name, site in self.trace(data, latents).items() if not site.get("is_observed")}
+        return observed_sites(self, data, dict(latents))[0]
 
-    def energy_residuals(self, trace: Mapping[str, Any]) -> Float[Array, " residuals"]:
-        """The residuals of all energies of a trace of the model, as one vector."""
-        return jnp.concatenate([jnp.ravel(trace[_residual_site(name)]["value"]) for name in self.energies])
+    def energy_residuals(self, sites: Mapping[str, Array]) -> Float[Array, " residuals"]:
+        """The residuals of all energies, as one vector, from the values of the sites of the model."""
+        return jnp.concatenate([jnp.ravel(sites[_residual_site(name)]) for name in self.energies])
 
     def latent_shapes(self, data: SceneData) -> dict[str, tuple[int, ...]]:
         """Shapes of the latent sites, after checking that the model follows the protocol.
 
         Raises ``ValueError`` naming the model, the site and what was expected.
         """
-
-        def run(data: SceneData) -> None:
-            traced.update(handlers.trace(handlers.seed(self.model, jax.random.key(0))).get_trace(data))
-
-        def run_constants(data: SceneData) -> None:
-            # Locations and scales that are computed from constants stay concrete, so that they can be checked. All else
-            # that is constant is computed too, one operation after the other.
-            with jax.ensure_compile_time_eval():
-                run(data)
-
-        traced: dict[str, Any] = {}
-        try:
-            jax.eval_shape(run, data)
-            if not all(
-                _is_standard_normal(s["fn"]) for s in traced.values() if s["type"] == "sample" and not s["is_observed"]
-            ):
-                jax.eval_shape(run_constants, data)
-        except Exception as error:  # the model is the user's program: whatever it raises is an input error
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"model {self.name}: cannot run on counts of shape {data.counts.shape}: {reason}"
-            ) from error
-        latents = {n: s for n, s in traced.items() if s["type"] == "sample" and not s["is_observed"]}
-        for name, site in latents.items():
-            if not _is_standard_normal(site["fn"]):
-                raise ValueError(
-                    f"model {self.name}: latent site {name!r} is {type(_base(site['fn'])).__name__}; "
-                    "expected a standard normal, Normal(0, 1)"
-                )
-        for name in ("x", "rate"):
-            if name not in traced or traced[name]["type"] != "deterministic":
-                raise ValueError(f"model {self.name}: no deterministic site {name!r}; expected one")
-            if traced[name]["value"].shape != data.counts.shape:
-                raise ValueError(
-                    f"model {self.name}: site {name!r} has shape {traced[name]['value'].shape}; "
-                    f"expected that of the counts, {data.counts.shape}"
-                )
-        factors = [name for name, site in traced.items() if is_factor(site)]
-        if sorted(factors) != sorted(self.energies):
-            raise ValueError(
-                f"model {self.name}: adds the energies {', '.join(factors) or 'none'}; expected those of ENERGIES, "
-                f"{', '.join(self.energies) or 'none'}"
-            )
-        if bare := [name for name in factors if _residual_site(name) not in traced]:
-            raise ValueError(f"model {self.name}: factor {bare[0]!r} has no residuals; expected a call of add_energy")
-        observed = [s for s in traced.values() if is_observation(s)]
-        if len(observed) != 1 or not isinstance(_base(observed[0]["fn"]), Poisson | Normal):
-            raise ValueError(f"model {self.name}: expected exactly one observed site, Poisson or Normal")
-        if SPEC_SITE not in latents:
-            raise ValueError(f"model {self.name}: no latent site {SPEC_SITE!r}; expected a call of spec_prior")
-        unknown = [name for name in self.hyperparameters if name not in latents]
-        if unknown:
-            raise ValueError(f"model {self.name}: HYPERPARAMETERS names {', '.join(unknown)}; no such latent sites")
-        return {name: site["fn"].shape() for name, site in latents.items()}
+        leaves, structure = jax.tree.flatten(data)
+        return dict(_latent_shapes(self, structure, tuple(map(_abstract, leaves))))
 
     def check_hooks(self, data: SceneData) -> None:
         """Trace the optional hooks on one scene and check what they return.
@@ -225,10 +174,12 @@ class SceneModel:
         hooks = (self.initial_aux, self.update_aux, self.carry_latents, self.latent_curvature, self.pixel_variance)
         if all(hook is None for hook in hooks):
             return
-        middle = Spec.from_array(jnp.asarray(data.ranges.mean(), data.counts.dtype), data.ranges.names)
+        dtype, names = data.counts.dtype, data.ranges.names
+        values = jax.ShapeDtypeStruct((len(names),), dtype)
+        middle = jax.eval_shape(lambda values: Spec.from_array(values, names), values)
         aux = data.aux if self.initial_aux is None else result_of("initial_aux", data, middle)
         now = eqx.tree_at(lambda d: d.aux, data, aux, is_leaf=lambda leaf: leaf is None)
-        latents = {name: jnp.zeros(shape, data.counts.dtype) for name, shape in self.latent_shapes(data).items()}
+        latents = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in self.latent_shapes(data).items()}
         sites = result_of("sites", now, latents)
         if self.update_aux is not None:
             updated = result_of("update_aux", now, sites)
@@ -259,6 +210,85 @@ def is_factor(site: Mapping[str, Any]) -> bool:
 def is_observation(site: Mapping[str, Any]) -> bool:
     """Whether a site of a trace is the observed counts."""
     return site["type"] == "sample" and site["is_observed"] and not is_factor(site)
+
+
+@partial(jax.jit, static_argnames="model")
+def observed_sites(
+    model: SceneModel, data: SceneData, latents: dict[str, Array]
+) -> tuple[dict[str, Array], Distribution, Array]:
+    """Values of all latent and deterministic sites, and the distribution and the value of the observed one.
+
+    The engines run a model through this function alone. JAX keeps what it has traced of a function that is compiled,
+    so that the many places of a solver that need a model trace it once.
+    """
+    trace = model.trace(data, latents)
+    observed = next(site for site in trace.values() if is_observation(site))
+    values = {name: site["value"] for name, site in trace.items() if not site.get("is_observed")}
+    return values, _base(observed["fn"]), observed["value"]
+
+
+@lru_cache(maxsize=128)
+def _latent_shapes(
+    model: SceneModel, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+) -> dict[str, tuple[int, ...]]:
+    """:meth:`SceneModel.latent_shapes`, which an engine asks again and again for scenes of the same shapes."""
+    data = jax.tree.unflatten(structure, leaves)
+
+    def run(data: SceneData) -> None:
+        traced.update(handlers.trace(handlers.seed(model.model, jax.random.key(0))).get_trace(data))
+
+    def run_constants(data: SceneData) -> None:
+        # Locations and scales that are computed from constants stay concrete, so that they can be checked. All else
+        # that is constant is computed too, one operation after the other.
+        with jax.ensure_compile_time_eval():
+            run(data)
+
+    traced: dict[str, Any] = {}
+    try:
+        jax.eval_shape(run, data)
+        if not all(
+            _is_standard_normal(s["fn"]) for s in traced.values() if s["type"] == "sample" and not s["is_observed"]
+        ):
+            jax.eval_shape(run_constants, data)
+    except Exception as error:  # the model is the user's program: whatever it raises is an input error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"model {model.name}: cannot run on counts of shape {data.counts.shape}: {reason}") from error
+    latents = {n: s for n, s in traced.items() if s["type"] == "sample" and not s["is_observed"]}
+    for name, site in latents.items():
+        if not _is_standard_normal(site["fn"]):
+            raise ValueError(
+                f"model {model.name}: latent site {name!r} is {type(_base(site['fn'])).__name__}; "
+                "expected a standard normal, Normal(0, 1)"
+            )
+    for name in ("x", "rate"):
+        if name not in traced or traced[name]["type"] != "deterministic":
+            raise ValueError(f"model {model.name}: no deterministic site {name!r}; expected one")
+        if traced[name]["value"].shape != data.counts.shape:
+            raise ValueError(
+                f"model {model.name}: site {name!r} has shape {traced[name]['value'].shape}; "
+                f"expected that of the counts, {data.counts.shape}"
+            )
+    factors = [name for name, site in traced.items() if is_factor(site)]
+    if sorted(factors) != sorted(model.energies):
+        raise ValueError(
+            f"model {model.name}: adds the energies {', '.join(factors) or 'none'}; expected those of ENERGIES, "
+            f"{', '.join(model.energies) or 'none'}"
+        )
+    if bare := [name for name in factors if _residual_site(name) not in traced]:
+        raise ValueError(f"model {model.name}: factor {bare[0]!r} has no residuals; expected a call of add_energy")
+    observed = [s for s in traced.values() if is_observation(s)]
+    if len(observed) != 1 or not isinstance(_base(observed[0]["fn"]), Poisson | Normal):
+        raise ValueError(f"model {model.name}: expected exactly one observed site, Poisson or Normal")
+    if SPEC_SITE not in latents:
+        raise ValueError(f"model {model.name}: no latent site {SPEC_SITE!r}; expected a call of spec_prior")
+    unknown = [name for name in model.hyperparameters if name not in latents]
+    if unknown:
+        raise ValueError(f"model {model.name}: HYPERPARAMETERS names {', '.join(unknown)}; no such latent sites")
+    return {name: site["fn"].shape() for name, site in latents.items()}
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
 
 def _check_latents(model: str, hook: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

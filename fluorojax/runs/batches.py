@@ -25,7 +25,7 @@ from fluorojax.engines.marginal import as_spec_posterior
 from fluorojax.io.checks import check_scene
 from fluorojax.io.errors import RunError
 from fluorojax.io.provenance import asset_digests
-from fluorojax.methods.protocol import BatchedMethod, Job, Method, NotServed, SceneMethod, silent, to_device
+from fluorojax.methods.protocol import BatchedMethod, Block, Job, Method, NotServed, SceneMethod, silent, to_device
 from fluorojax.methods.registry import make_method
 from fluorojax.methods.summary import Summary, scalar_facts
 from fluorojax.metrics.agreement import judged
@@ -279,7 +279,26 @@ def _solve(method: Method, jobs: list[Job], size: int, *, refusals: bool = False
         except NotServed as refusal:
             if refusals:
                 raise
-            yield _diverged(job.scene, refusal)
+            yield diverged(job.scene, refusal)
+
+
+def block_of(method: Method, job: Job, block: Block) -> Reconstruction:
+    """The result of a block of a long run: images of its kept part; as diverged where the computation fails."""
+    if isinstance(method, SceneMethod):
+        found = _guarded(job.scene, lambda: method.run_block(job, block))
+        if found.status is not Status.DIVERGED:
+            return found
+        inner = block.inner
+    else:
+        (found,) = _solve(method, [job], 1)
+        inner = block.inner
+    correlation = found.spec_correlation
+    if correlation is None:
+        correlation = np.zeros((len(job.scene.operator.parameters), *found.x_hat.shape), np.float32)
+    assert found.x_std is not None
+    return replace(
+        found, x_hat=found.x_hat[inner], x_std=found.x_std[inner], spec_correlation=correlation[(slice(None), *inner)]
+    )
 
 
 def _solve_together(method: BatchedMethod, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
@@ -292,7 +311,7 @@ def _solve_together(method: BatchedMethod, jobs: list[Job], size: int) -> Iterat
         if not _is_of_a_scene(error):
             raise
         if len(jobs) == 1:
-            yield _diverged(jobs[0].scene, error)
+            yield diverged(jobs[0].scene, error)
             return
         for job in jobs:
             yield from _solve_together(method, [job], size)
@@ -315,7 +334,7 @@ def _guarded(scene: Scene, work: Callable[[], Result]) -> Result | Reconstructio
     except Exception as error:
         if not _is_of_a_scene(error):
             raise
-        return _diverged(scene, error)
+        return diverged(scene, error)
 
 
 def _is_of_a_scene(error: Exception) -> bool:
@@ -331,7 +350,7 @@ def _is_of_a_scene(error: Exception) -> bool:
     return isinstance(error, ValueError | ArithmeticError)  # LinAlgError is a ValueError
 
 
-def _diverged(scene: Scene, error: Exception) -> Reconstruction:
+def diverged(scene: Scene, error: Exception) -> Reconstruction:
     """The result of a scene whose computation ended in an error: zeros that must not be used, and the reason."""
     parameters = scene.operator.parameters
     unknown = {parameter.name: math.nan for parameter in parameters}

@@ -91,10 +91,12 @@ def _batched(model: SceneModel, method: BatchedMethod, mesh: Mesh) -> Callable[.
             width = lanes(data.counts.shape[1:]) if method.side_by_side else 1
             return jax.lax.map(solve, (data, inputs), batch_size=width if width > 1 else None)
 
-        scenes, everywhere = PartitionSpec("scene"), PartitionSpec()
-        # shard_map rather than automatic partitioning: each device runs its own scenes to their own convergence.
-        sharded = jax.shard_map(
-            batched, mesh=mesh, in_specs=(scenes, scenes, everywhere), out_specs=scenes, check_vma=False
-        )
-        _COMPILED[model, method, mesh] = jax.jit(sharded)
+        program = batched
+        if mesh.size > 1:
+            scenes, everywhere = PartitionSpec("scene"), PartitionSpec()
+            # shard_map rather than automatic partitioning: each device runs its own scenes to their own convergence.
+            program = jax.shard_map(
+                batched, mesh=mesh, in_specs=(scenes, scenes, everywhere), out_specs=scenes, check_vma=False
+            )
+        _COMPILED[model, method, mesh] = jax.jit(program)
     return _COMPILED[model, method, mesh]

@@ -4,13 +4,19 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fluorojax.data.reconstruction import ReconstructOptions
 from fluorojax.foreign.memory import free_bytes
 
+if TYPE_CHECKING:
+    from fluorojax.methods.protocol import Method
+
 # Float32 arrays of the size of its counts that a scene of a chunk holds while it waits for its turn: data and results.
 _WAITING_ARRAYS = 24
 _COMPILE_SECONDS = 40.0
+WHOLE_BYTES = 1_500_000_000
+"""Memory that a scene may take as a whole where blocks give the same numbers, bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,48 @@ def estimate(shapes: Mapping[str, tuple[int, ...]], options: ReconstructOptions)
 
     method, values = make_method(options), list(shapes.values())
     together = max(1, options.batch or 1)
-    largest = max((math.prod(shape) for shape in values), default=0)
+    largest = max((_values_at_once(method, shape, options) for shape in values), default=0)
     memory = method.process_bytes + 4 * largest * (method.working_arrays + _WAITING_ARRAYS * (together - 1))
     known = [method.seconds(shape[0] if len(shape) == 3 else 1, math.prod(shape[-2:])) for shape in values]
     times = [time for time in known if time is not None]
     seconds = sum(times) if len(times) == len(known) and _on_cpu() else None
     return Estimate(len(values), tuple(dict.fromkeys(values)), memory, seconds)
+
+
+def in_blocks(method: "Method", shape: tuple[int, ...], options: ReconstructOptions) -> bool:
+    """Whether a scene is read, solved and written in blocks (:mod:`fluorojax.runs.long_runs`).
+
+    With ``options.block_frames`` where it has more frames than that. Else where the whole would take more than
+    :data:`WHOLE_BYTES` and blocks of the method give the same numbers, or more than is free and they do not quite.
+    Raises ``ValueError`` where blocks are asked for and the method has none, or needs longer ones.
+    """
+    if len(shape) != 3:
+        return False
+    run = (shape[0], shape[1], shape[2])
+    values = method.block_values(run, options.block_frames)
+    if options.block_frames is not None:
+        if values is None:
+            raise ValueError(
+                f"block_frames is {options.block_frames}, and the method {options.method!r} needs a whole run at once; "
+                "expected map or learned"
+            )
+        return shape[0] > options.block_frames
+    if values is None or values >= math.prod(shape):
+        return False
+    whole = method.process_bytes + 4 * math.prod(shape) * method.working_arrays
+    if method.exact_blocks:
+        return whole > WHOLE_BYTES
+    free = available_bytes()
+    return free is not None and whole > free
+
+
+def _values_at_once(method: "Method", shape: tuple[int, ...], options: ReconstructOptions) -> int:
+    """Counts of a scene that are solved at once."""
+    if in_blocks(method, shape, options):
+        values = method.block_values((shape[0], shape[1], shape[2]), options.block_frames)
+        assert values is not None
+        return values
+    return math.prod(shape)
 
 
 def check_memory(needs: Estimate, available: int | None = None) -> None:
@@ -60,8 +102,8 @@ def check_memory(needs: Estimate, available: int | None = None) -> None:
     if found is not None and needs.bytes > found:
         raise ValueError(
             f"the run needs about {size_words(needs.bytes)} of memory and {size_words(found)} are free; expected "
-            "smaller scenes (--crop, --frames), a smaller --batch, or a machine with more memory (--ignore-memory "
-            "starts all the same)"
+            "smaller scenes (--crop, --frames), blocks (--block-frames), a smaller --batch, or a machine with more "
+            "memory (--ignore-memory starts all the same)"
         )
 
 
@@ -103,7 +145,7 @@ def time_words(seconds: float) -> str:
     for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1):.0f} seconds"
+    return "1 second" if seconds < 1.5 else f"{seconds:.0f} seconds"
 
 
 def _on_cpu() -> bool:

@@ -26,9 +26,11 @@ from fluorojax.io import (
     read_reconstruction,
     read_summaries,
 )
-from fluorojax.io.parts import part_name
+from fluorojax.io.parts import blocks_folder, part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
+from fluorojax.methods.registry import make_method
+from fluorojax.runs.estimate import in_blocks
 from fluorojax.runs.inputs import FilePair, check_pairs
 from fluorojax.runs.notes import assumptions, fallback_notices
 from fluorojax.runs.outcomes import NOT_COMPUTED, Outcome, ended_early, finished_earlier, is_unfinished, read_outcome
@@ -398,6 +400,9 @@ class _Run:
         if writer.kept:
             finished = f"{len(writer.kept)} of {len(file.names)} finished scenes are kept in {writer.folder}"
             self.notify(f"{finished}; the same command continues the run")
+        for folder in (blocks_folder(writer.folder, name) for name in file.names if name not in writer.finished):
+            if blocks := [path for path in folder.glob("*.h5") if path.stem.isdecimal()]:
+                self.notify(f"{len(blocks)} finished blocks are kept in {folder}; the same command continues the run")
         for state in (sampler_state(output, name) for name in file.names if name not in writer.finished):
             state.with_name(state.name + ".writing").unlink(missing_ok=True)
             if state.exists():
@@ -425,9 +430,15 @@ def _check_scenes(
     names: list[str] = []
     skipped: dict[str, str] = {}
     remarks: list[str] = []
+    method, shapes = make_method(options), scenes.shapes()
     for name in scenes.names:
         try:
-            scene = scenes[name]
+            if name in shapes and in_blocks(method, shapes[name], options):
+                run = scenes.run(name)
+                run.check()
+                scene = run.head
+            else:
+                scene = scenes[name]
             if options.spec == "true" and scene.true_spec is None:
                 raise InputError(scenes.path, name, "true_spec", "missing; expected with spec 'true'")
         except InputError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from fluorojax.data.reconstruction import ReconstructOptions, Status
 from fluorojax.io import (
     Provenance,
+    Scenes,
     Selection,
     open_scenes,
     parts_folder,
@@ -22,8 +23,11 @@ from fluorojax.io import (
     read_provenance,
     read_summaries,
 )
+from fluorojax.io.blocks import BlockStore
 from fluorojax.io.parts import part_name, seal_problem
-from fluorojax.runs.progress import Progress
+from fluorojax.methods.registry import make_method
+from fluorojax.runs.estimate import in_blocks
+from fluorojax.runs.progress import Progress, ProgressDisplay
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,20 @@ def compute(
         notify(f"discarding {state}: {what}")
 
     missing = dict.fromkeys(share.names)
+    scenes = open_scenes(share.source, selection=share.selection).only(share.names)
+    method, shapes = make_method(share.options), scenes.shapes()
+    long = [name for name in share.names if name in shapes and in_blocks(method, shapes[name], share.options)]
+    for done, name in enumerate(long):
+        missing.pop(name)
+        yield _long(share, scenes, name, notify, partial(_update, progress, done))
+    if not missing:
+        return
     results = reconstruct_scenes(
-        open_scenes(share.source, selection=share.selection).only(share.names),
+        scenes.only(missing),
         share.options,
         state_file=partial(sampler_state, share.output),
         on_foreign_state=discard if share.discard_states else None,
-        progress=progress,
+        progress=progress if progress is None or not long else _After(progress, len(long)),
     )
     for result in results:
         publish_scene(share.folder, share.provenance, result)
@@ -130,6 +142,44 @@ def compute(
         yield Finished(share.file, result.name, standing(result))
     if missing:
         raise RuntimeError(f"the engine returned no result for {', '.join(sorted(missing))}")
+
+
+def _long(
+    share: Share, scenes: Scenes, name: str, notify: Callable[[str], None], tell: Callable[[float, str], None]
+) -> Finished:
+    """Compute a run that is longer than memory; its blocks are safe on disk one by one."""
+    from fluorojax.runs.long_runs import LongReconstruction
+    from fluorojax.runs.notes import standing
+
+    run = scenes.run(name)
+    counts_sha256 = run.check()
+    store = BlockStore(share.folder, share.provenance, name, counts_sha256)
+    store.open(discard=share.discard_states)
+    result = LongReconstruction(
+        run, share.options, store, counts_sha256, lambda part, note: tell(part, f"{name}: {note}"), notify
+    ).finish()
+    tell(1.0, f"{name}: {standing(result)}")
+    return Finished(share.file, name, standing(result))
+
+
+def _update(progress: Progress | None, done: int, part: float, note: str) -> None:
+    if progress is not None:
+        progress.update(done + part, note)
+
+
+class _After(ProgressDisplay):
+    """The progress of the scenes that come after some others."""
+
+    def __init__(self, progress: Progress, before: int):
+        self._progress, self._before = progress, before
+
+    def skip(self, amount: float) -> None:
+        """See :class:`~fluorojax.runs.progress.Progress`."""
+        self._progress.skip(amount)
+
+    def update(self, done: float, note: str) -> None:
+        """See :class:`~fluorojax.runs.progress.Progress`."""
+        self._progress.update(self._before + done, note)
 
 
 def finished_before(share: Share) -> Iterator[Finished]:

@@ -1,6 +1,7 @@
 """The other commands: simulate, score, scenarios, report, demo, models, help and version."""
 
 import json
+import os
 import subprocess
 import sys
 from types import ModuleType
@@ -67,6 +68,36 @@ def test_version(run):
     code, stdout, _ = run("--version")
     assert code == 0
     assert stdout.startswith("fluorojax ")
+
+
+SLOW_CONSTANT = """
+import sys
+from fluorojax.cli import main
+main(sys.argv[1:])
+import jax, jax.numpy as jnp, numpy as np
+image = jnp.asarray(np.random.default_rng(0).random((200, 200), np.float32))
+total = jax.jit(lambda x: x + jax.lax.reduce_window(image, 0.0, jax.lax.add, (9, 9), (1, 1), "SAME"))
+total.lower(1.0).compile({"xla_backend_optimization_level": 0})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("args", "told"), [(["models", "--debug"], True), (["models"], False)])
+def test_the_compiler_prints_no_alarm(args, told):
+    variables = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    variables["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    command = [sys.executable, "-c", SLOW_CONSTANT, *args]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("Constant folding" in done.stderr) == told, done.stderr
+
+
+def test_the_level_of_messages_is_set_before_jax_is_imported(run, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    run("models", "--debug")
+    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    run("models")
+    assert os.environ.pop("TF_CPP_MIN_LOG_LEVEL") == "3"
 
 
 def test_the_module_is_the_command():

@@ -8,6 +8,12 @@ import pytest
 from tifffile import imread
 
 from fluorojax.io import open_scenes, read_count_digests, read_provenance, read_reconstruction, write_challenge
+from fluorojax.runs.estimate import time_words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 second"), (1.6, "2 seconds"), (9000, "2.5 hours")])
+def test_times_in_words(seconds, words):
+    assert time_words(seconds) == words
 
 
 @pytest.fixture
@@ -70,6 +76,14 @@ def test_stacks_there_and_back(run, challenge, tmp_path, ending):
     before, after = open_scenes(challenge)["sample_01"], open_scenes(back)["sample_00"]
     np.testing.assert_array_equal(before.y, after.y)
     assert after.acquisition.as_dict() == pytest.approx(before.acquisition.as_dict())
+
+
+def test_a_stack_with_a_protocol_tells_what_was_assumed(run, challenge, tmp_path):
+    array = tmp_path / "a.npy"
+    assert run("convert", challenge, array, "--scene", "sample_01") == (0, f"wrote {array}\n", "")
+    code, _, stderr = run("convert", array, tmp_path / "a.tif", "--photons", 200)
+    assert code == 0
+    assert "the file does not give the whole protocol; assumed: attenuation_scale 7" in stderr
 
 
 def test_images_of_a_result_become_stacks(run, result, tmp_path):

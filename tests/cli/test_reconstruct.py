@@ -46,6 +46,7 @@ def test_provenance_is_complete(run, engine, challenge, out):
         "weights": None,
         "held_out": None,
         "fallback": True,
+        "block_frames": None,
         **sampler,
     }
     assert (found.input_file, found.input_sha256) == ("in.h5", file_sha256(challenge))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fluorojax.data.reconstruction import ReconstructOptions
-from fluorojax.engines.nuts.state_file import load_state, save_state
+from fluorojax.engines.nuts.state_file import ForeignStateError, load_state, save_state
 from fluorojax.io import Provenance, ReconstructionWriter, read_provenance, read_scene, write_challenge
 from fluorojax.io.texts import as_text, put_text
 from fluorojax.subtraction.files import SubtractSettings, subtract_file
@@ -69,6 +69,17 @@ def test_states_of_markov_chains(tmp_path):
     assert_fixed(tmp_path / "a.state", "/@format", "/@sha256 of seed")
     state, iteration = load_state(tmp_path / "a.state", {"z": np.ones(3)}, {"seed": "ab" * 32})
     assert (list(state["z"]), iteration) == ([0, 0, 0], 4)
+
+
+def test_a_refused_state_is_told_in_printable_words(tmp_path):
+    path, marks = tmp_path / "a.state", {"seed": "ab" * 32}
+    save_state(path, {"z": np.zeros(3)}, marks, 4)
+    with h5py.File(path, "r+") as handle:
+        h5py.h5a.rename(handle.id, b"sha256 of seed", b"sh\x98256 of seed")
+    with pytest.raises(ForeignStateError, match=r"sh\\udc98256") as caught:
+        load_state(path, {"z": np.ones(3)}, marks)
+    assert str(caught.value).isprintable()
+    assert caught.value.reason.isprintable()
 
 
 def test_files_of_variable_length_are_read(tmp_path, make_scene):

@@ -163,7 +163,14 @@ def test_the_ends_of_a_sequence_are_less_certain_than_its_middle():
 
 
 def test_the_scale_before_an_update_counts_as_three_per_cent_of_fully_determined_data():
-    """Where the data decide everything and find nothing, only the damping keeps a scale from zero."""
-    scales = update_scales(PYRAMID, ONES, POWER, jnp.zeros((PYRAMID.size, 6)), jnp.full(SHAPE[1:], 1e12))
-    # The finest level: coarser ones share what they describe with their neighbours.
-    assert float(jnp.mean(scales.square[0])) < 0.1
+    """The square of a scale grows linearly with the energy that was found, from what the damping alone would leave."""
+
+    def updated(latent):
+        white = jnp.full((PYRAMID.size, 6), latent)
+        square = update_scales(PYRAMID, ONES, POWER, white, jnp.full(SHAPE[1:], 1e12)).square[0]
+        return float(square[square.shape[0] // 2, square.shape[1] // 2, 0])
+
+    # In the middle of the finest level: coarser ones share what they describe with their neighbours.
+    nothing, found = updated(0.0), updated(1.0)
+    assert nothing < 0.1
+    assert nothing / (found - nothing) == pytest.approx(0.03, rel=0.15)

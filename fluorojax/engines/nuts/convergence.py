@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ def convergence_of(draws: Float[np.ndarray, "chains draws"]) -> Convergence:
 
 def _rank_normalised(draws: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, "chains draws"]:
     """Normal scores of the ranks over all Markov chains (Vehtari et al., eq. 14)."""
+    from scipy.stats import rankdata  # takes a second to import, and few runs need it
+
     return ndtri((rankdata(draws).reshape(draws.shape) - 0.375) / (draws.size + 0.25))
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from scipy.stats import norm
+from scipy.special import ndtr
 
 # Normal score of the outermost quantile of a given spec posterior; beyond it lie seven draws in a million.
 _LAST_SCORE = 4.5
@@ -12,7 +12,7 @@ _LAST_SCORE = 4.5
 
 def spec_levels(points: int) -> Float[np.ndarray, "points"]:
     """Probabilities at which the quantiles of a spec posterior are tabulated: Φ(s), scores s even from −4.5 to 4.5."""
-    return norm.cdf(np.linspace(-_LAST_SCORE, _LAST_SCORE, points))
+    return ndtr(np.linspace(-_LAST_SCORE, _LAST_SCORE, points))
 
 
 def draw_from_quantiles(quantiles: Float[Array, "points n"], key: Key[Array, ""]) -> Float[Array, "n"]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from fluorojax.data.printable import MESSAGE, printable
 from fluorojax.engines.nuts.kept import Watch
 from fluorojax.io.atomic import writing
 from fluorojax.io.disk import hdf5_output, publish
@@ -73,8 +74,8 @@ class ForeignStateError(RunError):
     """A state file that is none, or of another run; ``reason`` says which, without the name of the file."""
 
     def __init__(self, path: Path, reason: str, expected: str):
-        super().__init__(f"resume is {path}: {reason}; expected {expected}")
-        self.reason = reason
+        self.reason = printable(reason, MESSAGE)  # it may quote the file
+        super().__init__(f"resume is {path}: {self.reason}; expected {expected}")
 
 
 def save_state(path: str | os.PathLike[str], state: PyTree, marks: Mapping[str, str], iteration: int) -> None:
@@ -118,6 +119,7 @@ def load_state(path: str | os.PathLike[str], like: PyTree, marks: Mapping[str, s
         # With an error number the system refused the file; without one it is the content that makes no sense.
         what = ": ".join(part for part in (error.field, error.problem) if part)
         if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            what = printable(what, MESSAGE)
             raise RunError(f"resume is {path}: cannot be read ({what}); expected a readable state file") from error
         raise ForeignStateError(path, f"cannot be read as HDF5 ({what})", "a NUTS state file") from error
     except ForeignStateError:
