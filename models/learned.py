@@ -10,6 +10,7 @@ The normal prior of the latents is so wide that the energy decides. The energy i
 estimated from the counts, in contrast to ``sequence.py`` with its local scales.
 """
 
+import jax.numpy as jnp
 import numpyro
 from numpyro.distributions import Normal, Poisson
 
@@ -22,7 +23,8 @@ ENERGIES = ("ridges",)
 def model(data: SceneData) -> None:
     spec = spec_prior(data.ranges)
     white = numpyro.sample("white", Normal(0.0, 1.0).expand(data.counts.shape).to_event(3))
-    x = numpyro.deterministic("x", 0.5 + 0.5 * white)
-    add_energy("ridges", load_energy().residuals(data.acquisition.attenuation_scale * x))
+    x = jnp.asarray(0.5 + 0.5 * white)
+    numpyro.deterministic("x", x)
+    add_energy("ridges", load_energy().residuals(jnp.asarray(data.acquisition.attenuation_scale) * x))
     rate = numpyro.deterministic("rate", data.operator(x, spec, data.acquisition))
     numpyro.sample("counts", Poisson(rate).to_event(3), obs=data.counts)

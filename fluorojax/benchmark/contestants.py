@@ -1,4 +1,4 @@
-"""The methods of a benchmark behind one call: ours and the classical ones."""
+"""The methods of a benchmark behind one call: ours, the learned peers and the classical ones."""
 
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -10,6 +10,10 @@ from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
 from fluorojax.io.provenance import asset_digests
+from fluorojax.learned.peers import PEERS
+from fluorojax.learned.size import operations, weight_count
+from fluorojax.learned.weights import known_weights
+from fluorojax.methods.learned import LearnedMethod
 from fluorojax.methods.protocol import Job, SceneMethod
 from fluorojax.methods.registry import make_method, method_class, method_names
 from fluorojax.models.loading import load_model, model_for
@@ -52,9 +56,9 @@ class Contestant:
     """(module, distribution) that have to be installed."""
 
     @property
-    def ours(self) -> bool:
-        """Whether it is a method of fluorojax that infers a posterior, and calibrates by itself in Scenario III."""
-        return self.name in method_names()
+    def calibrates(self) -> bool:
+        """Whether it calibrates by itself in Scenario III, as the methods that infer a posterior and the peers do."""
+        return self.name in method_names() or self.name in PEERS
 
     @property
     def slow(self) -> bool:
@@ -65,7 +69,7 @@ class Contestant:
         """What the result depends on besides the scene and the spec."""
         if self.name == CALIBRATION:
             return {}
-        if self.ours:
+        if self.calibrates:
             options = self.options(seed)
             return {**asdict(options), "assets": asset_digests(make_method(options))}
         return {"class": type(CLASSICAL[self.name].method).__name__, **asdict(CLASSICAL[self.name].method)}
@@ -77,7 +81,7 @@ class Contestant:
     @property
     def code(self) -> tuple[str, ...]:
         """Modules of fluorojax that the result depends on."""
-        if self.ours:
+        if self.calibrates:
             return OURS_CODE
         module = type(CLASSICAL[self.name].method).__module__.removeprefix("fluorojax.").replace(".", "/")
         solver = (
@@ -91,6 +95,15 @@ class Contestant:
         """Installed versions of the packages, None for those that are missing."""
         return {name: _version(module, name) for module, name in self.packages}
 
+    def network(self) -> dict[str, float] | None:
+        """Size of the network of a learned method: ``weights``, and ``operations``, multiplications per pixel and
+        frame of one pass; None for other methods."""
+        method = None if self.name == CALIBRATION else make_method(self.options(0))
+        if not isinstance(method, LearnedMethod):
+            return None
+        network = method.network()
+        return {"weights": weight_count(network), "operations": operations(network)}
+
     def missing(self) -> str | None:
         """Why the method cannot run here, if so."""
         gone = [name for name, found in self.versions().items() if found is None]
@@ -101,7 +114,7 @@ class Contestant:
     def run(self, scene: Scene, scenario: str, calibrated: Spec | None, seed: int) -> Reconstruction:
         """Reconstruct one scene. ``calibrated`` is the spec that a classical method assumes in Scenario III."""
         options = replace(self.options(seed), spec="calibrated" if scenario == "III" else "nominal")
-        if self.ours:
+        if self.calibrates:
             return next(iter(reconstruct_scenes([scene], options)))
         parameters = scene.operator.parameters
         spec = Spec.nominal(parameters) if calibrated is None or scenario != "III" else calibrated
@@ -127,10 +140,12 @@ _MODULES = {
     "bm4d": "bm4d",
 }
 
+_TRAINED_PEERS = tuple(name for name in PEERS if name in known_weights())
+
 CONTESTANTS: dict[str, Contestant] = {
     name: Contestant(name, entry.label, entry.note, tuple((_MODULES[package], package) for package in entry.packages))
     for name, entry in CLASSICAL.items()
-} | {name: Contestant(name, method_class(name).label) for name in method_names()}
+} | {name: Contestant(name, method_class(name).label) for name in (*_TRAINED_PEERS, *method_names())}
 """Method names in the order of the tables."""
 
 DEFAULT_METHODS = tuple(

@@ -120,7 +120,7 @@ class Benchmark:
         ready: list[tuple[Task, Any]] = []
         for task in tasks:
             spec, why = None, reason
-            if contestant is not None and not contestant.ours and task.scenario == "III" and why is None:
+            if contestant is not None and not contestant.calibrates and task.scenario == "III" and why is None:
                 calibration = store.rows[calibrations[task.source]]
                 spec = calibration.get("spec")
                 why = None if spec is not None else f"calibration failed: {calibration.get('reason')}"

@@ -68,6 +68,7 @@ def _method(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "first_seconds": max((row["first_seconds"] for row in good if row["first_seconds"] is not None), default=None),
         "peak_mb": max((row["peak_mb"] for row in good), default=None),
         "base_mb": max((row["base_mb"] for row in good), default=None),
+        "network": next((row["network"] for row in good if "network" in row), None),
         "failures": failures(rows),
         "unconverged": sum("ended" in row for row in good),
     }

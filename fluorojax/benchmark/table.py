@@ -23,17 +23,19 @@ _COLUMNS = (
     "s per scene (CPU)",
     "first call",
     "peak MB (added)",
+    "weights (operations per pixel)",
     "note",
 )
 _LEGEND = (
-    "Scenarios: I no mismatch, nominal spec; II mismatch, nominal spec; III mismatch, calibrated spec: fluorojax "
-    "calibrates as part of its run, the other methods are handed the spec that fluorojax calibrated "
+    "Scenarios: I no mismatch, nominal spec; II mismatch, nominal spec; III mismatch, calibrated spec: fluorojax and "
+    "the learned peers calibrate as part of their runs, the others are handed the spec that fluorojax calibrated "
     '("+ calibration"), whose time stands above each table and not in their rows. Means over scenes. PSNR in dB, data '
     "range 1; moving and device PSNR over the fifth of the pixels that vary most in time and over the devices; device "
     "CNR: contrast to a ring around the devices over the standard deviation of the error there. Coverage of 90 % "
     "intervals where a method gives a standard deviation: that of classical filters is the photon noise they let "
     "through, not their bias. Times in seconds, wall and all processors, compilation (first call) apart; memory: peak "
-    "of the process that runs the method, and how much of it the method added."
+    "of the process that runs the method, and how much of it the method added. Weights of a network in thousands, and "
+    "thousands of multiplications per pixel and frame of one pass; `learned` makes two to five passes, its peers two."
 )
 
 
@@ -113,6 +115,7 @@ def _row(entry: dict[str, Any], best: dict[tuple[str, str], float]) -> list[str]
         _time(entry),
         _seconds(entry["first_seconds"]),
         memory,
+        _network(entry),
         _note(entry),
     ]
     return [cell.replace("|", "/") for cell in cells]
@@ -127,6 +130,11 @@ def _note(entry: dict[str, Any]) -> str:
     if finished and not entry["failures"]:
         parts.append(f"n = {'/'.join(dict.fromkeys(finished))}")
     return "; ".join(parts)
+
+
+def _network(entry: dict[str, Any]) -> str:
+    size = entry.get("network")
+    return _DASH if size is None else f"{size['weights'] / 1e3:.0f} ({size['operations'] / 1e3:.1f})"
 
 
 def _time(entry: dict[str, Any]) -> str:

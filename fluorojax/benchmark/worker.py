@@ -52,6 +52,7 @@ class ScoredRuns:
         self._cache = Path(request["cache"])
         self._known: set[tuple[tuple[int, ...], bool]] = set()
         self._memory = Memory()
+        self._size: dict[str, Any] | None = None
 
     def run(self, task: dict[str, Any]) -> dict[str, Any]:
         """The row of one task; an exception becomes its reason."""
@@ -89,8 +90,16 @@ class ScoredRuns:
             return row
         if result.status is Status.DIVERGED:
             raise ArithmeticError(result.status.value)
+        network = self._network()
         ended = {} if result.status is Status.CONVERGED else {"ended": result.status.value}
-        return {**row, **ended, "spec": result.spec.as_dict(), "scores": score_row(result, scene, device)}
+        return {**row, **ended, **network, "spec": result.spec.as_dict(), "scores": score_row(result, scene, device)}
+
+    def _network(self) -> dict[str, Any]:
+        """Size of the network of a learned method, found once."""
+        if self._size is None:
+            found = self._contestant.network()
+            self._size = {} if found is None else {"network": found}
+        return self._size
 
 
 def run_cost(request: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ MethodOption = Annotated[
     str,
     typer.Option(
         autocompletion=_complete_method,
-        help=f"Inference method: {', '.join(method_names())}, or a classical one (see `fluorojax benchmark`).",
+        help=f"Inference method: {', '.join(method_names())}, or a classical one or learned peer (see "
+        "`fluorojax benchmark`).",
         show_default="learned, or map with another --model than sequence",
     ),
 ]

@@ -11,7 +11,12 @@ from fluorojax.cli.printing import say
 
 def train(
     architecture: Annotated[
-        str, typer.Argument(metavar="ARCH", help="Architecture, e.g. unet, or ridge-energy.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="ARCH",
+            help="Architecture: unet, a learned peer such as dncnn, or ridge-energy.",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="WEIGHTS.npz", help="Weights to write.")],
     scenes: Annotated[int, typer.Option(min=1, help="Number of noise-free sequences to simulate.")] = 752,

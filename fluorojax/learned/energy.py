@@ -116,8 +116,9 @@ def train_energy(
 
     losses: list[float] = []
     for count in range(1, steps + 1):
-        clean = np.stack([_patch(rng, library) for _ in range(_BATCH)])
-        energy, state, loss = step(energy, state, clean, rng.standard_normal(clean.shape).astype(np.float32))
+        clean = jnp.asarray(np.stack([_patch(rng, library) for _ in range(_BATCH)]))
+        noise = jnp.asarray(rng.standard_normal(clean.shape), clean.dtype)
+        energy, state, loss = step(energy, state, clean, noise)
         losses.append(float(loss))
         if not np.isfinite(losses[-1]):
             raise ValueError(f"the loss was not finite at step {count} of the training of an energy")
@@ -141,7 +142,7 @@ def _patch(rng: np.random.Generator, library: Library) -> Float[np.ndarray, "T H
     frames = min(_LENGTH, len(depth))
     corner = [int(rng.integers(0, n - size + 1)) for n, size in zip(depth.shape, (frames, _PATCH, _PATCH), strict=True)]
     cut = depth[tuple(slice(a, a + n) for a, n in zip(corner, (frames, _PATCH, _PATCH), strict=True))]
-    patch = np.flip(cut.astype(np.float32), [axis for axis in range(3) if rng.random() < 0.5])
+    patch = np.flip(cut.astype(np.float32), tuple(axis for axis in range(3) if rng.random() < 0.5))
     patch = patch.transpose(0, 2, 1) if rng.random() < 0.5 else patch
     return np.pad(patch, ((0, _LENGTH - frames), (0, 0), (0, 0)), mode="edge")
 

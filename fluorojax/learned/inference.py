@@ -28,7 +28,7 @@ from fluorojax.learned.features import (
     run_level,
 )
 from fluorojax.learned.losses import LOG_STD_RANGE
-from fluorojax.learned.networks import GRAIN, Network
+from fluorojax.learned.networks import GRAIN, AnyNetwork
 from fluorojax.physics.scatter import Scatter
 
 MIN_FRAMES = 3
@@ -87,7 +87,7 @@ def spec_state(protocol: Mapping[str, float], mean: Float[np.ndarray, " 3"], std
 
 
 def posterior(
-    network: Network,
+    network: AnyNetwork,
     counts: Float[np.ndarray, "T H W"],
     protocol: Mapping[str, float],
     mean: Float[np.ndarray, " 3"],
@@ -104,7 +104,7 @@ def posterior(
 
     **Arguments:**
 
-    - `network`: a trained network.
+    - `network`: a trained network. Where it states no standard deviation, those of the result have no meaning.
     - `counts`: detected quanta, (T, H, W), T ≥ 3, of any size.
     - `protocol`: the nominal protocol, as ``Acquisition.as_dict`` gives it. Scatter by its ``scatter_fraction`` is
       taken off the denoised counts. With ``electronic_noise`` of variance σ², the network sees the counts y + σ², which
@@ -259,7 +259,7 @@ class _Solver:
 
     def __init__(
         self,
-        network: Network,
+        network: AnyNetwork,
         counts: Float[np.ndarray, "T H W"],
         photons: float,
         runs: Sequence[tuple[slice, slice]],
@@ -272,6 +272,8 @@ class _Solver:
         self, spec: SpecState, mirror: tuple[int, ...] = (), *, shift: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """For the mirror image along the axes ``mirror``; ``shift`` moves the blocks by half of their length."""
+        if getattr(self._network, "solve", None) is not None:
+            return self._whole(spec, mirror)
         corrected = _correct(jnp.flip(self._counts, mirror) if mirror else self._counts, spec, self._first)
         depth, std = (np.zeros(corrected.shape, np.float32) for _ in range(2))
         for seen, kept in self._runs:
@@ -293,13 +295,32 @@ class _Solver:
                     std[seen.start + low : seen.start + high] = s[low - start : high - start]
         return np.flip(depth, mirror), np.flip(std, mirror)
 
+    def _whole(self, spec: SpecState, mirror: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The same from a network that takes whole runs; the sd are zero."""
+        counts = jnp.flip(self._counts, mirror) if mirror else self._counts
+        depth = np.zeros(counts.shape, np.float32)
+        for seen, kept in self._runs:
+            # The network counts the gain from the first frame that it gets.
+            photons = self._photons * (1.0 + spec.drift / 100.0) ** (self._first + seen.start)
+            found = np.asarray(_run(self._network, counts[seen], spec, photons))
+            depth[kept] = found[kept.start - seen.start : kept.stop - seen.start]
+        return np.flip(depth, mirror), np.zeros_like(depth)
+
 
 _correct = jax.jit(correct_counts)
 
 
 @eqx.filter_jit
+def _run(
+    network: AnyNetwork, counts: Float[Array, "T H W"], spec: SpecState, photons: Float[Array, ""]
+) -> Float[Array, "T H W"]:
+    """Depth of a run from a network that takes whole runs."""
+    return network.solve(counts, counts.shape[0], spec, photons)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@eqx.filter_jit
 def _blocks(
-    network: Network,
+    network: AnyNetwork,
     corrected: Float[Array, "T H W"],
     spec: SpecState,
     photons: Float[Array, ""],
@@ -309,7 +330,8 @@ def _blocks(
     frames = corrected.shape[0]
     level = run_level(corrected, frames)
     inputs = [block_inputs(corrected, level, frames, start, spec) for start in starts]
-    mean, log_std = network(*(jnp.stack(part) for part in zip(*inputs, strict=True)))
+    images, conditions = (jnp.stack(part) for part in zip(*inputs, strict=True))
+    mean, log_std = network(images, conditions)  # pyright: ignore[reportCallIssue]
     depth = jax.vmap(depth_of, (None, 0, None))(level.mean, mean, photons)
     std = jnp.exp(jnp.clip(log_std, *LOG_STD_RANGE)) * jax.lax.rsqrt(level.mean)[..., None]
     return jnp.moveaxis(depth, -1, 1), jnp.moveaxis(std, -1, 1)

@@ -5,18 +5,24 @@ which is what XLA's convolutions on a CPU want.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from itertools import pairwise
-from typing import Protocol
+from typing import Literal, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from fluorojax.learned.features import BLOCK, CHANNELS, CONDITIONS
+from fluorojax.learned.features import BLOCK, CHANNELS, CONDITIONS, SpecState
+from fluorojax.learned.peers import PEERS
 
 GRAIN = 8
 """Height and width of the input images must be multiples of this."""
+
+
+StdSource = Literal["head", "draws", "none"]
+"""Where standard deviations come from: an output of the network, draws from the posterior, or nowhere."""
 
 
 class Network(Protocol):
@@ -27,6 +33,11 @@ class Network(Protocol):
         """Number of pixels to each side on which an output pixel can depend."""
         ...
 
+    @property
+    def std_source(self) -> StdSource:
+        """Where log s comes from; with "none" it has no meaning."""
+        ...
+
     def __call__(
         self, images: Float[Array, "N H W channels"], conditions: Float[Array, "N conditions"]
     ) -> tuple[Float[Array, "N H W block"], Float[Array, "N H W block"]]:
@@ -34,14 +45,44 @@ class Network(Protocol):
         ...
 
 
-ARCHITECTURES: dict[str, Callable[[PRNGKeyArray], Network]] = {}
-"""Constructors by name."""
+class RunNetwork(Protocol):
+    """The interface of a network that takes the counts of a whole run instead of the images of blocks."""
+
+    @property
+    def reach(self) -> int:
+        """See :class:`Network`."""
+        ...
+
+    @property
+    def std_source(self) -> StdSource:
+        """See :class:`Network`."""
+        ...
+
+    def solve(
+        self,
+        counts: Float[Array, "T H W"],
+        frames: Int[ArrayLike, ""],
+        spec: SpecState,
+        photons: Float[ArrayLike, ""],
+    ) -> Float[Array, "T H W"]:
+        """Optical depth of a run whose first ``frames`` frames are valid, from its counts as they were measured."""
+        ...
 
 
-def architecture(name: str) -> Callable[[Callable[[PRNGKeyArray], Network]], Callable[[PRNGKeyArray], Network]]:
+AnyNetwork = Network | RunNetwork
+"""What can be trained and used."""
+
+
+ARCHITECTURES: dict[str, Callable[[PRNGKeyArray], AnyNetwork]] = {}
+"""Constructors by name; those of :data:`fluorojax.learned.peers.PEERS` join them when they are asked for."""
+
+
+def architecture(
+    name: str,
+) -> Callable[[Callable[[PRNGKeyArray], AnyNetwork]], Callable[[PRNGKeyArray], AnyNetwork]]:
     """Register a constructor under a name."""
 
-    def register(build: Callable[[PRNGKeyArray], Network]) -> Callable[[PRNGKeyArray], Network]:
+    def register(build: Callable[[PRNGKeyArray], AnyNetwork]) -> Callable[[PRNGKeyArray], AnyNetwork]:
         ARCHITECTURES[name] = build
         return build
 
@@ -50,11 +91,14 @@ def architecture(name: str) -> Callable[[Callable[[PRNGKeyArray], Network]], Cal
 
 def check_architecture(name: str) -> None:
     """**Raises:** ``ValueError`` for an unknown architecture."""
+    if name in PEERS:
+        import_module(f"fluorojax.learned.peers.{PEERS[name].module}")
     if name not in ARCHITECTURES:
-        raise ValueError(f"architecture is {name!r}; expected one of {', '.join(sorted(ARCHITECTURES))}")
+        known = ", ".join(sorted({*ARCHITECTURES, *PEERS}))
+        raise ValueError(f"architecture is {name!r}; expected one of {known}")
 
 
-def build_network(name: str, key: PRNGKeyArray) -> Network:
+def build_network(name: str, key: PRNGKeyArray) -> AnyNetwork:
     """A network with fresh weights. **Raises:** ``ValueError`` for an unknown architecture."""
     check_architecture(name)
     return ARCHITECTURES[name](key)
@@ -132,10 +176,14 @@ class UNet(eqx.Module):
         encode: tuple[int, ...] = (1, 3, 4),
         decode: tuple[int, ...] = (2, 2),
         hidden: int = 32,
+        *,
+        channels: int = CHANNELS,
+        conditions: int = CONDITIONS,
+        outputs: int = 2,
     ):
         keys = iter(jax.random.split(key, 64))
-        self.context = Conv(next(keys), CONDITIONS, hidden, size=1), Conv(next(keys), hidden, hidden, size=1)
-        self.enter = Conv(next(keys), 4 * CHANNELS, widths[0])
+        self.context = Conv(next(keys), conditions, hidden, size=1), Conv(next(keys), hidden, hidden, size=1)
+        self.enter = Conv(next(keys), 4 * channels, widths[0])
         self.encode = tuple(
             tuple(Block(next(keys), width, hidden) for _ in range(count))
             for width, count in zip(widths, encode, strict=True)
@@ -147,16 +195,28 @@ class UNet(eqx.Module):
             tuple(Block(next(keys), width, hidden) for _ in range(count))
             for width, count in zip(widths[:-1], decode, strict=True)
         )
-        self.leave = Conv(next(keys), widths[0], 8 * BLOCK, gain=0.05)
+        self.leave = Conv(next(keys), widths[0], 4 * outputs * BLOCK, gain=0.05)
         convolutions = [2 * e + 2 * d for e, d in zip(encode, (*decode, 0), strict=True)]
         convolutions[0] += 2
         # The smooth level reaches 6 pixels, and pixels are grouped by 8.
         self.reach = sum(2 ** (level + 1) * count for level, count in enumerate(convolutions)) + 16
 
+    @property
+    def std_source(self) -> StdSource:
+        """See :class:`Network`."""
+        return "head"
+
     def __call__(
         self, images: Float[Array, "N H W channels"], conditions: Float[Array, "N conditions"]
     ) -> tuple[Float[Array, "N H W block"], Float[Array, "N H W block"]]:
         """See :class:`Network`."""
+        mean, log_std = self.outputs(images, conditions)
+        return mean, log_std
+
+    def outputs(
+        self, images: Float[Array, "N H W channels"], conditions: Float[Array, "N conditions"]
+    ) -> list[Float[Array, "N H W block"]]:
+        """All outputs, of which there are two in a :class:`Network`."""
         context = conditions[:, None, None, :]
         for layer in self.context:
             context = rectify(layer(context))
@@ -173,8 +233,8 @@ class UNet(eqx.Module):
             x = rectify(shuffle(self.up[level](x)) + skips[level])
             for block in self.decode[level]:
                 x = block(x, context)
-        mean, log_std = jnp.split(shuffle(self.leave(x)), 2, axis=-1)
-        return mean, log_std
+        found = shuffle(self.leave(x))
+        return jnp.split(found, found.shape[-1] // BLOCK, axis=-1)
 
 
 @architecture("unet")

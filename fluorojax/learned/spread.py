@@ -6,6 +6,8 @@ Econometrica 46:33, 1978) of the 90 % quantile of the error makes central 90 % i
 level of motion, on simulated scenes.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from fluorojax.learned.features import log_level
 from fluorojax.learned.losses import LOG_STD_RANGE
-from fluorojax.learned.networks import Network
+from fluorojax.learned.networks import AnyNetwork, StdSource
 from fluorojax.learned.validate import Runs, pixel_errors
 
 TERMS = 6
@@ -29,10 +31,10 @@ _POINTS, _STEPS = 20_000, 1500
 class CalibratedNetwork(eqx.Module):
     """A network whose log s is corrected; without coefficients (zeros) it is the network itself."""
 
-    network: Network
+    network: AnyNetwork
     coefficients: Float[Array, " terms"]
 
-    def __init__(self, network: Network, coefficients: Float[ArrayLike, " terms"] | None = None):
+    def __init__(self, network: AnyNetwork, coefficients: Float[ArrayLike, " terms"] | None = None):
         self.network = network
         self.coefficients = jnp.zeros(TERMS) if coefficients is None else jnp.asarray(coefficients, jnp.float32)
 
@@ -41,22 +43,38 @@ class CalibratedNetwork(eqx.Module):
         """See :class:`~fluorojax.learned.networks.Network`."""
         return self.network.reach
 
+    @property
+    def std_source(self) -> StdSource:
+        """See :class:`~fluorojax.learned.networks.Network`."""
+        return self.network.std_source
+
+    @property
+    def solve(self) -> Any:
+        """The method ``solve`` of a :class:`~fluorojax.learned.networks.RunNetwork`, None for any other network."""
+        return getattr(self.network, "solve", None)
+
     def __call__(
         self, images: Float[Array, "N H W channels"], conditions: Float[Array, "N conditions"]
     ) -> tuple[Float[Array, "N H W block"], Float[Array, "N H W block"]]:
         """See :class:`~fluorojax.learned.networks.Network`."""
-        mean, log_std = self.network(images, conditions)
+        mean, log_std = self.network(images, conditions)  # pyright: ignore[reportCallIssue]
+        if self.std_source == "none":
+            return mean, log_std
         log_std = jnp.clip(log_std, *LOG_STD_RANGE)
         terms = _terms(log_std, log_level(images)[..., None])
         change = jnp.sum(jnp.stack([c * term for c, term in zip(self.coefficients, terms, strict=True)]), axis=0)
         return mean, log_std + jnp.clip(change, -LARGEST, LARGEST)
 
 
-def fit_spread(network: Network, runs: Runs, *, seed: int = 0) -> CalibratedNetwork:
+def fit_spread(network: AnyNetwork, runs: Runs, *, seed: int = 0) -> CalibratedNetwork:
     """The network with a correction from simulated runs that it has not seen.
+
+    Only standard deviations of a head are corrected; those of draws stay what the draws have.
 
     **Arguments:** ``seed`` draws the pixels that the fit sees, the same number from every run.
     """
+    if network.std_source != "head":
+        return CalibratedNetwork(network)
     parts = []
     for number, (error, log_std, count) in enumerate(pixel_errors(network, runs)):
         some = np.random.default_rng([seed, number]).integers(0, error.size, _POINTS)

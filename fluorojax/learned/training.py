@@ -16,9 +16,9 @@ from jaxtyping import Array, PyTree
 
 from fluorojax.learned.data import Batch, Library, batches, prefetch
 from fluorojax.learned.losses import loss
-from fluorojax.learned.networks import Network, build_network
+from fluorojax.learned.networks import AnyNetwork, build_network
 from fluorojax.learned.optimisers import optimiser
-from fluorojax.learned.validate import Validation, validation_runs
+from fluorojax.learned.validate import Runs, Validation, validation_runs
 from fluorojax.learned.weights import named_arrays, read_arrays, save_weights, with_arrays, write_arrays
 
 Report = Callable[[float, str], None]
@@ -61,7 +61,7 @@ class NotFiniteError(ValueError):
     """The loss was not finite; the message names the step and where the last good state is."""
 
 
-def initial_state(options: TrainOptions, start: Network | None = None) -> TrainState:
+def initial_state(options: TrainOptions, start: AnyNetwork | None = None) -> TrainState:
     """A fresh state, from random weights or from those of ``start``."""
     network = build_network(options.architecture, jax.random.key(options.seed)) if start is None else start
     params = eqx.filter(network, eqx.is_inexact_array)
@@ -69,13 +69,13 @@ def initial_state(options: TrainOptions, start: Network | None = None) -> TrainS
 
 
 def train(
-    folder: Path,
+    folder: Path | Library,
     output: Path,
     options: TrainOptions,
     *,
-    validation: Path,
+    validation: Path | Runs,
     resume: bool = True,
-    start: Network | None = None,
+    start: AnyNetwork | None = None,
     report: Report | None = None,
 ) -> Validation:
     """Train a network and keep its average as weights.
@@ -83,9 +83,9 @@ def train(
     **Arguments:**
 
     - `folder`: shards of training sequences (:func:`fluorojax.learned.scenes.write_shards`); shards that appear later
-      are picked up at every checkpoint.
+      are picked up at every checkpoint. A library that was read before serves too.
     - `output`: weights to write, ``.npz``; the state from which a run continues is in ``NAME.state.npz`` beside it.
-    - `validation`: folder of shards of kept-apart seeds.
+    - `validation`: folder of shards of kept-apart seeds, or prepared runs.
     - `resume`: continue the state beside ``output`` if there is one.
     - `start`: weights to begin with where there is no state.
     - `report`: is told the share of the run that is done and a line about it.
@@ -96,10 +96,10 @@ def train(
     :class:`NotFiniteError` where the loss is not finite, with the last good state kept on disk.
     """
     say: Report = (lambda share, line: None) if report is None else report
-    library = Library(folder)
+    library = folder if isinstance(folder, Library) else Library(folder)
     if not library.sequences:
         raise ValueError(f"{folder}: no shards of training sequences; expected shard_*.npz")
-    runs = validation_runs(Library(validation).sequences)
+    runs = validation if isinstance(validation, Runs) else validation_runs(Library(validation).sequences)
     state_file, curve = output.with_suffix(".state.npz"), list[dict[str, Any]]()
     static = eqx.filter(
         build_network(options.architecture, jax.random.key(options.seed)), eqx.is_inexact_array, inverse=True
@@ -172,8 +172,10 @@ def _compiled_step(static: PyTree, options: TrainOptions) -> Callable[[TrainStat
 
     @jax.jit
     def step(state: TrainState, batch: Batch, rate: Array) -> tuple[TrainState, Array]:
+        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+
         def objective(params: PyTree) -> tuple[Array, Array]:
-            return loss(eqx.combine(params, static), batch)
+            return loss(eqx.combine(params, static), batch, key)
 
         (value, error), gradient = jax.value_and_grad(objective, has_aux=True)(state.network)
         updates, inner = transform.update(gradient, state.optimiser, state.network)

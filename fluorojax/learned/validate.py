@@ -1,7 +1,7 @@
 """Validation on simulated runs of kept-apart seeds, with the same noise every time."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from fluorojax.learned.data import Batch, acquire, collate
 from fluorojax.learned.features import BLOCK
 from fluorojax.learned.losses import predict
-from fluorojax.learned.networks import Network
+from fluorojax.learned.networks import AnyNetwork
 from fluorojax.learned.scenes import CleanSequence
 
 COUNTS = (3.0, 10.0, 30.0, 60.0, 100.0, 300.0)
@@ -23,23 +23,24 @@ _TWO_SIDED = 1.6449
 
 @dataclass(frozen=True)
 class Validation:
-    """Means over the runs. PSNR in dB as the package scores scenes; coverage of central 90 % intervals."""
+    """Means over the runs. PSNR in dB as the package scores scenes; coverage of central 90 % intervals, None where a
+    network states no standard deviation."""
 
     psnr: float
     psnr_moving: float
-    coverage: float
-    coverage_moving: float
+    coverage: float | None
+    coverage_moving: float | None
 
     def as_dict(self) -> dict[str, float]:
         """The figures, rounded."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+        return {name: round(value, 4) for name, value in asdict(self).items() if value is not None}
 
     def sentence(self) -> str:
         """The figures in words."""
-        return (
-            f"validation {self.psnr:.2f} dB, moving {self.psnr_moving:.2f} dB, "
-            f"coverage {100 * self.coverage:.1f} %, moving {100 * self.coverage_moving:.1f} %"
-        )
+        text = f"validation {self.psnr:.2f} dB, moving {self.psnr_moving:.2f} dB"
+        if self.coverage is None or self.coverage_moving is None:
+            return text
+        return f"{text}, coverage {100 * self.coverage:.1f} %, moving {100 * self.coverage_moving:.1f} %"
 
 
 class Runs:
@@ -48,13 +49,14 @@ class Runs:
     def __init__(self, groups: list[Batch]):
         self.groups = [jax.tree.map(jnp.asarray, group) for group in groups]
 
-    def rows(self, network: Network) -> Float[np.ndarray, "runs 5"]:
+    def rows(self, network: AnyNetwork) -> Float[np.ndarray, "runs 5"]:
         """Per run: PSNR, PSNR of moving pixels, coverage, coverage of moving pixels, mean counts behind the patient."""
         return np.concatenate([np.asarray(_rows(network, group)) for group in self.groups])
 
-    def measure(self, network: Network) -> Validation:
+    def measure(self, network: AnyNetwork) -> Validation:
         """Figures of a network."""
-        return Validation(*(float(v) for v in self.rows(network)[:, :4].mean(0)))
+        found = Validation(*(float(v) for v in self.rows(network)[:, :4].mean(0)))
+        return replace(found, coverage=None, coverage_moving=None) if network.std_source == "none" else found
 
 
 def validation_runs(sequences: list[CleanSequence], *, seed: int = 77, most: int = 36) -> Runs:
@@ -75,7 +77,7 @@ def validation_runs(sequences: list[CleanSequence], *, seed: int = 77, most: int
     return Runs(groups)
 
 
-def pixel_errors(network: Network, runs: Runs) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def pixel_errors(network: AnyNetwork, runs: Runs) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Errors of every run, log s of the network, both in units of the noise, and mean counts; equal shapes."""
     for batch in runs.groups:
         depth, log_std, unit = _predict(network, batch)
@@ -86,7 +88,7 @@ _predict = eqx.filter_jit(predict)
 
 
 @eqx.filter_jit
-def _rows(network: Network, batch: Batch) -> Float[Array, "runs 5"]:
+def _rows(network: AnyNetwork, batch: Batch) -> Float[Array, "runs 5"]:
     depth, log_std, unit = predict(network, batch)
 
     def one(depth, truth, std, counts, frames):

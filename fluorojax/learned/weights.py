@@ -7,6 +7,7 @@ user.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +22,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fluorojax.io.atomic import atomic_stream
-from fluorojax.learned.networks import Network, build_network
+from fluorojax.learned.networks import AnyNetwork, build_network
+from fluorojax.learned.peers import PEERS
 from fluorojax.learned.spread import CalibratedNetwork
 
 VERSION = 2
 """Version of features and file layout; weights of another version are refused."""
 _KEPT = "what was written last is kept, and the same command continues from it once the disk can be written"
+_FOLDER = Path(__file__).parent / "weights"
 DEFAULT = "unet"
 """Shipped weights that ``--method learned`` uses."""
 
@@ -114,7 +117,7 @@ def read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, facts
 
 
-def save_weights(file: Path, network: Network, recipe: Mapping[str, Any], *, half: bool = True) -> Weights:
+def save_weights(file: Path, network: AnyNetwork, recipe: Mapping[str, Any], *, half: bool = True) -> Weights:
     """Write a network and its recipe; ``half`` stores float16, which halves the file.
 
     **Raises:** ``ValueError`` where a weight is not finite in the stored type.
@@ -151,9 +154,30 @@ def load_weights(file: Path, *, sha256: str | None = None) -> Weights:
     return Weights(network, {k: v for k, v in facts.items() if k != "arrays_sha256"}, found)
 
 
+def known_weights() -> tuple[str, ...]:
+    """Names for which :func:`shipped_file` finds weights."""
+    return tuple(name for name in (DEFAULT, *PEERS) if _find(name) is not None)
+
+
 def shipped_file(name: str = DEFAULT) -> Path:
-    """File of the weights that come with the package. **Raises:** ``ValueError`` where there are none of that name."""
-    file = Path(__file__).parent / "weights" / f"{name}.npz"
-    if not file.is_file():
-        raise ValueError(f"there are no shipped weights named {name!r}")
+    """File of the weights that come with the package.
+
+    Weights of learned peers that are not among them are looked for in the folder that the environment variable
+    FLUOROJAX_PEERS names.
+
+    **Raises:** ``ValueError`` where there are none of that name.
+    """
+    file = _find(name)
+    if file is None:
+        text = f"there are no shipped weights named {name!r}; expected one of {', '.join(known_weights())}"
+        if name in PEERS:
+            text += f", or {name}.npz of `fluorojax train {name}` in the folder that FLUOROJAX_PEERS names"
+        raise ValueError(text)
     return file
+
+
+def _find(name: str) -> Path | None:
+    folders = [_FOLDER]
+    if name in PEERS and (mine := os.environ.get("FLUOROJAX_PEERS")):
+        folders.append(Path(mine))
+    return next((file for folder in folders if (file := folder / f"{name}.npz").is_file()), None)

@@ -28,6 +28,7 @@ from fluorojax.learned.inference import (
     shifted_counts,
     spans,
 )
+from fluorojax.learned.spread import CalibratedNetwork
 from fluorojax.learned.weights import DEFAULT, Weights, load_weights, shipped_file
 from fluorojax.methods.protocol import Block, Job, NotServed, SceneMethod
 from fluorojax.metrics.held_out import SHARE
@@ -50,6 +51,10 @@ class LearnedMethod(SceneMethod):
     fallback: ClassVar[str | None] = "map"
     uses_model: ClassVar[bool] = False
     exact_blocks: ClassVar[bool] = True
+    name: ClassVar[str] = "learned"
+    """Name of the method."""
+    default: ClassVar[str] = DEFAULT
+    """Name of the shipped weights that the method uses unless the options name others."""
     process_bytes: ClassVar[int] = 800_000_000
 
     weights: Path
@@ -65,7 +70,7 @@ class LearnedMethod(SceneMethod):
     @classmethod
     def from_options(cls, options: ReconstructOptions) -> "LearnedMethod":
         """The shipped weights, or the file that ``options.weights`` names; raises ``ValueError`` for bad weights."""
-        name = options.weights or DEFAULT
+        name = options.weights or cls.default
         method = cls(Path(name) if name.endswith(".npz") else shipped_file(name), careful=options.fallback)
         method._load()  # bad weights are told before any scene is read
         return method
@@ -86,6 +91,10 @@ class LearnedMethod(SceneMethod):
     def assets(self) -> tuple[Path, ...]:
         """The file of the weights."""
         return (self.weights,)
+
+    def network(self) -> CalibratedNetwork:
+        """The network of the weights."""
+        return self._load().network
 
     def _load(self) -> Weights:
         return _loaded(self.weights, self.weights.stat().st_mtime_ns if self.weights.is_file() else 0)
@@ -142,13 +151,13 @@ class LearnedMethod(SceneMethod):
         """What of a scene lies outside of the training; raises where the scene is refused for it or cannot be taken."""
         scene = job.scene
         if reasons := self.unserved(scene):
-            raise NotServed(scene.name, "learned", reasons)
+            raise NotServed(scene.name, self.name, reasons)
         protocol, mean = scene.acquisition.as_dict(), job.posterior.array("mean")
         drift = float(mean[PARAMETERS.index("gain_drift")])
         seen = shifted_counts(scene.y, protocol["electronic_noise"] ** 2, drift)
         outside = [*outside_training(seen, protocol, mean), *unfamiliar(seen)]
         if outside and self.careful:
-            raise NotServed(scene.name, "learned", outside)
+            raise NotServed(scene.name, self.name, outside)
         return outside
 
     def _solved(
@@ -163,6 +172,8 @@ class LearnedMethod(SceneMethod):
     ) -> Reconstruction:
         """The result of a scene, or of the ``part`` of one that ``runs`` keep."""
         scene, known, weights = job.scene, job.posterior, self._load()
+        source = weights.network.std_source
+        responds = self.response and source == "head"
         found = posterior(
             weights.network,
             scene.y,
@@ -170,34 +181,31 @@ class LearnedMethod(SceneMethod):
             known.array("mean"),
             known.array("std"),
             mirrors=self.mirrors,
-            response=self.response,
+            response=responds,
             first=first,
             runs=runs,
             report=report,
         )
         found = LearnedPosterior(found.mean[part], found.std[part], found.response[(slice(None), *part)])
-        variance = found.std**2
+        variance = np.maximum(found.std**2, np.finfo(np.float32).tiny)
         shares = found.spec_variance.mean(axis=(1, 2, 3)) / variance.mean()
         finite = bool(np.isfinite(found.mean).all() and np.isfinite(found.std).all())
         return Reconstruction(
             name=scene.name,
             x_hat=found.mean,
-            x_std=found.std,
+            x_std=None if source == "none" else found.std,
             spec=known.spec,
             spec_std=known.std,
             spec_interval=known.interval,
             status=Status.CONVERGED if finite else Status.DIVERGED,
             seconds=math.nan,
-            spec_correlation=np.sign(found.response)
-            * np.sqrt(found.spec_variance / np.maximum(variance, np.finfo(np.float32).tiny))
-            if self.response
-            else None,
+            spec_correlation=np.sign(found.response) * np.sqrt(found.spec_variance / variance) if responds else None,
             diagnostics={
                 "model": f"{weights.recipe.get('architecture')} {weights.sha256[:12]}",
                 "weights": {"file": self.weights.name, "sha256": weights.sha256},
                 **(
                     {"variance_share_of_chain": dict(zip(known.marginals, map(float, shares), strict=True))}
-                    if self.response
+                    if responds
                     else {}
                 ),
                 **_facts(outside),

@@ -38,12 +38,21 @@ def method_names() -> tuple[str, ...]:
 
 
 def method_class(name: str) -> "type[Method]":
-    """The class of a method: one of :func:`method_names`, or a classical one of :mod:`fluorojax.classical`.
+    """The class of a method: one of :func:`method_names`, a learned peer of :mod:`fluorojax.learned.peers`, or a
+    classical one of :mod:`fluorojax.classical`.
 
     Raises ``ValueError`` where there is none of that name.
     """
     if name in _METHODS:
         return _METHODS[name]()
+    from fluorojax.learned.peers import PEERS
+
+    if name in PEERS:
+        from fluorojax.methods.peers import peer_method
+
+        kind = peer_method(name)
+        assert kind is not None
+        return kind
     from fluorojax.methods.classical import classical_method
 
     found = classical_method(name)
@@ -51,7 +60,8 @@ def method_class(name: str) -> "type[Method]":
         from fluorojax.classical import CLASSICAL
 
         raise ValueError(
-            f"method is {name!r}; expected one of {', '.join(_METHODS)}, or a classical one: {', '.join(CLASSICAL)}"
+            f"method is {name!r}; expected one of {', '.join(_METHODS)}, or a classical one: {', '.join(CLASSICAL)}, "
+            f"or a learned peer: {', '.join(PEERS)}"
         )
     return found
 

@@ -68,6 +68,18 @@ def test_classical_methods_get_the_calibrated_chain_in_scenario_three_only(run):
     assert psnr == {"raw": {"I": 30.0, "II": 30.0, "III": 31.0}, "map": {"I": 30.0, "II": 30.0, "III": 30.0}}
 
 
+def test_the_table_states_the_size_of_a_network(run):
+    tasks, rows, _ = run(methods=("raw", "hold"))
+    for row in rows.values():
+        if row["method"] == "raw":
+            row["network"] = {"weights": 12_345, "operations": 6_789.0}
+    document = {"cells": summarise(tasks, rows), "settings": {"seed": 0}, "versions": {}, "machine": ""}
+    lines = markdown(document).splitlines()
+    assert "weights (operations per pixel)" in next(line for line in lines if line.startswith("| method"))
+    assert "| 12 (6.8) |" in next(line for line in lines if line.startswith("| raw"))
+    assert "| – | " in next(line for line in lines if line.startswith("| last-image hold"))
+
+
 @pytest.mark.parametrize(
     ("deed", "reason"),
     [

@@ -145,7 +145,7 @@ def test_bad_options(change, message):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="is 'magic'; expected one of map, learned, stream, mgvi, nuts, laplace"):
+    with pytest.raises(ValueError, match="is 'magic'; expected one of learned, map, stream, mgvi, nuts, laplace"):
         make_sampler("magic")
 
 
