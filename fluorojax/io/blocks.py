@@ -1,6 +1,6 @@
 """Finished blocks of a long run, and the scene that they are put together to.
 
-A block is a sealed file (:mod:`fluorojax.io.parts`) with its part of the images, in the folder ``SCENE.blocks`` of the
+A block is a sealed file (``fluorojax.io.parts``) with its part of the images, in the folder ``SCENE.blocks`` of the
 parts of a run. It appears whole or not at all, holds the fingerprint of the run that it belongs to, and is read only if
 its bytes are those that were written, so that a run that was killed goes on after its last finished block and a damaged
 block is computed again. :meth:`BlockStore.publish` makes the part of the scene from them, some frames at a time.

@@ -87,7 +87,7 @@ class ChainDescription:
         return "\n".join(lines)
 
     def svg(self) -> str:
-        """The chain as a drawing in SVG; see :func:`fluorojax.plot.chain.chain_picture`."""
+        """The chain as a drawing in SVG; see :func:`fluorojax.plot.chain_picture`."""
         from fluorojax.plot.chain import chain_picture
 
         return chain_picture(self)
