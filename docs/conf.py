@@ -59,6 +59,6 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!fluorojax\b).*"),
     ("py:.*", r"fluorojax\.(.+\.)?_.*"),
     ("py:.*", r"fluorojax\.(cli|benchmark)\b.*"),
-    # Type variables, and a class that only the table of formats names.
-    ("py:.*", r"fluorojax\.(engines\.iteration\.State|io\.reader\.SceneReader)"),
+    # Type variables, and classes that only the table of formats and the runs name.
+    ("py:.*", r"fluorojax\.(engines\.iteration\.State|io\.reader\.SceneReader|io\.blocks\.BlockStore)"),
 ]

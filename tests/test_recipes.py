@@ -32,7 +32,7 @@ def python_blocks(page):
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Minutes each, for programs of many shapes; what they show has tests of its own.
-LONG_NOTEBOOKS = ("batch", "train_your_own", "uncertainty")
+LONG_NOTEBOOKS = ("batch", "own_model", "train_your_own", "uncertainty")
 OWN_MODEL = next(block for block in python_blocks("docs/models.md") if "def model(data)" in block)
 
 

@@ -67,7 +67,7 @@ def in_blocks(method: "Method", shape: tuple[int, ...], options: ReconstructOpti
     :data:`WHOLE_BYTES` and blocks of the method give the same numbers, or more than is free and they do not quite.
     Raises ``ValueError`` where blocks are asked for and the method has none, or needs longer ones.
     """
-    if len(shape) != 3:
+    if len(shape) != 3 or 0 in shape:  # a scene without pixels is refused where it is read
         return False
     run = (shape[0], shape[1], shape[2])
     values = method.block_values(run, options.block_frames)

@@ -3,7 +3,7 @@
 What is common to the blocks is estimated on the whole run before the first of them: the imaging chain
 (:mod:`fluorojax.runs.long_calibration`), whether the method serves the run, and what held-out quanta say. A method says
 how a run is cut (:meth:`fluorojax.methods.protocol.Method.blocks`) and solves one block at a time. A finished block is
-safe on disk (:mod:`fluorojax.io.blocks`), and the scene is put together from the blocks at the end, some frames at a
+safe on disk (``fluorojax.io.blocks``), and the scene is put together from the blocks at the end, some frames at a
 time. No step holds the whole run.
 """
 

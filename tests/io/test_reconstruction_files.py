@@ -357,7 +357,7 @@ def test_only_regular_files_are_replaced(tmp_path, source, provenance, make_resu
     ("change", "named"),
     [
         ({"model": "single_frame"}, "model (single_frame, sequence)"),
-        ({"method": "nuts"}, "method (nuts, map)"),
+        ({"method": "nuts"}, "method (nuts, learned)"),
         ({"seed": 8}, "seed (8, 7)"),
         ({"spec": "nominal"}, "spec (nominal, calibrated)"),
     ],

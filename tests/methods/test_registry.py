@@ -125,7 +125,7 @@ def test_classical_methods_are_methods(challenge, tmp_path):
     assert np.isnan(result.spec_std.lag)
     with pytest.raises(
         ValueError,
-        match=r"is 'magic'; expected one of map, learned, stream, mgvi, nuts, or a classical one: raw",
+        match=r"is 'magic'; expected one of learned, map, stream, mgvi, nuts, or a classical one: raw",
     ):
         method_class("magic")
 
