@@ -8,7 +8,9 @@ inside a tile has the value that the whole image would give it.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -139,14 +141,17 @@ def posterior(
         part = counts[(slice(None), *outer)]
         part = np.pad(part, ((0, 0), *((0, -n % GRAIN) for n in part.shape[1:])), mode="symmetric")
         solve = _Solver(network, part, protocol["photons_per_pixel"], runs, first)
-        plain = solve(spec)
-        answers = [plain, *(solve(spec, axes, shift=i % 2 == 0) for i, axes in enumerate(_MIRRORS[1:mirrors]))]
+        passes = [partial(solve, spec)]
+        passes += [partial(solve, spec, axes, shift=i % 2 == 0) for i, axes in enumerate(_MIRRORS[1:mirrors])]
+        passes += [partial(solve, other) for other in moved if other is not None]
+        found = _together(passes)
+        answers, others = found[:mirrors], iter(found[mirrors:])
         kept = (slice(None), *(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)))
         for row in (0, 1):
             result[(row, slice(None), *inner)] = np.mean([a[row] for a in answers], axis=0)[kept]
         for row, other in enumerate(moved, start=2):
             if other is not None:
-                result[(row, slice(None), *inner)] = ((solve(other)[0] - plain[0]) / _STEP)[kept]
+                result[(row, slice(None), *inner)] = ((next(others)[0] - answers[0][0]) / _STEP)[kept]
         if report is not None:
             report((number + 1) / len(tiles))
     if electronic > 0:
@@ -252,6 +257,18 @@ def tile_slices(shape: tuple[int, ...], tile: int, reach: int) -> list[tuple[tup
 
     rows, columns = along(shape[0]), along(shape[1])
     return [((r[0], c[0]), (r[1], c[1])) for r in rows for c in columns]
+
+
+def _together(passes: Sequence[Callable[[], tuple[np.ndarray, np.ndarray]]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The results of all passes in their order.
+
+    On a CPU a convolution of XLA keeps one core busy, whatever their number: two passes at a time take half as long.
+    The first pass runs alone, so that the others find its program.
+    """
+    if jax.default_backend() != "cpu" or len(passes) < 3:
+        return [one() for one in passes]
+    with ThreadPoolExecutor(2) as threads:
+        return [passes[0](), *threads.map(lambda one: one(), passes[1:])]
 
 
 class _Solver:
