@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fluorojax.cli.options import OverwriteOption, QuietOption, VerboseOption
+from fluorojax.cli.options import OverwriteOption, QuietOption, VerboseOption, numbers_of
 from fluorojax.cli.printing import print_json, say
 from fluorojax.data.choices import MAX_SEED
 
@@ -88,7 +88,7 @@ def benchmark(
         "methods": _words(methods),
         "scenarios": _words(scenarios),
         "tiers": _words(tiers),
-        "counts": None if counts is None else _numbers(counts),
+        "counts": None if counts is None else list(numbers_of("counts", counts, "positive numbers")),
         "motions": _words(motions),
         "scenes": scenes,
         "slow_scenes": slow_scenes,
@@ -185,13 +185,6 @@ def _run_costs(
 def _words(text: str | None) -> list[str] | None:
     """Comma-separated words, each once."""
     return None if text is None else list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(word) for word in text.split(",") if word.strip()]
-    except ValueError:
-        raise ValueError(f"counts is {text!r}; expected positive numbers separated by commas") from None
 
 
 def _print_cells(document: dict[str, Any]) -> None:

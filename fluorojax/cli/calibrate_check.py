@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fluorojax.cli.backend import tell_backend
-from fluorojax.cli.options import ModelOption, QuietOption, SeedOption, VerboseOption
+from fluorojax.cli.options import ModelOption, QuietOption, SeedOption, VerboseOption, numbers_of
 from fluorojax.cli.printing import print_json, say
 from fluorojax.methods.registry import method_names
 
@@ -48,7 +48,7 @@ def calibrate_check(
     from fluorojax.validation import CheckOptions, check_calibration, make_sampler
 
     options = CheckOptions(
-        doses=_numbers(doses),
+        doses=numbers_of("doses", doses),
         replicates=replicates,
         frames=frames,
         size=size,
@@ -68,13 +68,6 @@ def calibrate_check(
     elif not quiet:
         print_calibration(report)
     return 0 if report.passed else 1
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"doses is {text!r}; expected numbers separated by commas, e.g. 3,30,300") from error
 
 
 def print_calibration(report: "CalibrationReport") -> None:

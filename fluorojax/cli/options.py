@@ -236,6 +236,14 @@ def check_suffix(option: str, path: Path, expected: tuple[str, ...]) -> None:
         raise ValueError(f"{option} is {str(path)!r}; expected a file name that ends in {names}")
 
 
+def numbers_of(option: str, text: str, expected: str = "numbers") -> tuple[float, ...]:
+    """The numbers of an option that are separated by commas. Raises ``ValueError`` where they are none."""
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"{option} is {text!r}; expected {expected} separated by commas, e.g. 3,30,300") from error
+
+
 HDF5_SUFFIXES = (".h5", ".hdf5")
 """How the names of the files end that the commands write as HDF5."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fluorojax.cli.backend import tell_backend
-from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption, check_suffix
+from fluorojax.cli.options import OverwriteOption, QuietOption, SeedOption, VerboseOption, check_suffix, numbers_of
 from fluorojax.cli.printing import print_json, say
 from fluorojax.methods.registry import method_names
 
@@ -51,7 +51,7 @@ def validate(
     options = DossierOptions(
         model=model,
         method=method,
-        photons=_numbers(photons),
+        photons=numbers_of("--photons", photons),
         scenes=scenes,
         frames=frames,
         size=size,
@@ -68,10 +68,3 @@ def validate(
             say(f"{finding.level}: {finding.topic}: {finding.text}")
         say(f"report: {output}")
     return 0 if found.passed else 1
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"--photons is {text!r}; expected numbers separated by commas, e.g. 300,1500") from error

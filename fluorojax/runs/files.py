@@ -17,7 +17,6 @@ from fluorojax.io import (
     InputError,
     Provenance,
     ReconstructionWriter,
-    Scenes,
     Selection,
     check_output,
     open_scenes,
@@ -29,10 +28,8 @@ from fluorojax.io import (
 from fluorojax.io.parts import blocks_folder, part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
-from fluorojax.methods.registry import make_method
-from fluorojax.runs.estimate import in_blocks
-from fluorojax.runs.inputs import FilePair, check_pairs
-from fluorojax.runs.notes import assumptions, fallback_notices
+from fluorojax.runs.inputs import FilePair, check_pairs, check_scenes
+from fluorojax.runs.notes import fallback_notices
 from fluorojax.runs.outcomes import NOT_COMPUTED, Outcome, ended_early, finished_earlier, is_unfinished, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
@@ -245,7 +242,7 @@ class _Run:
         continued = self.overwrite or parts_folder(pair.output).is_dir() or ended_early(pair.output)
         check_output(pair.output, inputs=[pair.source], overwrite=continued)
         scenes = open_scenes(pair.source, selection=self.selection)
-        names, skipped, remarks = _check_scenes(scenes, self.options, self.on_error)
+        names, skipped, remarks = check_scenes(scenes, self.options, self.on_error)
         provenance = Provenance.of_run(pair.source, self.options, self.selection)
         return _File(index, pair, provenance, names, scenes.only(names).shapes(), skipped, remarks)
 
@@ -421,34 +418,3 @@ class _Run:
             if (file := self._files.pop(index, None)) is not None:
                 file.stack.__exit__(InputError, error, error.__traceback__)
                 file.writer = None
-
-
-def _check_scenes(
-    scenes: Scenes, options: ReconstructOptions, on_error: Callable[[InputError], None] | None
-) -> tuple[list[str], dict[str, str], list[str]]:
-    """Names of the scenes fit to reconstruct, why the others are not, and remarks on what was assumed."""
-    names: list[str] = []
-    skipped: dict[str, str] = {}
-    remarks: list[str] = []
-    method, shapes = make_method(options), scenes.shapes()
-    for name in scenes.names:
-        try:
-            if name in shapes and in_blocks(method, shapes[name], options):
-                run = scenes.run(name)
-                run.check()
-                scene = run.head
-            else:
-                scene = scenes[name]
-            if options.spec == "true" and scene.true_spec is None:
-                raise InputError(scenes.path, name, "true_spec", "missing; expected with spec 'true'")
-        except InputError as error:
-            if on_error is None:
-                raise
-            on_error(error)
-            skipped[name] = ": ".join(part for part in (error.field, error.problem) if part)
-            continue
-        names.append(name)
-        remarks += [f"{scenes.path}: {name}: {remark}" for remark in assumptions(scene)]
-    if not names:
-        raise InputError(scenes.path, None, None, "none of its scenes can be read; nothing to reconstruct")
-    return names, skipped, remarks

@@ -8,11 +8,16 @@ import csv
 import glob
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fluorojax.io.errors import InputError
+
+if TYPE_CHECKING:
+    from fluorojax.data.reconstruction import ReconstructOptions
+    from fluorojax.io import Scenes
 
 _MAGIC = frozenset("*?[")
 
@@ -154,3 +159,42 @@ def _identity(path: Path) -> tuple[int, int] | str:
     except OSError:
         return os.path.abspath(path)
     return found.st_dev, found.st_ino
+
+
+def check_scenes(
+    scenes: "Scenes", options: "ReconstructOptions", on_error: Callable[[InputError], None] | None
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """Names of the scenes fit to reconstruct, why the others are not, and remarks on what was assumed.
+
+    A bad scene is told to ``on_error`` and left out; without it, and where no scene is left, raises
+    :class:`~fluorojax.io.InputError`.
+    """
+    from fluorojax.methods.registry import make_method  # slow to import, and files are looked for before
+    from fluorojax.runs.estimate import in_blocks
+    from fluorojax.runs.notes import assumptions
+
+    names: list[str] = []
+    skipped: dict[str, str] = {}
+    remarks: list[str] = []
+    method, shapes = make_method(options), scenes.shapes()
+    for name in scenes.names:
+        try:
+            if name in shapes and in_blocks(method, shapes[name], options):
+                run = scenes.run(name)
+                run.check()
+                scene = run.head
+            else:
+                scene = scenes[name]
+            if options.spec == "true" and scene.true_spec is None:
+                raise InputError(scenes.path, name, "true_spec", "missing; expected with spec 'true'")
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            skipped[name] = ": ".join(part for part in (error.field, error.problem) if part)
+            continue
+        names.append(name)
+        remarks += [f"{scenes.path}: {name}: {remark}" for remark in assumptions(scene)]
+    if not names:
+        raise InputError(scenes.path, None, None, "none of its scenes can be read; nothing to reconstruct")
+    return names, skipped, remarks

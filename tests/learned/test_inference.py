@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from learned_inputs import MEAN, PROTOCOL, STD
 
 from fluorojax.learned.features import SIDE, SPAN
 from fluorojax.learned.inference import (
@@ -16,17 +17,6 @@ from fluorojax.learned.inference import (
     tile_slices,
 )
 from fluorojax.learned.networks import UNet
-
-MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
-PROTOCOL = {
-    "photons_per_pixel": 400.0,
-    "attenuation_scale": 5.0,
-    "frame_time_ms": 33.3,
-    "pulse_width_ms": 8.0,
-    "lag_ms": 10.0,
-    "readout_delay_ms": 33.3,
-    "scatter_fraction": 0.0,
-}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from learned_inputs import MEAN, PROTOCOL, STD
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import Spec
@@ -31,16 +32,6 @@ TINY = {
     "unrolled": lambda key: Unrolled(key, steps=3, width=4),
     "diffusion": lambda key: Diffusion(key, widths=(4, 4), encode=(1, 0), decode=(1,), draws=3, steps=3),
 }
-PROTOCOL = {
-    "photons_per_pixel": 400.0,
-    "attenuation_scale": 5.0,
-    "frame_time_ms": 33.3,
-    "pulse_width_ms": 8.0,
-    "lag_ms": 10.0,
-    "readout_delay_ms": 33.3,
-    "scatter_fraction": 0.0,
-}
-MEAN, STD = np.array([1.0, 1.0, 0.2]), np.array([2.0, 1.0, 0.1])
 
 
 def random_network(name, seed=0):
