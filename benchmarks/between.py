@@ -1,6 +1,6 @@
 """Images between frames against the truth: the network, linear interpolation, optical flow, and the last frame again.
 
-    python benchmarks/between.py --scenes 8
+    python -m benchmarks.between --scenes 8
 
 Simulated runs of 7.5 and 15 frames/s are reconstructed (``learned``, or ``--method map``) and interpolated to 30 images/s.
 PSNR is that of the images between the frames alone, over all pixels and over the fifth of the pixels that move most.

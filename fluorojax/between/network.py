@@ -1,8 +1,8 @@
 """The network between frames: posterior mean and standard deviation of one image from the frames around it.
 
 The image at the share u of the gap between the frames 0 and 1 is a mixture of six parts: both frames, both frames
-warped to that time along the motion, the cubic of Catmull and Rom through four frames (Rafael, New York 1974, p. 317),
-and what the network paints itself. The network sees the frames as differences from their linear blend, in units of
+warped to that time along the motion, the cubic of Catmull and Rom (Computer Aided Geometric Design, Academic Press 1974,
+p. 317) through four frames, and what the network paints itself. The network sees the frames as differences from their linear blend, in units of
 their local spread, so that it serves any unit and any method. It returns the weights of the parts, a correction of the
 motion of :mod:`fluorojax.between.flow`, and the standard deviation.
 

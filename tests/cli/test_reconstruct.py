@@ -47,6 +47,8 @@ def test_provenance_is_complete(run, engine, challenge, out):
         "held_out": None,
         "fallback": True,
         "block_frames": None,
+        "times": None,
+        "to_fps": None,
         **sampler,
     }
     assert (found.input_file, found.input_sha256) == ("in.h5", file_sha256(challenge))
