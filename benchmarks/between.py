@@ -2,8 +2,8 @@
 
     python -m benchmarks.between --scenes 8
 
-Simulated runs of 7.5 and 15 frames/s are reconstructed (``learned``, or ``--method map``) and interpolated to 30 images/s.
-PSNR is that of the images between the frames alone, over all pixels and over the fifth of the pixels that move most.
+Simulated runs of 7.5 and 15 frames/s are reconstructed (``learned``, or ``--method map``) and interpolated to 30
+images/s. PSNR is that of the images between the frames alone, over all pixels and over the fifth of the pixels that move most.
 Optical flow is TV-L1 of scikit-image in both directions, warped linearly and blended. Seeds are those of no training.
 """
 
@@ -11,11 +11,14 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from fluorojax.api import reconstruct
 from fluorojax.between.images import at_times
+from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.metrics.image import psnr
 from fluorojax.metrics.interval_coverage import moving_pixels
 from fluorojax.simulation import SimulationOptions, build_phantom, simulate_scene
@@ -31,7 +34,7 @@ def interpolations(x: np.ndarray, stride: int) -> dict[str, np.ndarray]:
 
     found: dict[str, list[np.ndarray]] = {"linear": [], "optical flow": [], "last frame": []}
     grid = np.indices(x.shape[1:], dtype=np.float32)
-    for first, second in zip(x[:-1], x[1:], strict=True):
+    for first, second in pairwise(x):
         # flow(a, b) is v with b(p + v) = a(p)
         there, back = optical_flow_tvl1(first, second), optical_flow_tvl1(second, first)
         for step in range(1, stride):
@@ -44,45 +47,52 @@ def interpolations(x: np.ndarray, stride: int) -> dict[str, np.ndarray]:
     return {name: np.stack(images) for name, images in found.items()}
 
 
-def one(seed: int, fps: float, motion: str, photons: float, size: int, method: str) -> dict[str, float]:
-    """Figures of one simulated run."""
+@dataclass(frozen=True)
+class Prepared:
+    """One simulated run with its reconstructed frames and the simple answers."""
+
+    result: Reconstruction
+    times: np.ndarray
+    truth: np.ndarray
+    stride: int
+    answers: dict[str, np.ndarray]
+
+
+def prepare(seed: int, fps: float, motion: str, photons: float, size: int, method: str) -> Prepared:
+    """Simulate and reconstruct a run, and interpolate it without the network."""
     frames, stride = round(DURATION_MS * fps / 1000.0), round(RATE / fps)
     options = SimulationOptions(frames=frames, fps=fps, size=size, photons=photons, motion=motion, tier="dev")
-    scene = simulate_scene(seed, options)
-    phantom = build_phantom(seed, options)
-    scale = scene.acquisition.as_dict()["attenuation_scale"]
+    scene, phantom = simulate_scene(seed, options), build_phantom(seed, options)
     times = np.arange((frames - 1) * stride + 1) * (1000.0 / RATE)
-    truth = np.stack([phantom.attenuation(t) for t in times]).astype(np.float32) / scale
+    scale = scene.acquisition.as_dict()["attenuation_scale"]
+    truth = (np.stack([phantom.attenuation(t) for t in times]) / scale).astype(np.float32)
     assert scene.x_true is not None
     assert np.abs(truth[::stride] - scene.x_true).max() < 1e-4
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = reconstruct(scene, method=method, held_out=0.0)
+    assert isinstance(result, Reconstruction)
+    return Prepared(result, times, truth, stride, interpolations(result.x_hat, stride))
+
+
+def figures(run: Prepared) -> dict[str, float]:
+    """Figures of the network and of the simple answers on the images between the frames."""
     begin = time.process_time()
-    found = at_times(result, times)
+    found = at_times(run.result, run.times)
     seconds = time.process_time() - begin
-    between = np.arange(len(times)) % stride > 0
-    true, moving = truth[between], moving_pixels(truth)
-    answers = {"network": found.x_hat[between], **interpolations(result.x_hat, stride)}
-    row: dict[str, float] = {"cpu_s_per_image": seconds / between.sum()}
-    for name, x in answers.items():
-        row[f"{name}"] = psnr(x, true)
-        row[f"{name}, moving"] = psnr(x[:, moving], true[:, moving])
-    row["frames"] = psnr(result.x_hat, scene.x_true)
+    between, moving = np.arange(len(run.times)) % run.stride > 0, moving_pixels(run.truth)
+    true, frames = run.truth[between], run.truth[:: run.stride]
+    row = {"cpu_s_per_image": seconds / between.sum(), "frames": psnr(run.result.x_hat, frames)}
+    for name, x in {"network": found.x_hat[between], **run.answers}.items():
+        row[name], row[f"{name}, moving"] = psnr(x, true), psnr(x[:, moving], true[:, moving])
     assert found.x_std is not None
-    assert result.x_std is not None
-    for name, inside in (
-        ("cover", np.abs(found.x_hat - truth)[between] <= Z90 * found.x_std[between]),
-        ("cover at frames", np.abs(found.x_hat - truth)[~between] <= Z90 * found.x_std[~between]),
-    ):
-        row[name], row[f"{name}, moving"] = float(inside.mean()), float(inside[:, moving].mean())
-    width = np.sqrt(np.mean(found.x_std[between] ** 2) / np.mean(result.x_std**2))
-    row["sd ratio"], row["sd ratio, moving"] = (
-        float(width),
-        float(
-            np.sqrt(np.mean(found.x_std[between][:, moving] ** 2) / np.mean(result.x_std[:, moving] ** 2)),
-        ),
-    )
+    assert run.result.x_std is not None
+    inside = np.abs(found.x_hat - run.truth) <= Z90 * found.x_std
+    for name, part in (("cover", inside[between]), ("cover at frames", inside[~between])):
+        row[name], row[f"{name}, moving"] = float(part.mean()), float(part[:, moving].mean())
+    for name, pixels in (("sd ratio", np.ones_like(moving)), ("sd ratio, moving", moving)):
+        squares = [float(np.mean(v[:, pixels] ** 2)) for v in (found.x_std[between], run.result.x_std)]
+        row[name] = float(np.sqrt(squares[0] / squares[1]))
     return row
 
 
@@ -99,9 +109,8 @@ def main() -> None:
     for photons in asked.photons:
         for fps in (7.5, 15.0):
             for motion in ("slow", "fast"):
-                rows = [
-                    one(asked.seed + i, fps, motion, photons, asked.size, asked.method) for i in range(asked.scenes)
-                ]
+                seeds = range(asked.seed, asked.seed + asked.scenes)
+                rows = [figures(prepare(seed, fps, motion, photons, asked.size, asked.method)) for seed in seeds]
                 means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
                 wins = {
                     f"wins over {name}": int(sum(row["network"] > row[name] for row in rows))

@@ -1,10 +1,10 @@
 """The network between frames: posterior mean and standard deviation of one image from the frames around it.
 
 The image at the share u of the gap between the frames 0 and 1 is a mixture of six parts: both frames, both frames
-warped to that time along the motion, the cubic of Catmull and Rom (Computer Aided Geometric Design, Academic Press 1974,
-p. 317) through four frames, and what the network paints itself. The network sees the frames as differences from their linear blend, in units of
-their local spread, so that it serves any unit and any method. It returns the weights of the parts, a correction of the
-motion of :mod:`fluorojax.between.flow`, and the standard deviation.
+warped to that time along the motion, the cubic of Catmull and Rom (Computer Aided Geometric Design, Academic Press
+1974, p. 317) through four frames, and what the network paints itself. The network sees the frames as differences from
+their linear blend, in units of their local spread, so that it serves any unit and any method. It returns the weights of
+the parts, a correction of the motion of :mod:`fluorojax.between.flow`, and the standard deviation.
 
 Every part but the blend has a factor that vanishes at the frames: at u = 0 and u = 1 the answer is the posterior of the
 frame itself, and it is reached continuously. The variance is that of the frames, less what the mean of two frames

@@ -53,16 +53,9 @@ def test_augmentation_keeps_motion_and_images_together(seed):
 def test_a_run_continues_and_writes_weights(tmp_path):
     runs, output, told = [slow(i, frames=4) for i in range(3)], tmp_path / "b.npz", []
 
-    def train(**options):
-        return train_between(
-            runs,
-            output,
-            OPTIONS,
-            validation=runs,
-            calibration=runs,
-            report=lambda s, line: told.append(line),
-            **options,
-        )
+    def train():
+        kept = {"validation": runs, "calibration": runs}
+        return train_between(runs, output, OPTIONS, report=lambda share, line: told.append(line), **kept)
 
     found = train()
     assert np.isfinite(found.psnr)

@@ -1,5 +1,7 @@
 """Times of images in reconstruction files: they come back, and times that are none are refused."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -17,15 +19,12 @@ from fluorojax.io import (
 
 @pytest.fixture
 def written(tmp_path, make_scene, make_result):
-    from dataclasses import replace
-
     source, path = tmp_path / "in.h5", tmp_path / "out.h5"
     write_challenge(source, [make_scene()])
     result = make_result()
     times = 12.5 * np.arange(len(result.x_hat))
-    with ReconstructionWriter(
-        path, Provenance.of_run(source, ReconstructOptions(to_fps=80.0)), source=source
-    ) as writer:
+    provenance = Provenance.of_run(source, ReconstructOptions(to_fps=80.0))
+    with ReconstructionWriter(path, provenance, source=source) as writer:
         writer.write(replace(result, times_ms=times))
     return path, times, source
 
