@@ -3,8 +3,9 @@
     python -m benchmarks.between --scenes 8
 
 Simulated runs of 7.5 and 15 frames/s are reconstructed (``learned``, or ``--method map``) and interpolated to 30
-images/s. PSNR is that of the images between the frames alone, over all pixels and over the fifth of the pixels that move most.
-Optical flow is TV-L1 of scikit-image in both directions, warped linearly and blended. Seeds are those of no training.
+images/s. PSNR is that of the images between the frames alone, over all pixels and over the fifth that moves
+most. Optical flow is TV-L1 of scikit-image in both directions, warped linearly and blended. Seeds are those of no
+training.
 """
 
 import argparse
