@@ -26,7 +26,7 @@ SIDE = 96
 """Pixels of a side of a run."""
 COUNTS = (5.0, 300.0)
 """Range of the mean counts behind the patient, drawn on a log scale."""
-_STRIDES = {7.5: (2,), 10.0: (2,), 15.0: (2,), 25.0: (2, 3), 30.0: (2, 3, 4)}
+_STRIDES = {7.5: (2,), 10.0: (2,), 15.0: (2,), 25.0: (2, 3), 30.0: (2, 2, 3, 4, 4)}
 _LENGTHS = (4, 6, 8)  # few, because the network is compiled for each
 _KEPT = "the finished runs are kept, and the same command continues once the disk can be written"
 
