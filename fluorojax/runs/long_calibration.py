@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.drift import STRIDE, cell_sums, drift_from_cells, scattered_quanta
-from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate, calibrate_shares, counts_from_the_beam
+from fluorojax.calibration.posterior import (
+    Marginal,
+    SpecPosterior,
+    calibrate,
+    calibrate_shares,
+    counts_from_the_beam,
+    first_frames,
+    levelled,
+)
 from fluorojax.calibration.shares import with_known_shares
 from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.data.acquisition import Acquisition
@@ -45,6 +53,10 @@ def calibrate_run(run: LongRun) -> SpecPosterior:
     marginals = {parameter.name: Marginal.flat(*bounds[parameter.name]) for parameter in parameters}
     marginals |= calibrate_shares(run.part(slice(0, length)))
     drift = GAIN_DRIFT.nominal
+    first = with_known_shares(run.part(slice(0, length)), marginals)
+    start = first_frames(first, counts_from_the_beam(first)[0])
+    if start is not None:
+        marginals[LAG.name] = Marginal.from_log(start.lag_grid, start.lag_log_likelihood)
     if GAIN_DRIFT in parameters and min(height, width) >= STRIDE:
         marginals[GAIN_DRIFT.name] = _drift(run, bounds[GAIN_DRIFT.name], marginals)
         drift = marginals[GAIN_DRIFT.name].quantile(0.5)
@@ -56,7 +68,7 @@ def calibrate_run(run: LongRun) -> SpecPosterior:
             counts, acquisition = counts_from_the_beam(part)
             found.append(transient_log_likelihood(counts, acquisition, part.ranges, drift, release))
         blur = np.sum([each.motion_blur_log_likelihood for each in found], axis=0)
-        lag = np.sum([each.lag_log_likelihood for each in found], axis=0)
+        lag = np.sum([each.lag_log_likelihood for each in (*found, *([] if start is None else [start]))], axis=0)
         marginals[MOTION_BLUR.name] = Marginal.from_log(found[0].motion_blur_grid, blur)
         marginals[LAG.name] = Marginal.from_log(found[0].lag_grid, lag)
     return SpecPosterior(marginals, parameters)
@@ -67,6 +79,7 @@ def _drift(run: LongRun, bounds: tuple[float, float], found: dict[str, Marginal]
     for frames in run.slabs():
         part = with_known_shares(run.part(frames), found)
         counts, acquisition = counts_from_the_beam(part)
+        counts = levelled(part, counts, found)
         variances.append(acquisition.as_dict()["electronic_noise"] ** 2)
         cells.append(np.asarray(cell_sums(jnp.asarray(counts))))
         scatter, fraction = part.operator.stage(Scatter), acquisition.as_dict()["scatter_fraction"]
