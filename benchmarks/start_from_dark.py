@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16, help="frames per scene")
     parser.add_argument("--photons", type=float, default=1500.0, help="quanta per pixel and frame in the open beam")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", nargs="+", help="only cases whose name contains one of these words")
     arguments = parser.parse_args()
     base = SimulationOptions(frames=arguments.frames, size=arguments.size, photons=arguments.photons)
     cases = {
@@ -57,6 +58,8 @@ def main() -> None:
     names = ["drift error (%/frame)", "z rms", "inside 90 %", "lag error (ms)", "lag sd (ms)"]
     print(f"| start | taken as | from dark | {' | '.join(names)} |\n|{'---|' * (3 + len(names))}")
     for case, options in cases.items():
+        if arguments.cases and not any(word in case for word in arguments.cases):
+            continue
         scenes = list(simulate_scenes(arguments.scenes, arguments.seed, options))
         recognised = [recognise(scene) for scene in scenes]
         dark = f"{sum(told is not None for _, told in recognised)}/{len(scenes)}"

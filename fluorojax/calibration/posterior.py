@@ -31,6 +31,7 @@ from fluorojax.physics.stage import CountStage
 
 # A drift needs a slope and something that is not a slope; transients have limits of their own.
 _MIN_FRAMES = 3
+_THIRDS = (1 / 6, 1 / 2, 5 / 6)
 _COVERAGE = 0.90
 
 
@@ -94,9 +95,13 @@ def calibrate(scene: Scene) -> SpecPosterior:
         if start is not None:
             marginals[LAG.name] = Marginal.from_log(start.lag_grid, start.lag_log_likelihood)
         if GAIN_DRIFT in parameters:
-            level = levelled(known, counts, marginals)
-            found = drift_log_posterior(level, acquisition, *bounds[GAIN_DRIFT.name], known.operator.stage(Scatter))
-            marginals[GAIN_DRIFT.name] = Marginal.from_log(*map(np.asarray, found))
+            densities = []
+            # What the first frame lacks is known as well as the lag: an average over thirds of its posterior.
+            for probability in (0.5,) if start is None else _THIRDS:
+                level = levelled(known, counts, marginals, lag_at=probability)
+                found = drift_log_posterior(level, acquisition, *bounds[GAIN_DRIFT.name], known.operator.stage(Scatter))
+                densities.append(Marginal.from_log(*map(np.asarray, found)))
+            marginals[GAIN_DRIFT.name] = Marginal(densities[0].grid, np.mean([m.density for m in densities], axis=0))
             drift = marginals[GAIN_DRIFT.name].quantile(0.5)
         release = scene.operator.stage(ChargeReleaseLag)
         if {MOTION_BLUR, LAG} <= set(parameters) and release is not None:
@@ -127,13 +132,15 @@ def first_frames(scene: Scene, counts: Float[np.ndarray, "T H W"]) -> StartEvide
 
 
 def levelled(
-    scene: Scene, counts: Float[np.ndarray, "T H W"], marginals: dict[str, Marginal]
+    scene: Scene, counts: Float[np.ndarray, "T H W"], marginals: dict[str, Marginal], *, lag_at: float = 0.5
 ) -> Float[np.ndarray, "T H W"]:
     """Counts over the response of their frames at rest, beside gain drift and dose; themselves where that is one.
 
-    It is another one for a run that starts from dark, and for the ghosts of frames of another dose.
+    It is another one for a run that starts from dark, and for the ghosts of frames of another dose. All parameters are
+    at the medians of ``marginals``, the lag at the quantile of probability ``lag_at``.
     """
-    spec = Spec.from_dict({n: 0.0 if n == GAIN_DRIFT.name else m.quantile(0.5) for n, m in marginals.items()})
+    values = {name: marginal.quantile(lag_at if name == LAG.name else 0.5) for name, marginal in marginals.items()}
+    spec = Spec.from_dict({**values, **({GAIN_DRIFT.name: 0.0} if GAIN_DRIFT.name in values else {})})
     dose = scene.operator.stage(FrameDose)
     lags = [stage for stage in scene.operator.stages if isinstance(stage, ChargeReleaseLag | SlowLag)]
     frames = len(scene.y)
