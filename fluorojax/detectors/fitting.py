@@ -191,7 +191,7 @@ def fit_lag(
         std = tau * error / (share * -np.log(share))
         return Fit({"lag_ms": Figure(float(tau), source, std=float(std))}, [])
     slow = _slow_share(share, later, times)
-    found = np.array([_slow_share(*part, times) for part in parts])
+    found = np.array([_slow_share(first_two[0], first_two[1], times) for first_two in parts])
     fast, std_slow = share - slow, _jackknife(found)
     remarks = [
         f"the second frame after the beam has {100 * later:.2g} % of the signal, and one exponential leaves "
