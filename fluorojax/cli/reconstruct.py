@@ -85,6 +85,13 @@ def reconstruct(
             help="Let map take the scenes that the network does not serve, with a notice (learned).",
         ),
     ] = True,
+    recognise: Annotated[
+        bool,
+        typer.Option(
+            "--recognise/--no-recognise",
+            help="Look for a start from dark in the first frames, and take it into account, with a notice.",
+        ),
+    ] = True,
     block_frames: Annotated[
         int | None,
         typer.Option(
@@ -186,6 +193,7 @@ def reconstruct(
         weights=weights,
         held_out=held_out,
         fallback=fallback,
+        recognise=recognise,
         block_frames=block_frames,
     )
     notify = make_notify(quiet)

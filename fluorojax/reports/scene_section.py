@@ -26,7 +26,16 @@ from fluorojax.reports.verdicts import judge, verdict_list
 # Of the bytes of a scene, what the still frames for paper may take.
 _STILL_SHARE, _STILL_BYTES = 0.3, 600_000
 # What stands elsewhere in the section.
-_SAID = ("identifiability", "fisher_information", "verdict", "model", "variance_share_of_chain", "held_out", "fallback")
+_SAID = (
+    "identifiability",
+    "fisher_information",
+    "verdict",
+    "model",
+    "variance_share_of_chain",
+    "held_out",
+    "fallback",
+    "recognised",
+)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from fluorojax.calibration.identifiability import describe
-from fluorojax.calibration.posterior import SpecPosterior, calibrate
+from fluorojax.calibration.posterior import SpecPosterior, calibrate, recognise
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
@@ -32,6 +32,7 @@ from fluorojax.metrics.agreement import judged
 from fluorojax.metrics.held_out import held_out, thinned
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
+from fluorojax.physics.extensions import RECOGNITION
 from fluorojax.runs.devices import chunk_size, solve_chunk
 from fluorojax.runs.notes import spec_note, standing
 from fluorojax.runs.progress import Progress, ProgressDisplay
@@ -72,6 +73,8 @@ def reconstruct_scenes(
         check_scene(scene)
         if options.spec == "true" and scene.true_spec is None:
             raise ValueError(f"spec is 'true', but {scene.name} has no true_spec")
+        if options.recognise and options.spec in ("calibrated", "joint"):
+            scene, _ = recognise(scene)
         groups.setdefault((scene.y.shape, jax.tree.structure((scene.operator, scene.ranges))), []).append(scene)
     run = _Run(options, state_file, on_foreign_state, progress)
     return run.results([_group(group, method, options) for group in groups.values()])
@@ -321,7 +324,9 @@ def _solve_together(method: BatchedMethod, jobs: list[Job], size: int) -> Iterat
 
 
 def _finished(job: Job, found: Reconstruction) -> Reconstruction:
-    return judged(replace(found, **facts_of(job.scene)), job.scene)
+    told = {RECOGNITION: job.scene.metadata[RECOGNITION]} if RECOGNITION in job.scene.metadata else {}
+    found = replace(found, diagnostics={**found.diagnostics, **told}, **facts_of(job.scene))
+    return judged(found, job.scene)
 
 
 Result = TypeVar("Result")
