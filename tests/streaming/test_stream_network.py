@@ -64,7 +64,8 @@ def test_the_network_sees_the_frames_around_the_one_of_the_result():
         for behind in range(min(count, AFTER + 1)):
             belief = belief_about(state, behind)
             seen = seen_by_network(state, belief, behind)
-            assert seen.planes.shape == (PLANES, 24, 24) and seen.conditions.shape == (CONDITIONS,)
+            assert seen.planes.shape == (PLANES, 24, 24)
+            assert seen.conditions.shape == (CONDITIONS,)
             there = [0 <= count - 1 - behind + offset < count for offset in range(-BEFORE, AFTER + 1)]
             others = there[:BEFORE] + there[BEFORE + 1 :]
             np.testing.assert_array_equal(seen.conditions[: len(others)], others)
@@ -135,8 +136,12 @@ def test_the_shipped_network_is_nearer_to_the_truth_than_the_filter_and_covers()
 
 def test_a_stream_uses_the_shipped_network_unless_it_is_told_not_to():
     running, alone = Stream(ACQUISITION, (8, 8)), Stream(ACQUISITION, (8, 8), network=None)
-    assert running.state is not None and running.state.network is not None and len(running.state.recent) == BEFORE + 1
-    assert alone.state is not None and alone.state.network is None and alone.state.recent == ()
+    assert running.state is not None
+    assert running.state.network is not None
+    assert len(running.state.recent) == BEFORE + 1
+    assert alone.state is not None
+    assert alone.state.network is None
+    assert alone.state.recent == ()
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
