@@ -53,8 +53,8 @@ class StreamNetwork(eqx.Module):
         photons: Float[ArrayLike, ""],
     ) -> tuple[Float[Array, "K H W block"], Float[Array, "K H W block"], Float[Array, "K H W block"]]:
         """See :class:`~fluorojax.learned.networks.BlockNetwork`."""
-        shape = counts.shape[1:]
-        state = _state(shape, spec, photons)
+        _, *shape = counts.shape
+        state = _state((shape[0], shape[1]), spec, photons)
         seen = jax.lax.stop_gradient(_seen(state, counts))
         delays = jnp.asarray(_LATE)[starts % len(_LATE)]
         wanted = jnp.minimum(starts[:, None] + jnp.arange(BLOCK), jnp.asarray(frames) - 1)

@@ -118,7 +118,7 @@ class Stream:
         self.acquisition = acquisition
         self.summary = Summary()
         self.state: State | None = None
-        self._options = {"network": live_network()} | options
+        self._options: dict[str, Any] = {"network": live_network(), **options}
         self._on_event = on_event
         self._index = -1  # of the last frame that came, used or not
         self._waiting: list[tuple[int, float]] = []
