@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fluorojax.cli.printing import tell
-from fluorojax.data.choices import MAX_SEED
+from fluorojax.data.choices import CHAIN_EXTENSIONS, MAX_SEED
 from fluorojax.methods.registry import method_names
 
 if TYPE_CHECKING:
@@ -119,6 +119,17 @@ DetectorOption = Annotated[
         show_default=False,
     ),
 ]
+StageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stage",
+        metavar="NAME",
+        help="Extension of the imaging chain: "
+        + "; ".join(f"{name}, {words}" for name, words in CHAIN_EXTENSIONS.items())
+        + ". Repeat the option for several.",
+        show_default=False,
+    ),
+]
 IntensityOption = Annotated[
     str | None,
     typer.Option(
@@ -154,6 +165,7 @@ def make_selection(
     protocol: ProtocolOption = None,
     tier: TierOption = None,
     detector: DetectorOption = None,
+    stage: StageOption = None,
     gain: GainOption = None,
     offset: OffsetOption = None,
     intensity: IntensityOption = None,
@@ -184,6 +196,7 @@ def make_selection(
         # any word may be typed for the scale; a wrong one is refused here
         counting=Counting(number, offset, intensity, log_scale, allow_lossy),  # pyright: ignore[reportArgumentType]
         detector=make_detector(detector),
+        chain=tuple(stage or ()),
     )
 
 

@@ -13,6 +13,7 @@ from fluorojax.cli.options import (
     OverwriteOption,
     QuietOption,
     SeedOption,
+    StageOption,
     VerboseOption,
     check_suffix,
     make_detector,
@@ -39,6 +40,7 @@ def simulate(
     ] = "slow",
     scatter_fraction: Annotated[float, typer.Option(help="Scattered share of the quanta, 0 ≤ f < 1.")] = 0.0,
     detector: DetectorOption = None,
+    stage: StageOption = None,
     read_noise: Annotated[
         float | None,
         typer.Option(
@@ -67,9 +69,12 @@ def simulate(
     The spec parameters are signed offsets from the nominal protocol: the exposure window is 8 + motion_blur ms, the
     time constant of the lag is 10 + lag ms, and the gain of frame t is (1 + gain_drift/100)^t.
 
+    --stage makes scatter or veiling glare of a share that is drawn at random, and whose truth the file states.
+
     --detector takes the nominal lag, the electronic noise and the veiling glare of a detector; the pixels are those of
     the detector.
     """
+    from fluorojax.physics.extensions import extended
     from fluorojax.physics.operator import PUBLISHED_OPERATOR
     from fluorojax.runs.progress import make_progress
     from fluorojax.simulation import SimulationOptions
@@ -78,8 +83,9 @@ def simulate(
     use_cache(quiet)
     chosen = make_detector(detector)
     behind = {}
+    operator = PUBLISHED_OPERATOR if chosen is None else chosen.operator(PUBLISHED_OPERATOR, None)
+    behind["operator"] = extended(operator, stage or ())
     if chosen is not None:
-        behind["operator"] = chosen.operator(PUBLISHED_OPERATOR, None)
         if (lag_ms := chosen.value("lag_ms")) is not None:
             behind["lag_ms"] = lag_ms
         read_noise = chosen.value("electronic_noise") if read_noise is None else read_noise

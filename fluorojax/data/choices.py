@@ -5,3 +5,12 @@ SPEC_SOURCES = ("calibrated", "joint", "nominal", "true")
 
 MAX_SEED = 2**63 - 1
 """Largest seed: JAX and HDF5 keep it as a signed 64-bit number."""
+
+CHAIN_EXTENSIONS: dict[str, str] = {
+    "scatter": "scatter of unknown share and kernel",
+    "scatter-share": "scatter of unknown share",
+    "scatter-kernel": "scatter of known share and unknown kernel",
+    "glare": "veiling glare of unknown share and scale",
+    "glare-share": "veiling glare of unknown share",
+}
+"""Extensions of an imaging chain by name (:mod:`fluorojax.physics.extensions`), in words for help."""

@@ -12,6 +12,7 @@ from fluorojax.data.scene import Scene
 from fluorojax.data.spec import TIERS
 from fluorojax.io.counting import AS_THEY_ARE, Counting
 from fluorojax.io.errors import InputError
+from fluorojax.physics.extensions import check_extensions, extended
 
 if TYPE_CHECKING:
     from fluorojax.detectors.detector import Detector
@@ -43,6 +44,8 @@ class Selection:
     detector: "Detector | None" = None
     """The detector: its lag and electronic noise stand in place of what the file says, :attr:`protocol` in place of
     both; its veiling glare becomes a stage of the imaging chain; its gain and offset serve files of stored values."""
+    chain: tuple[str, ...] = ()
+    """Extensions of the imaging chain, names among :data:`fluorojax.physics.EXTENSIONS`."""
 
     def __post_init__(self) -> None:
         if self.detector is not None:
@@ -51,6 +54,7 @@ class Selection:
             if name not in Acquisition.__dataclass_fields__:
                 expected = ", ".join(Acquisition.__dataclass_fields__)
                 raise ValueError(f"protocol has {name}; expected names among {expected}")
+        check_extensions(self.chain)
         if self.tier is not None and self.tier not in TIERS:
             raise ValueError(f"tier is {self.tier!r}; expected one of {', '.join(TIERS)}")
 
@@ -69,6 +73,7 @@ class Selection:
             "counting": self.counting.as_settings() or None,
             "tier": self.tier,
             "detector": None if self.detector is None else self.detector.as_settings(),
+            "chain": list(self.chain) or None,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -91,6 +96,7 @@ class Selection:
                 counting=Counting.from_settings(settings.get("counting") or {}),
                 tier=settings.get("tier"),
                 detector=None if detector is None else Detector.from_settings(detector),
+                chain=tuple(str(name) for name in settings.get("chain") or ()),
             )
         except (TypeError, AttributeError) as error:
             raise ValueError(f"the recorded selection of scenes, frames and pixels cannot be read: {error}") from error
@@ -101,7 +107,7 @@ class Selection:
         return left[1:] if len(left) == 3 and self.frames is not None and left[0] == 1 else left
 
     def apply(self, scene: Scene, file: str) -> Scene:
-        """The selected frames and pixels of ``scene``, with the imaging chain of the detector.
+        """The selected frames and pixels of ``scene``, with the imaging chain of the detector and its extensions.
 
         Raises :class:`InputError` where the scene has none of them, or the detector does not fit.
         """
@@ -120,8 +126,12 @@ class Selection:
         return replace(scene, y=y, x_true=truth, metadata=metadata, operator=operator)
 
     def behind_detector(self, scene: Scene, file: str) -> Scene:
-        """The scene with the imaging chain of the detector; raises :class:`InputError` where that does not fit."""
-        return scene if self.detector is None else _behind(self.detector, scene, file)
+        """The scene with the imaging chain of the detector, extended by :attr:`chain`.
+
+        Raises :class:`InputError` where the detector does not fit.
+        """
+        scene = scene if self.detector is None else _behind(self.detector, scene, file)
+        return replace(scene, operator=extended(scene.operator, self.chain)) if self.chain else scene
 
     def cut(self, images: Num[np.ndarray, "*shape"], where: tuple[str, str]) -> Num[np.ndarray, "*selected"]:
         """The selected frames and pixels of images of shape (T, H, W) or (H, W); ``where`` is (file, scene).

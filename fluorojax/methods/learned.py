@@ -246,6 +246,9 @@ def _unserved(scene: Scene) -> list[str]:
     if scene.operator.parameters != PUBLISHED and not (other or missing):
         names = ", ".join(parameter.name for parameter in scene.operator.parameters)
         reasons.append(f"its imaging chain has the parameters {names}, and the network knows the published ones")
+    scatter = scene.operator.stage(Scatter)
+    if scatter is not None and (scatter.width, scatter.tail) != (Scatter().width, Scatter().tail):
+        reasons.append("its scatter has another kernel than that which is taken off the answer of the network")
     lag = scene.operator.stage(ChargeReleaseLag)
     if lag is not None and lag.start != "steady":
         reasons.append("its run starts from dark, and the network knows runs in a steady state")

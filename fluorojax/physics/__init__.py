@@ -6,6 +6,8 @@ from fluorojax.physics.description import ChainDescription as ChainDescription
 from fluorojax.physics.description import StageNote as StageNote
 from fluorojax.physics.dose import FrameDose as FrameDose
 from fluorojax.physics.exposure import ExposureWindow as ExposureWindow
+from fluorojax.physics.extensions import EXTENSIONS as EXTENSIONS
+from fluorojax.physics.extensions import extended as extended
 from fluorojax.physics.gain import GainDrift as GainDrift
 from fluorojax.physics.lag import ChargeReleaseLag as ChargeReleaseLag
 from fluorojax.physics.operator import PUBLISHED_OPERATOR as PUBLISHED_OPERATOR

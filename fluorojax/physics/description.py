@@ -143,6 +143,8 @@ def _summary(thing: object) -> str:
 def _settings(stage: Stage) -> dict[str, str]:
     found = {}
     for name, value in vars(stage).items():
+        if name == "unknown":  # the parameters of the stage say it
+            continue
         if isinstance(value, tuple | list):
             found[name] = f"of {len(value)} frames"
         elif value is not None:

@@ -2,15 +2,22 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.fft import dctn, idctn
 from jaxtyping import Array, ArrayLike, Float
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.data.spec import Spec
+from fluorojax.data.spec import Parameter, Spec
 from fluorojax.physics.scalars import scalar
+from fluorojax.physics.scatter import Unknown, check_unknown, which
 from fluorojax.physics.stage import RateStage
+
+GLARE_SHARE = Parameter("glare_share", "", 0.0, 0.2, "share of the veiling glare", nominal=0.079)
+"""Share of the signal in the tail, a."""
+GLARE_RADIUS = Parameter("glare_radius", "pixels", 5.0, 50.0, "scale of the veiling glare", nominal=20.0)
+"""Scale of the tail, b."""
 
 
 class VeilingGlare(RateStage):
@@ -28,10 +35,27 @@ class VeilingGlare(RateStage):
     """a: share of the signal in the tail, dimensionless in [0, 1]."""
     radius: Float[ArrayLike, ""] = 20.0
     """b: scale of the tail, pixels."""
+    unknown: Unknown = eqx.field(static=True, default="nothing")
+    """What is inferred: nothing, the share (:data:`GLARE_SHARE`), the kernel (:data:`GLARE_RADIUS`), or everything.
+    What is inferred takes the place of what the stage states."""
+
+    def __check_init__(self):
+        check_unknown(self.unknown)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The parameters that :attr:`unknown` names."""
+        return which(self.unknown, (GLARE_SHARE,), (GLARE_RADIUS,))
 
     def __call__(self, rate: Float[Array, "T H W"], spec: Spec, acquisition: Acquisition) -> Float[Array, "T H W"]:
-        """The rate blurred by the glare of this detector; the glare has no unknown parameter."""
-        return self.blur(rate)
+        """The rate blurred by the glare of this detector."""
+        return self.known(spec).blur(rate)
+
+    def known(self, spec: Spec) -> "VeilingGlare":
+        """The stage with share and scale of ``spec``, where they are unknown: nothing is unknown any more."""
+        share = spec.value(GLARE_SHARE) if GLARE_SHARE in self.parameters else self.share
+        radius = spec.value(GLARE_RADIUS) if GLARE_RADIUS in self.parameters else self.radius
+        return VeilingGlare(share, radius)
 
     def blur(self, image: Float[Array, "*frames H W"]) -> Float[Array, "*frames H W"]:
         """The blurred image, in the unit of ``image``."""

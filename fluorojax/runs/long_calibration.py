@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.drift import STRIDE, cell_sums, drift_from_cells, scattered_quanta
-from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate, counts_from_the_beam
+from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate, calibrate_shares, counts_from_the_beam
+from fluorojax.calibration.shares import with_known_shares
 from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import GAIN_DRIFT, LAG, MOTION_BLUR
@@ -42,15 +43,16 @@ def calibrate_run(run: LongRun) -> SpecPosterior:
     head = run.head
     bounds, parameters = head.ranges.as_dict(), head.operator.parameters
     marginals = {parameter.name: Marginal.flat(*bounds[parameter.name]) for parameter in parameters}
+    marginals |= calibrate_shares(run.part(slice(0, length)))
     drift = GAIN_DRIFT.nominal
     if GAIN_DRIFT in parameters and min(height, width) >= STRIDE:
-        marginals[GAIN_DRIFT.name] = _drift(run, bounds[GAIN_DRIFT.name])
+        marginals[GAIN_DRIFT.name] = _drift(run, bounds[GAIN_DRIFT.name], marginals)
         drift = marginals[GAIN_DRIFT.name].quantile(0.5)
     release = head.operator.stage(ChargeReleaseLag)
     if {MOTION_BLUR, LAG} <= set(parameters) and release is not None:
         found = []
         for start in np.unique(np.linspace(0, total - length, min(STRETCHES, total // length)).round().astype(int)):
-            part = run.part(slice(int(start), int(start) + length))
+            part = with_known_shares(run.part(slice(int(start), int(start) + length)), marginals)
             counts, acquisition = counts_from_the_beam(part)
             found.append(transient_log_likelihood(counts, acquisition, part.ranges, drift, release))
         blur = np.sum([each.motion_blur_log_likelihood for each in found], axis=0)
@@ -60,10 +62,10 @@ def calibrate_run(run: LongRun) -> SpecPosterior:
     return SpecPosterior(marginals, parameters)
 
 
-def _drift(run: LongRun, bounds: tuple[float, float]) -> Marginal:
+def _drift(run: LongRun, bounds: tuple[float, float], found: dict[str, Marginal]) -> Marginal:
     cells, background, variances = [], [], []
     for frames in run.slabs():
-        part = run.part(frames)
+        part = with_known_shares(run.part(frames), found)
         counts, acquisition = counts_from_the_beam(part)
         variances.append(acquisition.as_dict()["electronic_noise"] ** 2)
         cells.append(np.asarray(cell_sums(jnp.asarray(counts))))

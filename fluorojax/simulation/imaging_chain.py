@@ -14,6 +14,8 @@ SLOW_TAIL_FRAMES = (9.0, 47.0, 303.0)
 """Time constants of the slow traps, frames."""
 SLOW_TAIL_SHARE = 0.011
 """Signal in the first dark frame after a long exposure that the slow traps release, relative to the exposure."""
+# Mirror images of the field to either side that a long-tailed kernel is summed over.
+_IMAGES = 8
 
 
 def expose(
@@ -82,16 +84,38 @@ def _trap(signal: np.ndarray, kept: float, trapped: float, from_dark: bool) -> n
 
 
 def add_scatter(
-    primary: Float[np.ndarray, "T H W"], fraction: float, width_pixels: float
+    primary: Float[np.ndarray, "T H W"], fraction: float, width_pixels: float, tail: float = 0.0
 ) -> Float[np.ndarray, "T H W"]:
-    """Add scatter: ``fraction/(1 − fraction)`` times the primary blurred by a Gaussian of ``width_pixels``.
+    """Add scatter: ``fraction/(1 − fraction)`` times the primary blurred by a kernel of scale ``width_pixels``.
 
-    In a flat field S/(S+P) is ``fraction`` everywhere; behind a patient it is higher where the primary is low.
+    The kernel is a Gaussian, and for the share ``tail`` of it the kernel ``b/(2π)·(r² + b²)^{−3/2}``, whose tail is
+    long, b the scale. In a flat field S/(S+P) is ``fraction`` everywhere; behind a patient it is higher where the
+    primary is low.
     """
     if fraction == 0:
         return primary
     blurred = gaussian_filter(primary, (0, width_pixels, width_pixels), mode="reflect")
+    if tail > 0:
+        blurred = (1.0 - tail) * blurred + tail * _long_tailed(primary, width_pixels)
     return primary + fraction / (1.0 - fraction) * blurred
+
+
+def _long_tailed(primary: Float[np.ndarray, "T H W"], scale: float) -> Float[np.ndarray, "T H W"]:
+    """A direct convolution with the long-tailed kernel, the field continued by its mirror images."""
+    height, width = primary.shape[1:]
+    tiles = np.pad(primary, ((0, 0), (height, height), (width, width)), mode="symmetric")
+    # A period of the mirrored field is two fields; the circular kernel is the sum of its images over many periods.
+    tiles = tiles[:, : 2 * height, : 2 * width]
+    rows, columns = (np.arange(2 * size) for size in (height, width))
+    kernel = np.zeros((2 * height, 2 * width))
+    images = range(-_IMAGES, _IMAGES + 1)
+    for down in images:
+        for across in images:
+            squared = (rows[:, None] - 2 * height * down) ** 2 + (columns - 2 * width * across) ** 2
+            kernel += (squared + scale**2) ** -1.5
+    kernel /= kernel.sum()
+    spectrum = np.fft.rfft2(tiles) * np.fft.rfft2(kernel)
+    return np.fft.irfft2(spectrum, s=tiles.shape[1:])[:, height:, width:]
 
 
 def rate(signal: Float[np.ndarray, "T H W"], photons: float, gain_drift: float) -> Float[np.ndarray, "T H W"]:

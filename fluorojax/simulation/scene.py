@@ -11,6 +11,7 @@ from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
 from fluorojax.physics import CountStage, FluoroscopyOperator, RateStage, Scatter
+from fluorojax.physics.scatter import SCATTER_RATIO, SCATTER_TAIL, SCATTER_WIDTH
 from fluorojax.simulation import imaging_chain
 from fluorojax.simulation.ct import project_volume
 from fluorojax.simulation.devices import draw_devices
@@ -113,7 +114,7 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
     )
     if options.slow_tails:
         signal = imaging_chain.slow_tails(signal, from_dark=options.from_dark)
-    signal = imaging_chain.add_scatter(signal, options.scatter_fraction, SCATTER_MM / grid.pixel_mm)
+    signal = _with_scatter(signal, options, offset, grid.pixel_mm)
     expected = imaging_chain.rate(signal, options.photons, offset["gain_drift"])
     expected = _further_stages(options.operator, expected, spec, acquisition)
 
@@ -144,6 +145,20 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
         true_spec=spec,
         operator=options.operator,
     )
+
+
+def _with_scatter(
+    signal: Float[np.ndarray, "T H W"], options: SimulationOptions, spec: dict[str, float], pixel_mm: float
+) -> Float[np.ndarray, "T H W"]:
+    """Share and kernel of the scatter as the spec has them where the imaging chain does not know them."""
+    fraction, width, tail = options.scatter_fraction, SCATTER_MM / pixel_mm, 0.0
+    stage = options.operator.stage(Scatter)
+    unknown = () if stage is None else stage.parameters
+    if SCATTER_RATIO in unknown:
+        fraction = spec[SCATTER_RATIO.name] / (1.0 + spec[SCATTER_RATIO.name])
+    if SCATTER_WIDTH in unknown:
+        width, tail = spec[SCATTER_WIDTH.name] * max(signal.shape[1:]), spec[SCATTER_TAIL.name]
+    return imaging_chain.add_scatter(signal, fraction, width, tail)
 
 
 def _further_stages(

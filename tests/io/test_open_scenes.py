@@ -174,3 +174,14 @@ def test_the_digest_is_of_the_values_not_of_the_dtype():
 def test_what_is_no_path_is_named(path):
     with pytest.raises(InputError, match=r"path.*expected the path of a file"):
         open_scenes(path)
+
+
+def test_extensions_of_the_imaging_chain(challenge):
+    selection = Selection(chain=("scatter", "glare-share"))
+    scene = open_scenes(challenge, selection=selection)["sample_00"]
+    added = ["scatter_ratio", "scatter_width", "scatter_tail", "glare_share"]
+    assert list(scene.ranges.names)[3:] == added
+    assert scene.ranges.as_dict()["scatter_ratio"] == (0.0, 1.0)
+    assert Selection.from_settings(selection.as_settings()) == selection
+    with pytest.raises(ValueError, match="stage is 'warp'; expected names among scatter"):
+        Selection(chain=("warp",))

@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fluorojax.physics import Scatter
 from fluorojax.simulation import imaging_chain
 
 FRAME_MS = 1000.0 / 30.0
@@ -124,3 +126,10 @@ def test_read_noise_adds_its_variance_and_is_not_clipped():
     dark = imaging_chain.count(rng, np.full((4, 100, 100), 0.5), 2.0)
     assert dark.min() < -2.0
     np.testing.assert_allclose(dark.mean(), 0.5, atol=4 * np.sqrt(4.5 / dark.size))
+
+
+@pytest.mark.parametrize(("width", "tail"), [(0.1, 0.0), (0.25, 1.0), (0.4, 0.5)])
+def test_kernels_of_scatter_are_those_of_the_operator(width, tail):
+    primary = np.random.default_rng(1).uniform(0.0, 1.0, (2, 32, 24)) ** 4
+    operator = Scatter(width=width, tail=tail).with_scatter(jnp.asarray(primary), 0.3)
+    np.testing.assert_allclose(imaging_chain.add_scatter(primary, 0.3, 32 * width, tail), operator, atol=5e-4)
