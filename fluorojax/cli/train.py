@@ -1,5 +1,6 @@
 """``fluorojax train``: train a network of the learned posterior on simulated scenes."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ def train(
         str,
         typer.Argument(
             metavar="ARCH",
-            help="Architecture: unet, a learned peer such as dncnn, or ridge-energy.",
+            help="Architecture: unet, stream, a learned peer such as dncnn, or ridge-energy.",
             show_default=False,
         ),
     ],
@@ -51,6 +52,7 @@ def train(
     from the beginning. `--decay 0` keeps the learning rate high, for a run that you want to continue later. The file of
     weights contains its recipe.
 
+    The architecture unet is the network of `--method learned`, and stream the network of `fluorojax stream`.
     The architecture ridge-energy is the energy of the shipped model `learned`, whose training takes minutes: it has no
     state and no validation.
     """
@@ -73,6 +75,8 @@ def train(
         check_output(output, overwrite=overwrite)
         _simulate((folder / "training", seed + 1, scenes), quiet=quiet, verbose=verbose)
         return _train_energy(output, folder / "training", steps, seed, learning_rate, start, quiet, verbose)
+    if architecture == STREAM:
+        import_module("fluorojax.streaming.learning")  # registers it
     check_architecture(architecture)
     state = output.with_suffix(".state.npz")
     if output.exists() and not state.exists() and not overwrite:
@@ -163,6 +167,8 @@ def _train_energy(
     return 0
 
 
+STREAM = "stream"
+"""Architecture of the network of a stream."""
 ENERGY = "ridge-energy"
 """Architecture that is an energy and no network of the learned posterior."""
 VALIDATION_SEED = 9001
