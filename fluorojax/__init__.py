@@ -75,8 +75,8 @@ _WHERE = {
 }
 
 _PACKAGES = frozenset(
-    "between calibration classical data detectors dicom display dose engines io learned methods metrics models physics plot "
-    "priors reports runs simulation streaming subtraction tomography validation".split()
+    "between calibration classical data detectors dicom display dose engines io learned methods metrics models physics "
+    "plot priors reports runs simulation streaming subtraction tomography validation".split()
 )
 
 __all__ = [*_WHERE, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -160,7 +160,7 @@ def reconstruct(
     **Raises** :class:`~fluorojax.io.InputError` for a source that cannot be used, and ``ValueError`` for an option.
     """
     from fluorojax.runs.batches import reconstruct_scenes
-    from fluorojax.runs.notes import fallback_notices
+    from fluorojax.runs.notes import notices
     from fluorojax.runs.progress import ProgressDisplay, make_progress
 
     options = ReconstructOptions(
@@ -181,7 +181,7 @@ def reconstruct(
         raise InputError("", min(twice), None, "is the name of more than one scene; expected distinct names")
     with make_progress("reconstruct") if progress else ProgressDisplay() as display:
         results = list(reconstruct_scenes(scenes, options, progress=display))
-    for told in fallback_notices(results):
+    for told in notices(results):
         warnings.warn(told, stacklevel=2)
     results.sort(key=lambda result: names.index(result.name))
     return results[0] if single else results

@@ -8,25 +8,30 @@ prior for a parameter that has no reduced model here.
 
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from fluorojax.calibration.drift import STRIDE, drift_log_posterior
 from fluorojax.calibration.marginal import Marginal as Marginal
 from fluorojax.calibration.shares import share_marginals, unknown_shares, with_known_shares
+from fluorojax.calibration.start import StartEvidence, as_recognised, start_evidence
 from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import GAIN_DRIFT, LAG, MOTION_BLUR, PUBLISHED, Parameter, Spec
 from fluorojax.physics.dose import FrameDose
 from fluorojax.physics.lag import ChargeReleaseLag
+from fluorojax.physics.operator import FluoroscopyOperator
 from fluorojax.physics.psf import VeilingGlare
 from fluorojax.physics.scatter import Scatter
+from fluorojax.physics.slow_lag import SlowLag
 from fluorojax.physics.stage import CountStage
 
 # A drift needs a slope and something that is not a slope; transients have limits of their own.
 _MIN_FRAMES = 3
+_THIRDS = (1 / 6, 1 / 2, 5 / 6)
 _COVERAGE = 0.90
 
 
@@ -86,14 +91,23 @@ def calibrate(scene: Scene) -> SpecPosterior:
     if scene.y.ndim == 3 and scene.y.shape[0] >= _MIN_FRAMES and min(scene.y.shape[1:]) >= STRIDE:
         counts, acquisition = counts_from_the_beam(known)
         drift = GAIN_DRIFT.nominal
+        start = first_frames(known, counts)
+        if start is not None:
+            marginals[LAG.name] = Marginal.from_log(start.lag_grid, start.lag_log_likelihood)
         if GAIN_DRIFT in parameters:
-            found = drift_log_posterior(counts, acquisition, *bounds[GAIN_DRIFT.name], known.operator.stage(Scatter))
-            marginals[GAIN_DRIFT.name] = Marginal.from_log(*map(np.asarray, found))
+            densities = []
+            # What the first frame lacks is known as well as the lag: an average over thirds of its posterior.
+            for probability in (0.5,) if start is None else _THIRDS:
+                level = levelled(known, counts, marginals, lag_at=probability)
+                found = drift_log_posterior(level, acquisition, *bounds[GAIN_DRIFT.name], known.operator.stage(Scatter))
+                densities.append(Marginal.from_log(*map(np.asarray, found)))
+            marginals[GAIN_DRIFT.name] = Marginal(densities[0].grid, np.mean([m.density for m in densities], axis=0))
             drift = marginals[GAIN_DRIFT.name].quantile(0.5)
         release = scene.operator.stage(ChargeReleaseLag)
         if {MOTION_BLUR, LAG} <= set(parameters) and release is not None:
             transients = transient_log_likelihood(counts, acquisition, known.ranges, drift, release)
             blur, lag = transients.motion_blur_log_likelihood, transients.lag_log_likelihood
+            lag = lag if start is None else lag + start.lag_log_likelihood
             marginals[MOTION_BLUR.name] = Marginal.from_log(transients.motion_blur_grid, blur)
             marginals[LAG.name] = Marginal.from_log(transients.lag_grid, lag)
     return SpecPosterior(marginals, parameters)
@@ -107,6 +121,49 @@ def calibrate_shares(scene: Scene) -> dict[str, Marginal]:
     counts = scene.y.astype(np.float32) - dark
     counts = counts if counts.ndim == 3 else counts[None]
     return share_marginals(scene, at_one_dose(scene, counts))
+
+
+def first_frames(scene: Scene, counts: Float[np.ndarray, "T H W"]) -> StartEvidence | None:
+    """What the first frames of a run from dark say about the lag; None for one in a steady state."""
+    release = scene.operator.stage(ChargeReleaseLag)
+    if release is None or release.start == "steady" or LAG not in scene.operator.parameters:
+        return None
+    return start_evidence(scene, counts)
+
+
+def levelled(
+    scene: Scene, counts: Float[np.ndarray, "T H W"], marginals: dict[str, Marginal], *, lag_at: float = 0.5
+) -> Float[np.ndarray, "T H W"]:
+    """Counts over the response of their frames at rest, beside gain drift and dose; themselves where that is one.
+
+    It is another one for a run that starts from dark, and for the ghosts of frames of another dose. All parameters are
+    at the medians of ``marginals``, the lag at the quantile of probability ``lag_at``.
+    """
+    values = {name: marginal.quantile(lag_at if name == LAG.name else 0.5) for name, marginal in marginals.items()}
+    spec = Spec.from_dict({**values, **({GAIN_DRIFT.name: 0.0} if GAIN_DRIFT.name in values else {})})
+    dose = scene.operator.stage(FrameDose)
+    lags = [stage for stage in scene.operator.stages if isinstance(stage, ChargeReleaseLag | SlowLag)]
+    frames = len(scene.y)
+    if dose is None and all(stage.start == "steady" for stage in lags):
+        return counts
+    response = np.asarray(_at_rest(scene.operator, spec, scene.acquisition, frames))
+    response = response if dose is None else response / np.asarray(dose.relative, np.float32)
+    return counts / response[:, None, None]
+
+
+@eqx.filter_jit
+def _at_rest(operator: FluoroscopyOperator, spec: Spec, acquisition: Acquisition, frames: int) -> Float[Array, " T"]:
+    return operator.temporal_matrix(spec, acquisition, frames, jnp.float32).sum(axis=1)
+
+
+def recognise(scene: Scene) -> tuple[Scene, str | None]:
+    """The scene with the start of the run that its first frames show, and a sentence where that is from dark.
+
+    See :mod:`~fluorojax.calibration.start`. Single frames and short runs stay as they are.
+    """
+    if scene.y.ndim != 3:
+        return scene, None
+    return as_recognised(scene, at_one_dose(scene, scene.y.astype(np.float32) - dark_signal(scene)[0]))
 
 
 def at_one_dose(scene: Scene, counts: Float[np.ndarray, "T H W"]) -> Float[np.ndarray, "T H W"]:

@@ -85,6 +85,13 @@ def reconstruct(
             help="Let map take the scenes that the network does not serve, with a notice (learned).",
         ),
     ] = True,
+    recognise: Annotated[
+        bool,
+        typer.Option(
+            "--recognise/--no-recognise",
+            help="Look for a start from dark in the first frames, and take it into account, with a notice.",
+        ),
+    ] = True,
     block_frames: Annotated[
         int | None,
         typer.Option(
@@ -207,6 +214,7 @@ def reconstruct(
         weights=weights,
         held_out=held_out,
         fallback=fallback,
+        recognise=recognise,
         block_frames=block_frames,
         times=None if times is None else read_times(times),
         to_fps=to_fps,

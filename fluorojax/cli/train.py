@@ -1,5 +1,6 @@
 """``fluorojax train``: train a network of the learned posterior on simulated scenes."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ def train(
         str,
         typer.Argument(
             metavar="ARCH",
-            help="Architecture: unet, a learned peer such as dncnn, between, or ridge-energy.",
+            help="Architecture: unet, stream, a learned peer such as dncnn, between, or ridge-energy.",
             show_default=False,
         ),
     ],
@@ -51,6 +52,7 @@ def train(
     from the beginning. `--decay 0` keeps the learning rate high, for a run that you want to continue later. The file of
     weights contains its recipe.
 
+    The architecture unet is the network of `--method learned`, and stream the network of `fluorojax stream`.
     The architecture between is the network between frames (--times, --to-fps). Its examples are made with the shipped
     network of the learned posterior and stand in WEIGHTS.scenes too.
 
@@ -83,6 +85,8 @@ def train(
         _simulate_all(folder, seed, scenes, quiet=quiet, verbose=verbose)
         settings = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "decay": decay, "every": every}
         return _train_between(output, folder, settings, seed, overwrite, quiet, verbose)
+    if architecture == STREAM:
+        import_module("fluorojax.streaming.learning")  # registers it
     check_architecture(architecture)
     check_continued(output, overwrite)
     options = TrainOptions(
@@ -226,6 +230,8 @@ def _train_energy(
 
 BETWEEN = "between"
 """Architecture that is the network between frames (:mod:`fluorojax.between`)."""
+STREAM = "stream"
+"""Architecture of the network of a stream."""
 ENERGY = "ridge-energy"
 """Architecture that is an energy and no network of the learned posterior."""
 VALIDATION_SEED = 9001

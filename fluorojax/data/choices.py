@@ -12,5 +12,7 @@ CHAIN_EXTENSIONS: dict[str, str] = {
     "scatter-kernel": "scatter of known share and unknown kernel",
     "glare": "veiling glare of unknown share and scale",
     "glare-share": "veiling glare of unknown share",
+    "dark-start": "lag of a run that starts from dark",
+    "slow-lag": "slow lag of unknown share, as flat panels have it",
 }
 """Extensions of an imaging chain by name (:mod:`fluorojax.physics.extensions`), in words for help."""

@@ -215,6 +215,10 @@ class ReconstructOptions:
     fallback: bool = True
     """Whether scenes that the method does not serve go to its fallback (learned: to map), with a notice."""
 
+    recognise: bool = True
+    """Whether a start from dark is looked for in the first frames, and taken into account where it is found, with a
+    notice; only where the spec parameters are inferred (``spec`` calibrated or joint)."""
+
     block_frames: int | None = None
     """Frames that are read and solved at once, what blocks overlap by included (map, learned). None: a run is cut into
     blocks where the whole would take more memory than there is, see :func:`fluorojax.runs.estimate.in_blocks`."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from fluorojax.io.counting import ESTIMATE, Counting
 from fluorojax.io.errors import InputError
+from fluorojax.physics.extensions import extended
 from fluorojax.physics.operator import FluoroscopyOperator
 from fluorojax.physics.psf import VeilingGlare
+from fluorojax.physics.slow_lag import SlowLag
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 _LARGEST_FILE = 2**20
@@ -35,6 +37,7 @@ FIGURES: dict[str, Kind] = {
     "saturation": Kind("stored value at which the detector clips", "", 0.0),
     "electronic_noise": Kind("standard deviation of the electronic noise", "quanta", 0.0),
     "lag_ms": Kind("time constant of the detector lag", "ms", 1e-3),
+    "slow_lag_share": Kind("share of the slow lag in the first frame after a long exposure", "", 0.0, 0.5),
     "readout_delay_ms": Kind("time from the exposure to its readout", "ms", 1e-3),
     "glare_share": Kind("share of the signal in the veiling glare", "", 0.0, 1.0),
     "glare_radius_mm": Kind("scale of the veiling glare", "mm", 1e-3),
@@ -116,6 +119,8 @@ class Detector:
         **Arguments:** ``pixel_mm`` the distance of the pixels where it is known, otherwise that of the detector. Raises
         ``ValueError`` where the glare has a radius in mm and the distance of the pixels is not known.
         """
+        if slow := self.value("slow_lag_share"):
+            operator = extended(operator, ["slow-lag"]).with_stage(SlowLag(share=slow))
         share, radius = self.value("glare_share"), self.value("glare_radius_mm")
         if not share or radius is None:
             return operator

@@ -11,6 +11,7 @@ from scipy.ndimage import median_filter
 
 from fluorojax.detectors.detector import Figure
 from fluorojax.metrics.resolution import edge_transfer
+from fluorojax.physics.slow_lag import SlowLag
 
 _LEAST_FRAMES = 3
 _LEAST_SIDE = 8
@@ -152,8 +153,8 @@ def fit_lag(
 
     **Arguments:** ``step`` at least three frames with the beam on and two after its end; ``frame_time_ms`` and
     ``readout_delay_ms`` of the protocol. The share of the signal in the first frame after the end is
-    ``exp(−t_r/τ)`` in the imaging chain of this package. A remark tells by how much the second frame differs from what
-    that single exponential says.
+    ``exp(−t_r/τ)`` in the imaging chain of this package. Where the second frame has more than that exponential leaves,
+    what is left is the share of slow lag, and a remark tells it.
 
     **Raises** ``ValueError`` for a run without such an end, or without lag.
     """
@@ -176,23 +177,52 @@ def fit_lag(
     everywhere = np.ones(first.shape, bool)
     share, later = shares(everywhere)
     parts = np.array([shares(~group) for group in _groups(first.shape)])
-    error = float(np.sqrt((len(parts) - 1) / len(parts) * np.square(parts[:, 0] - parts[:, 0].mean()).sum()))
+    error = _jackknife(parts[:, 0])
     if not 0 < share < 0.9 or share < 3 * error:
         raise ValueError(
             f"the first frame after the beam has {100 * share:.2g} ± {100 * error:.1g} % of the signal; expected a lag "
             "that the run determines, and less than 90 %"
         )
+    times = frame_time_ms / readout_delay_ms
     tau = readout_delay_ms / -np.log(share)
-    std = tau * error / (share * -np.log(share))
-    expected = share * float(np.exp(-frame_time_ms / tau))
-    remarks = []
-    if later > 2 * expected + 3 * error:
-        remarks.append(
-            f"the second frame after the beam has {100 * later:.2g} % of the signal, and one exponential leaves "
-            f"{100 * expected:.2g} %: the detector has slow lag, which the imaging chain does not know"
-        )
+    expected = share ** (1.0 + times)
     source = f"{100 * share:.3g} % of the signal in the first frame after the beam, {frame_time_ms:.4g} ms later"
-    return Fit({"lag_ms": Figure(float(tau), source, std=float(std))}, remarks)
+    if later <= 2 * expected + 3 * error:
+        std = tau * error / (share * -np.log(share))
+        return Fit({"lag_ms": Figure(float(tau), source, std=float(std))}, [])
+    slow = _slow_share(share, later, times)
+    found = np.array([_slow_share(first_two[0], first_two[1], times) for first_two in parts])
+    fast, std_slow = share - slow, _jackknife(found)
+    remarks = [
+        f"the second frame after the beam has {100 * later:.2g} % of the signal, and one exponential leaves "
+        f"{100 * expected:.2g} %: the detector has slow lag, {100 * slow:.2g} % of the first frame"
+    ]
+    figures = {"slow_lag_share": Figure(slow, "signal in the second frame after the beam", std=std_slow)}
+    if fast > 3 * np.hypot(error, std_slow):
+        tau = readout_delay_ms / -np.log(fast)
+        std = tau * np.hypot(error, std_slow) / (fast * -np.log(fast))
+        figures["lag_ms"] = Figure(float(tau), f"{source}, without the slow lag", std=float(std))
+    else:
+        remarks.append("the slow lag leaves no fast one that the run determines; lag_ms is not stated")
+    return Fit(figures, remarks)
+
+
+def _slow_share(first: float, second: float, times: float) -> float:
+    """Slow lag in the first frame after the beam, from what two frames hold of the exposure.
+
+    The fast lag decays from r to ``r^(1 + times)`` in a frame, ``times`` the frame period over the readout delay, and
+    the slow traps of :class:`~fluorojax.physics.slow_lag.SlowLag` hardly.
+    """
+    kept = float(np.mean(np.exp(-1.0 / np.array(SlowLag().frames))))
+    slow = second / kept
+    for _ in range(50):
+        slow = (second - max(first - slow, 0.0) ** (1.0 + times)) / kept
+    return float(np.clip(slow, 0.0, first))
+
+
+def _jackknife(values: Float[np.ndarray, " parts"]) -> float:
+    """Standard error from estimates that leave one part out each."""
+    return float(np.sqrt((len(values) - 1) / len(values) * np.square(values - values.mean()).sum()))
 
 
 def _changes(run: np.ndarray) -> np.ndarray:

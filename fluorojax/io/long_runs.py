@@ -1,7 +1,7 @@
 """Sequences that are read part by part, because the whole of one may not fit into memory."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -32,6 +32,11 @@ class LongRun:
         self._bounds = selection.bounds(stored, where)
         self.shape: tuple[int, int, int] = tuple(stop - start for start, stop in self._bounds)  # pyright: ignore[reportAttributeAccessIssue]
         """Frames, rows and columns, as they are selected."""
+
+    def with_stages(self, names: Iterable[str]) -> "LongRun":
+        """The run with extensions of its imaging chain (:data:`fluorojax.physics.EXTENSIONS`)."""
+        selection = replace(self._selection, chain=(*self._selection.chain, *names))
+        return LongRun(self._reader, selection, self.name)
 
     def part(self, frames: slice, rows: slice = slice(None), columns: slice = slice(None)) -> Scene:
         """The scene of some frames, rows and columns (steps of one), at least two frames; its truth is left out.

@@ -43,6 +43,8 @@ class Batch(eqx.Module):
     """Quanta with nothing in the beam."""
     spec: SpecState
     """Spec posteriors of the runs, arrays (B,)."""
+    drift: Float[Array, " B"]
+    """True gain drift, %/frame, for networks that find it by themselves in use."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Acquired:
     depth: Float[np.ndarray, "T H W"]
     photons: float
     spec: SpecState
+    drift: float
+    """True gain drift, %/frame."""
 
 
 class Library:
@@ -127,7 +131,7 @@ def acquire(
     spec = SpecState(
         max(window_mean, 1.0), max(tau_mean, 3.0), drift_mean, window_std, tau_std, drift_std, frame_time_ms, delay
     )
-    return Acquired(rng.poisson(rate).astype(np.float32), depth, photons, spec)
+    return Acquired(rng.poisson(rate).astype(np.float32), depth, photons, spec, drift)
 
 
 def batches(
@@ -162,6 +166,7 @@ def collate(rng: np.random.Generator | None, runs: list[Acquired], blocks: int) 
         np.stack(weights),  # pyright: ignore[reportArgumentType]
         np.array([run.photons for run in runs], np.float32),  # pyright: ignore[reportArgumentType]
         spec,
+        np.array([run.drift for run in runs], np.float32),  # pyright: ignore[reportArgumentType]
     )
 
 

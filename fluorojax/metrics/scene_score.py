@@ -24,6 +24,7 @@ from fluorojax.io import (
 from fluorojax.metrics.image import psnr, ssim
 from fluorojax.metrics.interval_coverage import Coverage, SpecError, coverage, spec_errors
 from fluorojax.metrics.scores import blind_score, standard_score
+from fluorojax.physics.extensions import as_reconstructed
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 _DIVERGED = Status.DIVERGED.name.lower()
@@ -188,7 +189,8 @@ def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[st
         return SceneScore(scene.name, nan, nan, nan, nan, (), {}, _DIVERGED, result.seconds)
     if not np.isfinite(result.x_hat).all():
         raise InputError(file, scene.name, "x_hat", "holds NaN or infinite values; expected finite values")
-    rate = expected_counts(result.x_hat, result.spec, scene.acquisition, scene.operator)
+    operator = as_reconstructed(scene.operator, result.diagnostics)
+    rate = expected_counts(result.x_hat, result.spec, scene.acquisition, operator)
     try:
         quality, similarity = psnr(result.x_hat, scene.x_true), ssim(result.x_hat, scene.x_true)
         blind = blind_score(quality, similarity, scene.y, rate)

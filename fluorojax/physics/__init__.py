@@ -18,6 +18,7 @@ from fluorojax.physics.registry import operator_from_list as operator_from_list
 from fluorojax.physics.registry import register_stage as register_stage
 from fluorojax.physics.registry import stages_as_list as stages_as_list
 from fluorojax.physics.scatter import Scatter as Scatter
+from fluorojax.physics.slow_lag import SlowLag as SlowLag
 from fluorojax.physics.stage import CountStage as CountStage
 from fluorojax.physics.stage import RateStage as RateStage
 from fluorojax.physics.stage import Stage as Stage

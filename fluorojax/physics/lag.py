@@ -40,6 +40,10 @@ class ChargeReleaseLag(TemporalStage):
         if self.start not in get_args(Start):
             raise ValueError(f"start is {self.start!r}; expected one of {', '.join(get_args(Start))}")
 
+    def of_frames(self, first: int, last: int) -> "ChargeReleaseLag":
+        """The stage of the frames from ``first`` on: whatever the start, the frames before them left their charge."""
+        return self if first == 0 else ChargeReleaseLag()
+
     def applied_to(self, matrix: Float[Array, "T T"], spec: Spec, acquisition: Acquisition) -> Float[Array, "T T"]:
         """The release with time constant ``τ = lag_ms + lag`` applied after ``matrix``."""
         dtype, frames = matrix.dtype, matrix.shape[0]

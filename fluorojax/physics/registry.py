@@ -13,11 +13,12 @@ from fluorojax.physics.lag import ChargeReleaseLag
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 from fluorojax.physics.psf import VeilingGlare
 from fluorojax.physics.scatter import Scatter
+from fluorojax.physics.slow_lag import SlowLag
 from fluorojax.physics.stage import Stage
 
 _STAGES: dict[str, type[Stage]] = {
     kind.name: kind
-    for kind in (ExposureWindow, ChargeReleaseLag, GainDrift, Scatter, VeilingGlare, DarkRate, FrameDose)
+    for kind in (ExposureWindow, ChargeReleaseLag, GainDrift, Scatter, VeilingGlare, DarkRate, FrameDose, SlowLag)
 }
 
 PRESETS: dict[str, FluoroscopyOperator] = {

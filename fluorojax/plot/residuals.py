@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.data.scene import Scene
 from fluorojax.metrics import expected_counts, noise_power, standardised_residuals, whiteness
+from fluorojax.physics.extensions import as_reconstructed
 from fluorojax.plot.estimates import Result, estimate_of, frame_index, matching, spec_of
 
 if TYPE_CHECKING:
@@ -25,9 +27,8 @@ def counts_and_rate(result: Result, scene: Scene) -> tuple[Float[np.ndarray, "*s
     """
     estimate = estimate_of(result)
     matching(scene.y, scene.name, "y", estimate)
-    return scene.y, expected_counts(
-        estimate.x.reshape(scene.y.shape), spec_of(result), scene.acquisition, scene.operator
-    )
+    operator = as_reconstructed(scene.operator, result.diagnostics if isinstance(result, Reconstruction) else {})
+    return scene.y, expected_counts(estimate.x.reshape(scene.y.shape), spec_of(result), scene.acquisition, operator)
 
 
 def residual_figure(result: Result, scene: Scene, *, frame: int = 0) -> "Figure":

@@ -35,6 +35,7 @@ _SAID = (
     "variance_share_of_chain",
     "held_out",
     "fallback",
+    "recognised",
 )
 
 

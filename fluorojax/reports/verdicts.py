@@ -14,7 +14,7 @@ from markupsafe import Markup
 from fluorojax.data.reconstruction import Reconstruction, Status
 from fluorojax.metrics import SceneScore, Whiteness
 from fluorojax.reports.templates import render
-from fluorojax.runs.notes import fallback_notice
+from fluorojax.runs.notes import fallback_notice, recognition_notice
 
 # Coverage of 90 % intervals in one scene, whose errors are correlated, may be this far off by chance.
 _TOO_NARROW, _FAR_TOO_NARROW, _TOO_WIDE = 0.87, 0.82, 0.94
@@ -122,7 +122,7 @@ def convergence_verdict(result: Reconstruction) -> Verdict:
     sentence = _sentence(said) if isinstance(said, str) else ""
     iterations = result.diagnostics.get("iterations")
     count = f" after {iterations} iterations" if isinstance(iterations, int) else ""
-    if told := fallback_notice(result):
+    for told in filter(None, (fallback_notice(result), recognition_notice(result))):
         sentence = f"{_sentence(told[:1].upper() + told[1:])} {sentence}".strip()
     reason = ""
     match result.status:

@@ -19,7 +19,7 @@ import numpy as np
 from fluorojax.between.images import at_times
 from fluorojax.between.times import times_of
 from fluorojax.calibration.identifiability import describe
-from fluorojax.calibration.posterior import SpecPosterior, calibrate
+from fluorojax.calibration.posterior import SpecPosterior, calibrate, recognise
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec, SpecRanges
@@ -34,6 +34,7 @@ from fluorojax.metrics.agreement import judged
 from fluorojax.metrics.held_out import held_out, thinned
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
+from fluorojax.physics.extensions import RECOGNITION
 from fluorojax.runs.devices import chunk_size, solve_chunk
 from fluorojax.runs.inputs import refuse_times
 from fluorojax.runs.notes import spec_note, standing
@@ -76,6 +77,8 @@ def reconstruct_scenes(
         refuse_times(scene, options)
         if options.spec == "true" and scene.true_spec is None:
             raise ValueError(f"spec is 'true', but {scene.name} has no true_spec")
+        if options.recognise and options.spec in ("calibrated", "joint"):
+            scene, _ = recognise(scene)
         groups.setdefault((scene.y.shape, jax.tree.structure((scene.operator, scene.ranges))), []).append(scene)
     run = _Run(options, state_file, on_foreign_state, progress)
     return run.results([_group(group, method, options) for group in groups.values()])
@@ -336,7 +339,9 @@ def _solve_together(method: BatchedMethod, jobs: list[Job], size: int) -> Iterat
 
 
 def _finished(job: Job, found: Reconstruction) -> Reconstruction:
-    return judged(replace(found, **facts_of(job.scene)), job.scene)
+    told = {RECOGNITION: job.scene.metadata[RECOGNITION]} if RECOGNITION in job.scene.metadata else {}
+    found = replace(found, diagnostics={**found.diagnostics, **told}, **facts_of(job.scene))
+    return judged(found, job.scene)
 
 
 Result = TypeVar("Result")

@@ -29,7 +29,7 @@ from fluorojax.io.parts import blocks_folder, part_name
 from fluorojax.io.selection import NO_SELECTION
 from fluorojax.io.shutdown import at_stop
 from fluorojax.runs.inputs import FilePair, check_pairs, check_scenes
-from fluorojax.runs.notes import fallback_notices
+from fluorojax.runs.notes import notices
 from fluorojax.runs.outcomes import NOT_COMPUTED, Outcome, ended_early, finished_earlier, is_unfinished, read_outcome
 from fluorojax.runs.places import Place, Tally, ThisProcess, until
 from fluorojax.runs.progress import Progress, ProgressDisplay
@@ -351,7 +351,7 @@ class _Run:
             del self._files[file.index]
             if not found:
                 raise InputError(file.pair.source, None, None, "none of its scenes could be reconstructed")
-            for line in fallback_notices(read_summaries(file.pair.output)):
+            for line in notices(read_summaries(file.pair.output)):
                 self.notify(f"{file.pair.source}: {line}")
             self._end_file(file.index, file.pair, read_outcome(file.pair.output))
 

@@ -11,8 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluorojax.calibration.drift import STRIDE, cell_sums, drift_from_cells, scattered_quanta
-from fluorojax.calibration.posterior import Marginal, SpecPosterior, calibrate, calibrate_shares, counts_from_the_beam
-from fluorojax.calibration.shares import with_known_shares
+from fluorojax.calibration.posterior import (
+    Marginal,
+    SpecPosterior,
+    calibrate,
+    calibrate_shares,
+    counts_from_the_beam,
+    first_frames,
+    levelled,
+)
+from fluorojax.calibration.shares import unknown_shares, with_known_shares
+from fluorojax.calibration.start import StartEvidence
 from fluorojax.calibration.transients import transient_log_likelihood
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import GAIN_DRIFT, LAG, MOTION_BLUR
@@ -43,8 +52,12 @@ def calibrate_run(run: LongRun) -> SpecPosterior:
     head = run.head
     bounds, parameters = head.ranges.as_dict(), head.operator.parameters
     marginals = {parameter.name: Marginal.flat(*bounds[parameter.name]) for parameter in parameters}
-    marginals |= calibrate_shares(run.part(slice(0, length)))
+    if unknown_shares(head.operator):
+        marginals |= calibrate_shares(run.part(slice(0, length)))
     drift = GAIN_DRIFT.nominal
+    from_dark = _from_dark(run, length, marginals)
+    if from_dark is not None:
+        marginals[LAG.name] = Marginal.from_log(from_dark.lag_grid, from_dark.lag_log_likelihood)
     if GAIN_DRIFT in parameters and min(height, width) >= STRIDE:
         marginals[GAIN_DRIFT.name] = _drift(run, bounds[GAIN_DRIFT.name], marginals)
         drift = marginals[GAIN_DRIFT.name].quantile(0.5)
@@ -56,10 +69,20 @@ def calibrate_run(run: LongRun) -> SpecPosterior:
             counts, acquisition = counts_from_the_beam(part)
             found.append(transient_log_likelihood(counts, acquisition, part.ranges, drift, release))
         blur = np.sum([each.motion_blur_log_likelihood for each in found], axis=0)
-        lag = np.sum([each.lag_log_likelihood for each in found], axis=0)
+        lag = np.sum(
+            [each.lag_log_likelihood for each in (*found, *([] if from_dark is None else [from_dark]))], axis=0
+        )
         marginals[MOTION_BLUR.name] = Marginal.from_log(found[0].motion_blur_grid, blur)
         marginals[LAG.name] = Marginal.from_log(found[0].lag_grid, lag)
     return SpecPosterior(marginals, parameters)
+
+
+def _from_dark(run: LongRun, length: int, marginals: dict[str, Marginal]) -> StartEvidence | None:
+    release = run.head.operator.stage(ChargeReleaseLag)
+    if release is None or release.start == "steady":
+        return None
+    first = with_known_shares(run.part(slice(0, length)), marginals)
+    return first_frames(first, counts_from_the_beam(first)[0])
 
 
 def _drift(run: LongRun, bounds: tuple[float, float], found: dict[str, Marginal]) -> Marginal:
@@ -67,6 +90,7 @@ def _drift(run: LongRun, bounds: tuple[float, float], found: dict[str, Marginal]
     for frames in run.slabs():
         part = with_known_shares(run.part(frames), found)
         counts, acquisition = counts_from_the_beam(part)
+        counts = levelled(part, counts, found)
         variances.append(acquisition.as_dict()["electronic_noise"] ** 2)
         cells.append(np.asarray(cell_sums(jnp.asarray(counts))))
         scatter, fraction = part.operator.stage(Scatter), acquisition.as_dict()["scatter_fraction"]

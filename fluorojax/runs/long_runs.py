@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fluorojax.calibration.identifiability import describe
-from fluorojax.calibration.posterior import Marginal, SpecPosterior
+from fluorojax.calibration.posterior import Marginal, SpecPosterior, recognise
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
 from fluorojax.data.scene import Scene
@@ -31,6 +31,7 @@ from fluorojax.metrics.agreement import LEAST_INFORMATION
 from fluorojax.metrics.scene_score import expected_counts
 from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneModel
+from fluorojax.physics.extensions import RECOGNITION
 from fluorojax.physics.gain import GainDrift
 from fluorojax.runs.batches import block_of, diverged, reconstruct_scenes, scene_data
 from fluorojax.runs.long_calibration import calibrate_run
@@ -68,6 +69,7 @@ class LongReconstruction:
         begin = time.perf_counter()
         method = make_method(self.options)
         model = load_model(model_for(self.options.model, 3))
+        recognised = self._recognise()
         known = self._posterior()
         self.tell(0.02, spec_note(self.run.head, known, self.options))
         try:
@@ -84,11 +86,22 @@ class LongReconstruction:
         assert blocks is not None
         self._solve(method, model, known, blocks)
         self.tell(0.97, "putting the blocks together")
-        result = self._result(method, known, blocks, facts)
+        result = self._result(method, known, blocks, {**facts, **recognised})
         result = replace(result, seconds=time.perf_counter() - begin)
         self.store.publish(result, self.run.shape)
         self.store.discard()
         return result
+
+    def _recognise(self) -> dict[str, Any]:
+        """Take a start from dark into account that the first frames show; returns what is said of it."""
+        if not self.options.recognise or self.options.spec not in ("calibrated", "joint"):
+            return {}
+        scene, _ = recognise(self.run.part(slice(0, min(self.run.shape[0], _SPREAD))))
+        told = scene.metadata.get(RECOGNITION)
+        if told is None:
+            return {}
+        self.run = self.run.with_stages(told["stages"])
+        return {RECOGNITION: told}
 
     def _posterior(self) -> SpecPosterior:
         parameters = self.run.head.operator.parameters

@@ -7,6 +7,7 @@ from fluorojax.calibration.posterior import SpecPosterior
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status
 from fluorojax.data.scene import Scene
 from fluorojax.data.wording import in_words, nominal_value
+from fluorojax.physics.extensions import RECOGNITION
 
 if TYPE_CHECKING:
     from fluorojax.io import ResultSummary
@@ -35,6 +36,19 @@ def fallback_notice(result: "Reconstruction | ResultSummary") -> str | None:
         return None
     reasons = "; ".join(map(str, facts.get("reasons", ())))
     return f"reconstructed by the method {facts.get('method')!r} in place of {facts.get('instead_of')!r}: {reasons}"
+
+
+def recognition_notice(result: "Reconstruction | ResultSummary") -> str | None:
+    """What the counts showed of the imaging chain that the file does not say; None where nothing was."""
+    facts = result.diagnostics.get(RECOGNITION)
+    return str(facts["sentence"]) if isinstance(facts, dict) and "sentence" in facts else None
+
+
+def notices(results: "Iterable[Reconstruction | ResultSummary]") -> list[str]:
+    """What a user has to know of results beside their status: recognised imaging chains, and other methods."""
+    results = list(results)
+    found = [f"{r.name}: {told}" for r in results if (told := recognition_notice(r)) is not None]
+    return found + fallback_notices(results)
 
 
 def fallback_notices(results: "Iterable[Reconstruction | ResultSummary]") -> list[str]:

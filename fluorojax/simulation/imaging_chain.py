@@ -62,15 +62,21 @@ def lag(
     return _trap(signal, kept, trapped, from_dark)
 
 
-def slow_tails(signal: Float[np.ndarray, "T *frame"], *, from_dark: bool = False) -> Float[np.ndarray, "T *frame"]:
-    """Slow lag of real panels: three more traps in series, which share :data:`SLOW_TAIL_SHARE` equally.
+def slow_tails(
+    signal: Float[np.ndarray, "T *frame"],
+    *,
+    from_dark: bool = False,
+    share: float = SLOW_TAIL_SHARE,
+    frames: tuple[float, ...] = SLOW_TAIL_FRAMES,
+) -> Float[np.ndarray, "T *frame"]:
+    """Slow lag of real panels: more traps in series, which share ``share`` equally.
 
-    Each trap k takes the share a_k of a frame and releases it over :data:`SLOW_TAIL_FRAMES`, so that charge is
-    conserved and the frame after a long exposure shows 1 − Π(1 − a_k) ≈ 1.1 % of it.
+    Each trap k takes the share a_k of a frame and releases it over ``frames`` frames, so that charge is conserved and
+    the frame after a long exposure shows 1 − Π(1 − a_k) of it, 1.1 % by default.
     """
-    share = 1.0 - (1.0 - SLOW_TAIL_SHARE) ** (1.0 / len(SLOW_TAIL_FRAMES))
-    for frames in SLOW_TAIL_FRAMES:
-        signal = _trap(signal, np.exp(-1.0 / frames), share, from_dark)
+    each = 1.0 - (1.0 - share) ** (1.0 / len(frames))
+    for tau in frames:
+        signal = _trap(signal, np.exp(-1.0 / tau), each, from_dark)
     return signal
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import TIERS, Spec, SpecRanges
-from fluorojax.physics import ChargeReleaseLag, ExposureWindow, GainDrift, TemporalStage
+from fluorojax.physics import ChargeReleaseLag, ExposureWindow, GainDrift, SlowLag, TemporalStage
 from fluorojax.physics.operator import PUBLISHED_OPERATOR, FluoroscopyOperator
 
 MOTIONS = ("slow", "fast")
@@ -85,6 +85,12 @@ class SimulationOptions:
             )
 
     @property
+    def starts_from_dark(self) -> bool:
+        """Whether the traps are empty at the first frame, by the options or by the imaging chain that the scene has."""
+        release = self.operator.stage(ChargeReleaseLag)
+        return self.from_dark or (release is not None and release.start == "dark")
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Detector pixels ``(H, W)``."""
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
@@ -112,7 +118,7 @@ class SimulationOptions:
     def _check_operator(self) -> None:
         stepped = {kind.name for kind in (ExposureWindow, ChargeReleaseLag, GainDrift)}
         temporal = {stage.name for stage in self.operator.stages if isinstance(stage, TemporalStage)}
-        if temporal != stepped:
+        if temporal - {SlowLag.name} != stepped:
             raise ValueError(
                 f"operator acts along time by {', '.join(sorted(temporal)) or 'no stage'}; expected "
                 f"{', '.join(sorted(stepped))}, the stages that are simulated in fine time steps"

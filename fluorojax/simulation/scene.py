@@ -12,6 +12,7 @@ from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
 from fluorojax.physics import CountStage, FluoroscopyOperator, RateStage, Scatter
 from fluorojax.physics.scatter import SCATTER_RATIO, SCATTER_TAIL, SCATTER_WIDTH
+from fluorojax.physics.slow_lag import SLOW_LAG_SHARE, SlowLag
 from fluorojax.simulation import imaging_chain
 from fluorojax.simulation.ct import project_volume
 from fluorojax.simulation.devices import draw_devices
@@ -105,15 +106,19 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
     protocol = acquisition.as_dict()
     window_ms = protocol["pulse_width_ms"] + offset["motion_blur"]
     signal = imaging_chain.expose(phantom.attenuation, times, window_ms, options.step_ms)
+    from_dark = options.starts_from_dark
     signal = imaging_chain.lag(
         signal,
         protocol["lag_ms"] + offset["lag"],
         protocol["frame_time_ms"],
         protocol["readout_delay_ms"],
-        from_dark=options.from_dark,
+        from_dark=from_dark,
     )
-    if options.slow_tails:
-        signal = imaging_chain.slow_tails(signal, from_dark=options.from_dark)
+    if (slow := options.operator.stage(SlowLag)) is not None:
+        share = offset[SLOW_LAG_SHARE.name] if slow.parameters else float(slow.share)
+        signal = imaging_chain.slow_tails(signal, from_dark=from_dark, share=share, frames=slow.frames)
+    elif options.slow_tails:
+        signal = imaging_chain.slow_tails(signal, from_dark=from_dark)
     signal = _with_scatter(signal, options, offset, grid.pixel_mm)
     expected = imaging_chain.rate(signal, options.photons, offset["gain_drift"])
     expected = _further_stages(options.operator, expected, spec, acquisition)
@@ -136,7 +141,7 @@ def simulate_scene(seed: int, options: SimulationOptions, *, index: int = 0, nam
             "tier": options.tier,
             "device_speed_px_per_ms": phantom.speeds(samples),
             "readout": {
-                "start": "dark" if options.from_dark else "steady",
+                "start": "dark" if from_dark else "steady",
                 "read_noise": float(options.read_noise),
                 "slow_tails": bool(options.slow_tails),
             },

@@ -46,6 +46,7 @@ def test_provenance_is_complete(run, engine, challenge, out):
         "weights": None,
         "held_out": None,
         "fallback": True,
+        "recognise": True,
         "block_frames": None,
         "times": None,
         "to_fps": None,

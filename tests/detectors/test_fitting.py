@@ -89,6 +89,9 @@ def test_the_end_of_the_beam_gives_the_lag(tau):
 def test_slow_lag_is_told():
     found = fit_lag(lagging(10.0, tail=0.01), DARK, frame_time_ms=1000.0 / 15.0, readout_delay_ms=1000.0 / 30.0)
     assert "slow lag" in found.remarks[0]
+    share, lag = found.figures["slow_lag_share"], found.figures["lag_ms"]
+    assert abs(share.value - 0.01) < 4 * share.std + 0.001
+    assert abs(lag.value - 10.0) < 4 * lag.std + 0.3
 
 
 BAD = {
