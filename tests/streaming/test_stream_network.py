@@ -156,3 +156,14 @@ def test_the_inverse_of_the_stabilisation_is_exact_for_poisson_counts():
     counts = np.random.default_rng(2).poisson(rate, 200_000)
     z = jnp.asarray(np.mean(2 * np.sqrt(counts + 0.375)), jnp.float32)
     assert abs(float(rate_of(z)) - rate) < 0.05
+
+
+@pytest.mark.slow
+def test_the_command_trains_a_network_that_a_stream_takes(run, tmp_path):
+    file = tmp_path / "w.npz"
+    code, out, err = run("train", "stream", "-o", file, "--scenes", 2, "--steps", 2, "-q")
+    assert (code, out, err) == (0, "", "")
+    running = Stream(ACQUISITION, (16, 16), network=load_refiner(file))
+    found = running.push(moving(1, (16, 16))[0])
+    assert found is not None
+    assert np.isfinite(found.x).all()
