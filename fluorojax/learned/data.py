@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -169,9 +170,12 @@ def collate(rng: np.random.Generator | None, runs: list[Acquired], blocks: int) 
     )
 
 
-def prefetch(source: Iterator[Batch], depth: int = 4) -> tuple[Iterator[Batch], Event]:
+Item = TypeVar("Item")
+
+
+def prefetch(source: Iterator[Item], depth: int = 4) -> tuple[Iterator[Item], Event]:
     """Draw batches in a thread; set the event to stop it. An error of the source is raised where batches are taken."""
-    queue: Queue[Batch | BaseException] = Queue(depth)
+    queue: Queue[Item | BaseException] = Queue(depth)
     stop = Event()
 
     def work() -> None:
@@ -183,7 +187,7 @@ def prefetch(source: Iterator[Batch], depth: int = 4) -> tuple[Iterator[Batch], 
         except BaseException as error:  # handed over to the consumer, whatever it is
             queue.put(error)
 
-    def take() -> Iterator[Batch]:
+    def take() -> Iterator[Item]:
         while True:
             item = queue.get()
             if isinstance(item, BaseException):
