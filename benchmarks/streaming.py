@@ -14,12 +14,14 @@ as shown when its frame has come: the delay of averaging is part of its error. `
 memory to its estimate in memory, ``dropped`` runs a paced source. ``memory`` is the peak resident memory after the
 first hundred frames and after the last. ``contrast`` lets a thin line fill within four frames in anatomy at
 rest: the share of its contrast that the stream shows when it is full, and four and twelve frames later.
+``--filter-alone`` leaves out the network; ``quality`` and ``file`` have rows for both.
 """
 
 import argparse
 import resource
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -50,15 +52,15 @@ def classical(name: str) -> Estimator:
     return estimate
 
 
-def streamed(*, delay: int = 0, known: bool = False) -> Estimator:
+def streamed(*, delay: int = 0, known: bool = False, **options: Any) -> Estimator:
     """A stream, blind or with the true drift."""
 
     def estimate(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        options: dict = {"delay": delay}
+        more: dict = {"delay": delay} | options
         if known and scene.true_spec is not None:
             drift = scene.true_spec.as_dict()["gain_drift"]
-            options["drift_range"] = (drift - 1e-4, drift + 1e-4)
-        results = list(stream(scene_frames(scene), scene.acquisition, **options))
+            more["drift_range"] = (drift - 1e-4, drift + 1e-4)
+        results = list(stream(scene_frames(scene), scene.acquisition, **more))
         return np.stack([one.x for one in results]), np.stack([one.sd for one in results])
 
     return estimate
@@ -80,6 +82,7 @@ def table(groups: dict[str, list[Scene]]) -> None:
     rows = {f"{CLASSICAL[name].label}, true drift": classical(name) for name in CLASSICAL_NAMES}
     rows |= {"stream, true drift": streamed(known=True), "stream, blind": streamed()}
     rows |= {f"stream, blind, {delay} late": streamed(delay=delay) for delay in (1, 2)}
+    rows |= {f"the filter alone, blind, {delay} late": streamed(delay=delay, network=None) for delay in (0, 1, 2)}
     print("| method | " + " | ".join(groups) + " |")
     print("|---" * (len(groups) + 1) + "|")
     for name, estimate in rows.items():
@@ -108,10 +111,10 @@ def moving_counts(size: int, frames: int) -> np.ndarray:
     return rng.poisson(run).astype(np.float32)
 
 
-def latency(size: int, frames: int) -> None:
+def latency(size: int, frames: int, options: dict[str, Any]) -> None:
     """Median, 99 % and worst latency, and processor time per frame."""
     counts = moving_counts(size, 32)
-    running = Stream(Acquisition(photons_per_pixel=1500.0), (size, size))
+    running = Stream(Acquisition(photons_per_pixel=1500.0), (size, size), **options)
     for index in range(20):
         running.push(counts[index % 32])
     begin = time.process_time()
@@ -126,13 +129,13 @@ def latency(size: int, frames: int) -> None:
     )
 
 
-def dropped(size: int, frames: int) -> None:
+def dropped(size: int, frames: int, options: dict[str, Any]) -> None:
     """Dropped frames of a source at 15 and 30 frames/s."""
     counts = moving_counts(size, 32)
     for fps in (15.0, 30.0):
         acquisition = Acquisition(photons_per_pixel=1500.0, frame_time_ms=1000 / fps)
         scene = Scene("run", np.concatenate([counts] * (frames // 32 + 1))[:frames], acquisition, ranges())
-        running = Stream(acquisition, (size, size))
+        running = Stream(acquisition, (size, size), **options)
         for _ in stream(paced(scene_frames(scene), fps), acquisition, run=running):
             pass
         summary, found = running.summary, running.summary.latency()
@@ -150,10 +153,10 @@ def ranges():
     return SpecRanges.for_tier("public")
 
 
-def memory(frames: int) -> None:
+def memory(frames: int, options: dict[str, Any]) -> None:
     """Peak resident memory early and at the end of a long run."""
     counts = moving_counts(64, 32)
-    running = Stream(Acquisition(photons_per_pixel=1500.0), (64, 64))
+    running = Stream(Acquisition(photons_per_pixel=1500.0), (64, 64), **options)
     for index in range(frames):
         running.push(counts[index % 32])
         if index in (100, 1000, frames - 1):
@@ -161,7 +164,7 @@ def memory(frames: int) -> None:
             print(f"after {index + 1} frames of 64²: peak {peak:.1f} MiB", flush=True)
 
 
-def contrast(seed: int) -> None:
+def contrast(seed: int, options: dict[str, Any]) -> None:
     """Recovered over true contrast of a faint line, from the difference of two streams, with it and without."""
     rows, columns = np.mgrid[:128, :128]
     line = np.abs((columns - rows) / np.sqrt(2) + 8 * np.sin(rows / 20)) < 1.5
@@ -178,7 +181,7 @@ def contrast(seed: int) -> None:
                 x = scene.x_true + size * filling[:, None, None] * shape
                 rate = photons * np.exp(-protocol["attenuation_scale"] * x)
                 counts = np.random.default_rng(number).poisson(rate).astype(np.float32)
-                results = stream(counts, acquisition, drift_range=(-1e-3, 1e-3))
+                results = stream(counts, acquisition, drift_range=(-1e-3, 1e-3), **options)
                 runs.append(np.stack([one.x for one in results]))
             shown = np.sum((runs[0] - runs[1]) * template, axis=(1, 2)) / np.sum(template * shape) / full
             print(
@@ -196,21 +199,23 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=2)
     parser.add_argument("--frames", type=int)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--filter-alone", action="store_true", help="without the network")
     arguments = parser.parse_args()
+    options: dict[str, Any] = {"network": None} if arguments.filter_alone else {}
     if arguments.what == "quality":
         table(simulated(arguments.seed, arguments.scenes, arguments.frames or 24))
     elif arguments.what == "file":
         table({name: list(open_scenes(name)) for name in arguments.file})
     elif arguments.what == "contrast":
-        contrast(arguments.seed)
+        contrast(arguments.seed, options)
     elif arguments.what == "memory":
-        memory(arguments.frames or 10_000)
+        memory(arguments.frames or 10_000, options)
     else:
         for size in arguments.sizes:
             if arguments.what == "latency":
-                latency(size, arguments.frames or 1000)
+                latency(size, arguments.frames or 1000, options)
             else:
-                dropped(size, arguments.frames or 150)
+                dropped(size, arguments.frames or 150, options)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fluorojax import between as between
     from fluorojax import calibration as calibration
     from fluorojax import classical as classical
     from fluorojax import data as data
@@ -74,8 +75,8 @@ _WHERE = {
 }
 
 _PACKAGES = frozenset(
-    "calibration classical data detectors dicom display dose engines io learned methods metrics models physics plot "
-    "priors reports runs simulation streaming subtraction tomography validation".split()
+    "between calibration classical data detectors dicom display dose engines io learned methods metrics models physics "
+    "plot priors reports runs simulation streaming subtraction tomography validation".split()
 )
 
 __all__ = [*_WHERE, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

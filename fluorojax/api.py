@@ -128,6 +128,8 @@ def reconstruct(
     progress: bool = False,
     held_out: float | None = None,
     fallback: bool = True,
+    times: "Sequence[float] | Num[np.ndarray, ' n'] | None" = None,
+    to_fps: float | None = None,
     settings: dict[str, Any] | None = None,
     **scene: Any,
 ) -> "Reconstruction | list[Reconstruction]":
@@ -147,6 +149,8 @@ def reconstruct(
       (:func:`fluorojax.metrics.held_out`); the verdict stands in ``result.diagnostics["held_out"]``. By default 0.1
       with ``learned``, and no check otherwise.
     - `fallback`: whether ``map`` takes the scenes that ``learned`` does not serve, with a warning.
+    - `times`: times of the images in ms from the first frame, ascending, in place of those of the frames; `to_fps`
+      so many images per second. The result then has ``times_ms`` (:mod:`fluorojax.between`).
     - `settings`: further fields of :class:`fluorojax.data.reconstruction.ReconstructOptions`, e.g. ``{"samples": 8}``.
     - `scene`: for counts, what :func:`scene_from_counts` takes: ``fps``, ``pulse_ms``, ``photons``, ``tier``, …
 
@@ -167,6 +171,8 @@ def reconstruct(
         batch=batch,
         held_out=held_out,
         fallback=fallback,
+        times=times,  # pyright: ignore[reportArgumentType]  # made a tuple there
+        to_fps=to_fps,
         **_settings(settings),
     )
     scenes, single = _scenes_of(source, scene)
@@ -187,7 +193,7 @@ def _settings(settings: object) -> dict[str, Any]:
         return {}
     if not isinstance(settings, Mapping):
         raise ValueError(f"settings is {settings!r}; expected a mapping such as {{'samples': 8}}")
-    arguments = ("method", "model", "spec", "seed", "batch", "held_out", "fallback")
+    arguments = ("method", "model", "spec", "seed", "batch", "held_out", "fallback", "times", "to_fps")
     known = [field.name for field in fields(ReconstructOptions) if field.name not in arguments]
     for name in settings:
         if name in arguments:

@@ -12,7 +12,6 @@ from fluorojax.data.spec import Spec
 from fluorojax.io.provenance import asset_digests
 from fluorojax.learned.peers import PEERS
 from fluorojax.learned.size import operations, weight_count
-from fluorojax.learned.weights import known_weights
 from fluorojax.methods.learned import LearnedMethod
 from fluorojax.methods.protocol import Job, SceneMethod
 from fluorojax.methods.registry import make_method, method_class, method_names
@@ -140,12 +139,10 @@ _MODULES = {
     "bm4d": "bm4d",
 }
 
-_TRAINED_PEERS = tuple(name for name in PEERS if name in known_weights())
-
 CONTESTANTS: dict[str, Contestant] = {
     name: Contestant(name, entry.label, entry.note, tuple((_MODULES[package], package) for package in entry.packages))
     for name, entry in CLASSICAL.items()
-} | {name: Contestant(name, method_class(name).label) for name in (*_TRAINED_PEERS, *method_names())}
+} | {name: Contestant(name, method_class(name).label) for name in (*PEERS, *method_names())}
 """Method names in the order of the tables."""
 
 DEFAULT_METHODS = tuple(

@@ -133,6 +133,7 @@ def _of_reconstruction(file: Path, names: "Sequence[str] | None") -> tuple[dict[
             "seconds": summary.seconds,
             "corrected_spec": summary.spec.as_dict(),
             "corrected_spec_std": summary.spec_std.as_dict(),
+            **({} if summary.times_ms is None else {"times_ms": summary.times_ms.tolist()}),
         }
         lines += ["", f"{summary.name}: {_shape_words(shape)}", *(f"  {line}" for line in _result_lines(summary))]
     lines += [f"{name} was skipped: {reason}" for name, reason in skipped.items()]
@@ -140,11 +141,13 @@ def _of_reconstruction(file: Path, names: "Sequence[str] | None") -> tuple[dict[
 
 
 def _result_lines(summary: "ResultSummary") -> list[str]:
-    from fluorojax.data.wording import in_words, nominal_value
+    from fluorojax.data.wording import in_words, nominal_value, times_words
     from fluorojax.reports.numbers import number
 
     values, std = summary.spec.as_dict(), summary.spec_std.as_dict()
     lines = [f"{summary.status.value}; {number(summary.seconds, 1)} s"]
+    if summary.times_ms is not None:
+        lines.append(times_words(summary.times_ms, summary.nominal.get("frame_time_ms")))
     for parameter in summary.parameters:
         name = parameter.name
         prior, nominal = summary.prior_ranges.get(name), nominal_value(parameter, summary.nominal)

@@ -103,6 +103,24 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MS,MS,…|FILE",
+            help="Images at these times, in ms from the first frame and within the run, in place of the frames; a "
+            "list, or a file of numbers.",
+            show_default=False,
+        ),
+    ] = None,
+    to_fps: Annotated[
+        float | None,
+        typer.Option(
+            "--to-fps",
+            metavar="RATE",
+            help="So many images per second, in place of the frames, e.g. 30 for a run of 7.5 frames per second.",
+            show_default=False,
+        ),
+    ] = None,
     seed: SeedOption = 0,
     spec: Annotated[
         SpecSource,
@@ -166,13 +184,16 @@ def reconstruct(
     With --method learned, map reconstructs the scenes that are unlike the scenes of the training, and those that fail
     this test; a notice names them. With --no-fallback the network takes every scene that it can.
 
+    --times and --to-fps give the scene between the frames: a run of 7.5 frames/s as 30 images/s, for example, with the
+    uncertainty at each time. (--fps is the frame rate of a run whose file does not state it.)
+
     Markov chains keep their state in OUT.h5.SCENE.state until they have converged. Repeat the command with more --draws
     and --overwrite to continue from that state. A state of other settings is refused, or discarded with --overwrite.
     """
     from fluorojax.data.reconstruction import ReconstructOptions
     from fluorojax.io import InputError
     from fluorojax.runs.files import reconstruct_files
-    from fluorojax.runs.inputs import find_pairs
+    from fluorojax.runs.inputs import find_pairs, read_times
     from fluorojax.runs.progress import make_progress
 
     if scheduler is None and address is not None:
@@ -195,6 +216,8 @@ def reconstruct(
         fallback=fallback,
         recognise=recognise,
         block_frames=block_frames,
+        times=None if times is None else read_times(times),
+        to_fps=to_fps,
     )
     notify = make_notify(quiet)
     place = _place(scheduler, address, wait, quiet)

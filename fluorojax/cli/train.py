@@ -1,7 +1,8 @@
 """``fluorojax train``: train a network of the learned posterior on simulated scenes."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ def train(
         str,
         typer.Argument(
             metavar="ARCH",
-            help="Architecture: unet, a learned peer such as dncnn, or ridge-energy.",
+            help="Architecture: unet, stream, a learned peer such as dncnn, between, or ridge-energy.",
             show_default=False,
         ),
     ],
@@ -51,6 +52,10 @@ def train(
     from the beginning. `--decay 0` keeps the learning rate high, for a run that you want to continue later. The file of
     weights contains its recipe.
 
+    The architecture unet is the network of `--method learned`, and stream the network of `fluorojax stream`.
+    The architecture between is the network between frames (--times, --to-fps). Its examples are made with the shipped
+    network of the learned posterior and stand in WEIGHTS.scenes too.
+
     The architecture ridge-energy is the energy of the shipped model `learned`, whose training takes minutes: it has no
     state and no validation.
     """
@@ -73,12 +78,17 @@ def train(
         check_output(output, overwrite=overwrite)
         _simulate((folder / "training", seed + 1, scenes), quiet=quiet, verbose=verbose)
         return _train_energy(output, folder / "training", steps, seed, learning_rate, start, quiet, verbose)
+    if architecture == BETWEEN:
+        if start is not None:
+            raise ValueError(f"--from is {start} with {BETWEEN}; expected none, as a run continues its own state")
+        check_continued(output, overwrite)
+        _simulate_all(folder, seed, scenes, quiet=quiet, verbose=verbose)
+        settings = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "decay": decay, "every": every}
+        return _train_between(output, folder, settings, seed, overwrite, quiet, verbose)
+    if architecture == STREAM:
+        import_module("fluorojax.streaming.learning")  # registers it
     check_architecture(architecture)
-    state = output.with_suffix(".state.npz")
-    if output.exists() and not state.exists() and not overwrite:
-        raise ValueError(
-            f"{output}: exists and has no state to continue; --overwrite replaces it, --from starts from it"
-        )
+    check_continued(output, overwrite)
     options = TrainOptions(
         architecture=architecture,
         steps=steps,
@@ -94,13 +104,7 @@ def train(
         if weights.recipe["architecture"] != architecture:
             raise ValueError(f"{start}: architecture is {weights.recipe['architecture']!r}; expected {architecture!r}")
         beginning = weights.network.network
-    parts = (
-        (folder / "validation", seed + VALIDATION_SEED, min(KEPT_APART, scenes)),
-        (folder / "calibration", seed + CALIBRATION_SEED, min(KEPT_APART, scenes)),
-        (folder / "training", seed + 1, scenes),
-    )
-    for part in parts:
-        _simulate(part, quiet=quiet, verbose=verbose)
+    _simulate_all(folder, seed, scenes, quiet=quiet, verbose=verbose)
     with make_progress(f"train {architecture}", quiet=quiet, verbose=verbose) as progress:
         progress.start(100, "per cent")
         run(
@@ -123,6 +127,24 @@ def train(
     return 0
 
 
+def check_continued(output: Path, overwrite: bool) -> None:
+    """Raise ``ValueError`` where weights would be replaced that no state continues."""
+    if output.exists() and not output.with_suffix(".state.npz").exists() and not overwrite:
+        raise ValueError(
+            f"{output}: exists and has no state to continue; --overwrite replaces it, --from starts from it"
+        )
+
+
+def _simulate_all(folder: Path, seed: int, scenes: int, *, quiet: bool, verbose: bool) -> None:
+    """Simulate what the folders of sequences for training, validation and calibration lack."""
+    for part in (
+        (folder / "validation", seed + VALIDATION_SEED, min(KEPT_APART, scenes)),
+        (folder / "calibration", seed + CALIBRATION_SEED, min(KEPT_APART, scenes)),
+        (folder / "training", seed + 1, scenes),
+    ):
+        _simulate(part, quiet=quiet, verbose=verbose)
+
+
 def _simulate(part: tuple[Path, int, int], *, quiet: bool, verbose: bool) -> None:
     """Simulate what a folder of sequences lacks."""
     from fluorojax.learned.scenes import write_shards
@@ -132,6 +154,49 @@ def _simulate(part: tuple[Path, int, int], *, quiet: bool, verbose: bool) -> Non
     with make_progress(f"simulate {place.name}", quiet=quiet, verbose=verbose) as progress:
         progress.start(count)
         write_shards(place, seed=seed, count=count, report=lambda done: progress.update(done, "clean sequences"))
+
+
+def _train_between(
+    output: Path,
+    folder: Path,
+    settings: dict[str, Any],
+    seed: int,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    from fluorojax.between.examples import read_slow_runs, write_slow_runs
+    from fluorojax.between.training import BetweenOptions, train_between
+    from fluorojax.learned.weights import load_weights, shipped_file
+    from fluorojax.runs.progress import make_progress
+
+    network, runs = load_weights(shipped_file()).network, {}
+    for name, number in (("validation", VALIDATION_SEED), ("calibration", CALIBRATION_SEED), ("training", 1)):
+        made = folder / f"between-{name}"
+        with make_progress(f"frames of {name}", quiet=quiet, verbose=verbose) as progress:
+            progress.start(100, "per cent")
+            write_slow_runs(
+                folder / name,
+                made,
+                network,
+                seed=seed + number,
+                report=lambda done, all_, progress=progress: progress.update(100 * done / all_, "runs"),
+            )
+        runs[name] = read_slow_runs(made)
+    with make_progress(f"train {BETWEEN}", quiet=quiet, verbose=verbose) as progress:
+        progress.start(100, "per cent")
+        found = train_between(
+            runs["training"],
+            output,
+            BetweenOptions(seed=seed, **settings),
+            validation=runs["validation"],
+            calibration=runs["calibration"],
+            resume=not overwrite,
+            report=lambda share, line: progress.update(100 * share, line),
+        )
+    if not quiet:
+        say(f"wrote {output}: {found.sentence()}")
+    return 0
 
 
 def _train_energy(
@@ -163,6 +228,10 @@ def _train_energy(
     return 0
 
 
+BETWEEN = "between"
+"""Architecture that is the network between frames (:mod:`fluorojax.between`)."""
+STREAM = "stream"
+"""Architecture of the network of a stream."""
 ENERGY = "ridge-energy"
 """Architecture that is an energy and no network of the learned posterior."""
 VALIDATION_SEED = 9001

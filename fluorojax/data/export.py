@@ -147,9 +147,9 @@ def _places(result: Reconstruction, axes: tuple[str, ...]) -> dict[str, Any]:
     """Coordinates of frames and pixels, in ms and mm where they are known."""
     sizes = dict(zip(axes, result.x_hat.shape, strict=True))
     coordinates: dict[str, Any] = {axis: np.arange(size) for axis, size in sizes.items()}
-    if "frame" in sizes and result.frame_time_ms is not None:
-        about = {"units": "ms", "long_name": "time of the exposure's middle, from that of the first frame"}
-        coordinates["time"] = ("frame", result.frame_time_ms * np.arange(sizes["frame"]), about)
+    if (times := result.image_times_ms) is not None:
+        about = {"units": "ms", "long_name": "time of the image, from the middle of the first frame's exposure"}
+        coordinates["time"] = ("frame", times, about)
     if result.pixel_mm is not None:
         for axis, name in (("row", "y"), ("column", "x")):
             about = {"units": "mm", "long_name": f"middle of the pixel along a {axis}, from that of the first"}

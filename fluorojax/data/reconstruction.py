@@ -2,11 +2,11 @@
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from fluorojax.data.choices import MAX_SEED
 from fluorojax.data.choices import SPEC_SOURCES as SPEC_SOURCES
@@ -78,11 +78,51 @@ class Reconstruction:
     counts_sha256: str | None = None
     """Digest of the counts that were reconstructed (:func:`fluorojax.data.digest.counts_digest`), by which they are
     recognised in whatever file; None where it is not known, as in files of earlier versions."""
+    times_ms: Float[np.ndarray, " n"] | None = None
+    """Times of the images, ms from the first frame, float64, where they are not those of the frames; else None."""
 
     @property
     def frame_time_ms(self) -> float | None:
-        """Time from one frame to the next in ms; None where it is not known."""
-        return self.nominal.get("frame_time_ms")
+        """Time from one image to the next in ms; None where it is not known or not always the same."""
+        if self.times_ms is None:
+            return self.nominal.get("frame_time_ms")
+        steps = np.diff(self.times_ms)
+        even = steps.size > 0 and np.ptp(steps) <= 1e-6 * steps.max()
+        return float(steps.mean()) if even else None
+
+    @property
+    def image_times_ms(self) -> Float[np.ndarray, " n"] | None:
+        """Time of every image, ms from the first frame, float64; None where it is not known, and of a single frame."""
+        period = self.frame_time_ms
+        if self.times_ms is not None or period is None or self.x_hat.ndim != 3:
+            return self.times_ms
+        return period * np.arange(len(self.x_hat))
+
+    def at_frames(self) -> "Reconstruction | None":
+        """The images at the times of the frames alone, from the first to the last one; the result itself where it has
+        no others. None where the image of a frame is not among them, or the number of frames is not known.
+        """
+        if self.times_ms is None:
+            return self
+        period = self.nominal.get("frame_time_ms")
+        frames = self.diagnostics.get("between", {}).get("frames")
+        if not period or not isinstance(frames, int):
+            return None
+        index = matching_times(self.times_ms, period * np.arange(frames))
+        if (index < 0).any():
+            return None
+        return self.images(index)
+
+    def images(self, index: Int[np.ndarray, " n"]) -> "Reconstruction":
+        """The images of these numbers alone, as frames of a run."""
+        return replace(
+            self,
+            x_hat=self.x_hat[index],
+            x_std=None if self.x_std is None else self.x_std[index],
+            spec_correlation=None if self.spec_correlation is None else self.spec_correlation[:, index],
+            x_quantiles=None if self.x_quantiles is None else self.x_quantiles[:, index],
+            times_ms=None,
+        )
 
     @property
     def noise_std(self) -> Float[np.ndarray, "*shape"] | None:
@@ -112,6 +152,18 @@ class Reconstruction:
         from fluorojax.reports.preview import preview
 
         return preview(self)
+
+
+def matching_times(times: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+    """For each wanted time the number of the one of ``times`` (ascending, ms) that is the same; −1 where there is none.
+
+    Times within a microsecond, or a millionth of the longest, are the same.
+    """
+    slack = max(1e-3, 1e-6 * float(np.max(np.abs(times), initial=0.0)))
+    after = np.clip(np.searchsorted(times, wanted), 0, len(times) - 1)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(np.abs(times[before] - wanted) < np.abs(times[after] - wanted), before, after)
+    return np.where(np.abs(times[nearest] - wanted) <= slack, nearest, -1)
 
 
 def facts_of(scene: "Scene") -> dict[str, Any]:
@@ -170,12 +222,18 @@ class ReconstructOptions:
     block_frames: int | None = None
     """Frames that are read and solved at once, what blocks overlap by included (map, learned). None: a run is cut into
     blocks where the whole would take more memory than there is, see :func:`fluorojax.runs.estimate.in_blocks`."""
+    times: tuple[float, ...] | None = None
+    """Times of the images in ms from the first frame, ascending, within the run (:mod:`fluorojax.between`). None: those
+    of the frames."""
+    to_fps: float | None = None
+    """Images per second from the first frame to the last, in place of ``times``."""
 
     def __post_init__(self) -> None:
         if not self.method:
             object.__setattr__(self, "method", "learned" if self.model == "sequence" else "map")
         if self.block_frames is not None and not (_is_whole(self.block_frames) and self.block_frames >= 1):
             raise ValueError(f"block_frames is {self.block_frames!r}; expected a positive number of frames")
+        self._check_times()
         if self.held_out is not None and not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out:g}; expected a share of the quanta from 0 to below 1")
         if not (_is_whole(self.seed) and 0 <= self.seed <= MAX_SEED):
@@ -184,6 +242,48 @@ class ReconstructOptions:
             raise ValueError(f"samples is {self.samples!r}; expected a positive number of mirrored pairs")
         if self.batch is not None and not (_is_whole(self.batch) and self.batch >= 1):
             raise ValueError(f"batch is {self.batch!r}; expected a positive number of scenes")
+
+    @property
+    def between(self) -> bool:
+        """Whether images are asked for at other times than those of the frames."""
+        return self.times is not None or self.to_fps is not None
+
+    def _check_times(self) -> None:
+        if self.to_fps is not None:
+            if self.times is not None:
+                raise ValueError("times and to_fps are both given; expected one of them")
+            if not (_is_number(self.to_fps) and 0 < self.to_fps < math.inf):
+                raise ValueError(f"to_fps is {self.to_fps!r}; expected a positive number of images per second")
+        if self.times is not None:
+            object.__setattr__(self, "times", _checked_times(self.times))
+        if self.between and self.block_frames is not None:
+            raise ValueError(
+                f"block_frames is {self.block_frames} with times between the frames, which need the whole run; "
+                "expected one of the two, or a part of the run (--frames)"
+            )
+
+
+def _checked_times(times: Any) -> tuple[float, ...]:
+    expected = "expected ascending times in ms from the first frame"
+    try:
+        found = list(times)
+    except TypeError:
+        found = [times]
+    if isinstance(times, str) or not all(_is_number(time) for time in found):
+        raise ValueError(f"times are {str(times)[:60]!r}; {expected}")
+    found = [float(time) for time in found]
+    if not found:
+        raise ValueError(f"times are empty; {expected}")
+    for index, time in enumerate(found):
+        if not math.isfinite(time):
+            raise ValueError(f"times has {time} at position {index}; {expected}, all of them finite")
+        if index and time <= found[index - 1]:
+            raise ValueError(f"times has {time:g} after {found[index - 1]:g} at position {index}; {expected}")
+    return tuple(found)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _is_whole(value: object) -> bool:

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Mapping
 
+import numpy as np
+from jaxtyping import Float
+
 from fluorojax.data.spec import Parameter
 
 LEAST_CONTRACTION = 0.1
@@ -78,3 +81,12 @@ def in_words(
 def plain(value: float, *, sign: bool = False) -> str:
     """A number in at most four significant digits, with a minus sign that is as wide as a plus."""
     return f"{value:{'+' if sign else ''}.4g}".replace("-", "−")
+
+
+def times_words(times_ms: Float[np.ndarray, " n"], frame_time_ms: float | None) -> str:
+    """``46 images from 0 to 500 ms, one every 33.3 ms; frames are 133 ms apart``."""
+    steps = np.diff(times_ms)
+    text = f"{len(times_ms)} image{'' if len(times_ms) == 1 else 's'} from {times_ms[0]:.4g} to {times_ms[-1]:.4g} ms"
+    if steps.size and np.ptp(steps) <= 1e-6 * steps.max():
+        text += f", one every {steps.mean():.4g} ms"
+    return text if not frame_time_ms else f"{text}; frames are {frame_time_ms:.4g} ms apart"

@@ -24,13 +24,15 @@ def derived_image(
     derivation: str,
     subtracted: bool = False,
     frame_time_ms: float | None = None,
+    times_ms: Float[np.ndarray, " n"] | None = None,
 ) -> Dataset:
     """A derived XA image (XRF where the source is one) of ``values``, (T, H, W) or (H, W).
 
     16 bits. Stored values are small where attenuation is high, as those of the source are. ``RescaleSlope · stored +
     RescaleIntercept`` are the values, to half a step of 1/65534 of their range; RescaleSlope is negative, so that a
     viewer that applies it shows high attenuation bright until its grey scale is inverted. Values that are not finite
-    are stored as 0, the padding value.
+    are stored as 0, the padding value. The frames have one FrameTime, ``frame_time_ms``, or where that is None the
+    steps of ``times_ms`` as their FrameTimeVector.
     """
     images = values if values.ndim == 3 else values[None]
     stored, slope, intercept = quantised(images)
@@ -58,8 +60,13 @@ def derived_image(
     made.LossyImageCompression, made.BurnedInAnnotation = "00", "NO"
     if len(images) > 1:
         made.NumberOfFrames = len(images)
-        made.FrameIncrementPointer = 0x00181063
-        made.FrameTime = format_number_as_ds(1000.0 / 30.0 if frame_time_ms is None else frame_time_ms)
+        if frame_time_ms is None and times_ms is not None:
+            made.FrameIncrementPointer = 0x00181065
+            steps = np.diff(times_ms, prepend=times_ms[:1])
+            made.FrameTimeVector = [format_number_as_ds(float(step)) for step in steps]
+        else:
+            made.FrameIncrementPointer = 0x00181063
+            made.FrameTime = format_number_as_ds(1000.0 / 30.0 if frame_time_ms is None else frame_time_ms)
     made.PixelData = stored.astype("<u2").tobytes()
     made["PixelData"].VR = "OW"
     return made

@@ -115,6 +115,7 @@ def _of_reconstruction(path: Path, name: str, source: Path, origin: "Source", co
         description="fluorojax attenuation",
         derivation=said,
         frame_time_ms=result.frame_time_ms,
+        times_ms=result.times_ms,
     )
     if result.x_std is None:
         raise InputError(path, name, "x_std", "missing; expected the standard deviation")

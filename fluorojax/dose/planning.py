@@ -136,6 +136,8 @@ def plan_dose(
         raise ValueError(f"{result.name} cannot be planned with: {result.status.value}")
     if result.x_std is None:
         raise ValueError(f"{result.name} has no x_std; expected a method with error bars, such as map")
+    if result.times_ms is not None:
+        raise ValueError(f"{result.name} has images between the frames; expected a reconstruction of the frames alone")
     if result.noise_std is None:
         raise ValueError(
             f"{result.name} has no spec_correlation, so that noise and imaging chain cannot be told apart; expected a "
@@ -157,7 +159,7 @@ def plan_dose(
     pulse, blur = result.nominal.get("pulse_width_ms"), result.prior_ranges.get("motion_blur", (0.0, 0.0))
     if pulse is not None:
         window = pulse + max(blur[1], 0.0)
-    period = result.frame_time_ms
+    period = result.nominal.get("frame_time_ms")
     return DosePlan(
         scene=result.name,
         region=region,

@@ -35,7 +35,7 @@ from fluorojax.io.errors import InputError
 from fluorojax.io.hdf5 import natural_order, scene_group
 from fluorojax.io.json_fields import read_object, write_json
 from fluorojax.io.provenance import Provenance
-from fluorojax.io.reconstruction_reader import COUNTS_SHA256, provenance_of
+from fluorojax.io.reconstruction_reader import COUNTS_SHA256, TIMES, provenance_of
 from fluorojax.io.shutdown import at_stop, undisturbed
 from fluorojax.io.texts import put_text
 
@@ -309,6 +309,8 @@ def write_facts(group: h5py.Group, result: Reconstruction, sums: dict[str, str])
             # HDF5 has no Booleans; numbers read the same everywhere.
             values = np.asarray(values)
             dataset(f"{folder}/{name}", values.astype(np.uint8) if values.dtype == bool else values)
+    if result.times_ms is not None:
+        dataset(TIMES, np.asarray(result.times_ms, np.float64))
     fields: dict[str, Any] = {
         "parameters": [asdict(parameter) for parameter in result.parameters],
         "corrected_spec": result.spec.as_dict(),

@@ -54,6 +54,8 @@ class Provenance:
         """
         settings = asdict(options)
         model = settings.pop("model")
+        if settings["times"] is not None:
+            settings["times"] = list(settings["times"])  # as JSON gives it back
         if settings["weights"] is not None:
             settings["weights"] = Path(settings["weights"]).name
         return cls(
@@ -64,7 +66,7 @@ class Provenance:
             input_file=Path(input_path).name,
             input_sha256=file_sha256(input_path),
             model_files=_model_files(input_path, model, selection),
-            assets=asset_digests(make_method(options)),
+            assets=asset_digests(make_method(options)) | _between_digests(options),
             versions=package_versions(),
         )
 
@@ -99,6 +101,14 @@ def _model_files(input_path: str | PathLike[str], model: str, selection: Selecti
 def asset_digests(method: "Method") -> dict[str, str]:
     """SHA-256 by file name of the files that a method ships; raises :class:`InputError` for one it cannot read."""
     return {path.name: file_sha256(path) for path in method.assets()}
+
+
+def _between_digests(options: ReconstructOptions) -> dict[str, str]:
+    if not options.between:
+        return {}
+    from fluorojax.between.weights import SHIPPED
+
+    return {SHIPPED.name: file_sha256(SHIPPED)}
 
 
 def file_sha256(path: str | PathLike[str]) -> str:

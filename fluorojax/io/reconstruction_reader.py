@@ -31,6 +31,8 @@ from fluorojax.io.provenance import Provenance
 
 COUNTS_SHA256 = "counts_sha256"
 """Attribute of a scene: the digest of the counts that were reconstructed."""
+TIMES = "times_ms"
+"""Dataset of a scene: the times of its images, where they are not those of the frames."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class ResultSummary:
     prior_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     pixel_mm: float | None = None
     counts_sha256: str | None = None
+    times_ms: Float[np.ndarray, " n"] | None = None
 
 
 def list_reconstructions(path: str | PathLike[str]) -> list[str]:
@@ -81,6 +84,9 @@ def read_reconstruction(path: str | PathLike[str], name: str) -> Reconstruction:
         x_hat = numeric_dataset(group, "x_hat", where, "an array of shape (T, H, W) or (H, W)")
         check_stack(x_hat.shape, "x_hat", where)
         summary = _read_summary(group, where)
+        if summary.times_ms is not None and x_hat.shape[:-2] != summary.times_ms.shape:
+            problem = f"has {summary.times_ms.size} values; expected one for each image of x_hat, {x_hat.shape}"
+            raise InputError(*where, TIMES, problem)
         return Reconstruction(
             x_hat=single_precision(read_array(x_hat, "x_hat", where)),
             x_std=_like(group, "x_std", x_hat.shape, where),
@@ -137,6 +143,7 @@ def _read_summary(group: h5py.Group, where: tuple[str, str]) -> ResultSummary:
         prior_ranges=_read_ranges(group, where),
         pixel_mm=_read_pixel(group, where),
         counts_sha256=_text(group, COUNTS_SHA256, where) or None,
+        times_ms=_read_times(group, where),
     )
 
 
@@ -230,6 +237,19 @@ def _read_ranges(group: h5py.Group, where: tuple[str, str]) -> dict[str, tuple[f
         low, high = (number(end, (*where, "spec_prior"), name) for end in ends)
         ranges[name] = (low, high)
     return ranges
+
+
+def _read_times(group: h5py.Group, where: tuple[str, str]) -> Float[np.ndarray, " n"] | None:
+    if TIMES not in group:
+        return None
+    expected = "ascending, finite times in ms, one for each image"
+    stored = numeric_dataset(group, TIMES, where, expected)
+    if stored.ndim != 1:
+        raise InputError(*where, TIMES, f"has shape {stored.shape}; expected {expected}")
+    times = np.asarray(read_array(stored, TIMES, where), np.float64)
+    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise InputError(*where, TIMES, f"has values that are not finite or not ascending; expected {expected}")
+    return times
 
 
 def _read_pixel(group: h5py.Group, where: tuple[str, str]) -> float | None:

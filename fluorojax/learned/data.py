@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -42,6 +43,8 @@ class Batch(eqx.Module):
     """Quanta with nothing in the beam."""
     spec: SpecState
     """Spec posteriors of the runs, arrays (B,)."""
+    drift: Float[Array, " B"]
+    """True gain drift, %/frame, for networks that find it by themselves in use."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Acquired:
     depth: Float[np.ndarray, "T H W"]
     photons: float
     spec: SpecState
+    drift: float
+    """True gain drift, %/frame."""
 
 
 class Library:
@@ -126,7 +131,7 @@ def acquire(
     spec = SpecState(
         max(window_mean, 1.0), max(tau_mean, 3.0), drift_mean, window_std, tau_std, drift_std, frame_time_ms, delay
     )
-    return Acquired(rng.poisson(rate).astype(np.float32), depth, photons, spec)
+    return Acquired(rng.poisson(rate).astype(np.float32), depth, photons, spec, drift)
 
 
 def batches(
@@ -161,12 +166,16 @@ def collate(rng: np.random.Generator | None, runs: list[Acquired], blocks: int) 
         np.stack(weights),  # pyright: ignore[reportArgumentType]
         np.array([run.photons for run in runs], np.float32),  # pyright: ignore[reportArgumentType]
         spec,
+        np.array([run.drift for run in runs], np.float32),  # pyright: ignore[reportArgumentType]
     )
 
 
-def prefetch(source: Iterator[Batch], depth: int = 4) -> tuple[Iterator[Batch], Event]:
+Item = TypeVar("Item")
+
+
+def prefetch(source: Iterator[Item], depth: int = 4) -> tuple[Iterator[Item], Event]:
     """Draw batches in a thread; set the event to stop it. An error of the source is raised where batches are taken."""
-    queue: Queue[Batch | BaseException] = Queue(depth)
+    queue: Queue[Item | BaseException] = Queue(depth)
     stop = Event()
 
     def work() -> None:
@@ -178,7 +187,7 @@ def prefetch(source: Iterator[Batch], depth: int = 4) -> tuple[Iterator[Batch], 
         except BaseException as error:  # handed over to the consumer, whatever it is
             queue.put(error)
 
-    def take() -> Iterator[Batch]:
+    def take() -> Iterator[Item]:
         while True:
             item = queue.get()
             if isinstance(item, BaseException):

@@ -90,9 +90,9 @@ def run_level(corrected: Float[Array, "T H W"], frames: Int[ArrayLike, ""]) -> L
     valid = (jnp.arange(corrected.shape[0]) < frames).astype(corrected.dtype)
     mean = jnp.maximum(jnp.tensordot(valid, corrected, axes=1) / frames, 0.0) + 0.5 / frames
     root = 2.0 * jnp.sqrt(mean + 0.375)
-    smooth = _smooth(root)
-    detail = jnp.arcsinh(0.5 * jnp.sqrt(1.0 * frames) * (root - smooth))
-    images = jnp.stack([detail, jnp.log(mean + 0.5) / 3.0 - 1.0, jnp.log(smooth) - 2.0], axis=-1)
+    level = smooth(root)
+    detail = jnp.arcsinh(0.5 * jnp.sqrt(1.0 * frames) * (root - level))
+    images = jnp.stack([detail, jnp.log(mean + 0.5) / 3.0 - 1.0, jnp.log(level) - 2.0], axis=-1)
     return Level(mean, images, root)
 
 
@@ -156,7 +156,7 @@ def log_level(images: Float[Array, "*batch H W channels"]) -> Float[Array, "*bat
     return 3.0 * (images[..., -2] + 1.0)
 
 
-def _smooth(image: Float[Array, "H W"]) -> Float[Array, "H W"]:
+def smooth(image: Float[Array, "H W"]) -> Float[Array, "H W"]:
     """Mean over a Gaussian window of 13 × 13 pixels, of standard deviation 3, that ends at the edges of the image."""
     taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / 3.0) ** 2).astype(np.float32)
 

@@ -1,5 +1,7 @@
 """What a network minimises: squared error in units of the noise, and a likelihood for its standard deviation alone."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -16,7 +18,14 @@ _LIKELIHOOD = 0.02
 
 
 def predict(network: AnyNetwork, batch: Batch) -> tuple[Float[Array, "B K H W block"], ...]:
-    """Optical depth, log s and noise unit 1/√m of the blocks of a batch; log s is zero where a network has none."""
+    """Optical depth, log s and its unit of the blocks of a batch; log s is zero where a network has none.
+
+    The unit is the noise 1/√m of the mean counts m of the run, or what a network that solves blocks returns.
+    """
+    if (solve := getattr(network, "solve_blocks", None)) is not None:
+        # Such a network finds the gain drift from whole frames; a patch would say little about it.
+        spec = replace(batch.spec, drift=batch.drift)
+        return jax.vmap(solve)(batch.counts, batch.frames, batch.starts, spec, batch.photons)
     if (solve := getattr(network, "solve", None)) is not None:
         return _solved(solve, batch)
     images, conditions, level = block_inputs_of(batch)

@@ -69,7 +69,32 @@ class RunNetwork(Protocol):
         ...
 
 
-AnyNetwork = Network | RunNetwork
+class BlockNetwork(Protocol):
+    """The interface of a network that takes the counts of a run and returns blocks of its frames."""
+
+    @property
+    def reach(self) -> int:
+        """See :class:`Network`."""
+        ...
+
+    @property
+    def std_source(self) -> StdSource:
+        """See :class:`Network`."""
+        ...
+
+    def solve_blocks(
+        self,
+        counts: Float[Array, "T H W"],
+        frames: Int[ArrayLike, ""],
+        starts: Int[Array, " K"],
+        spec: SpecState,
+        photons: Float[ArrayLike, ""],
+    ) -> tuple[Float[Array, "K H W block"], Float[Array, "K H W block"], Float[Array, "K H W block"]]:
+        """Optical depth of the blocks that begin at ``starts``, log s, and the unit of s."""
+        ...
+
+
+AnyNetwork = Network | RunNetwork | BlockNetwork
 """What can be trained and used."""
 
 

@@ -49,6 +49,19 @@ class CalibratedNetwork(eqx.Module):
         return self.network.std_source
 
     @property
+    def solve_blocks(self) -> Any:
+        """The method ``solve_blocks`` of a :class:`~fluorojax.learned.networks.BlockNetwork`, corrected; else None."""
+        solve = getattr(self.network, "solve_blocks", None)
+        if solve is None:
+            return None
+
+        def solved(*arguments: Any) -> tuple[Array, Array, Array]:
+            depth, log_std, unit = solve(*arguments)
+            return depth, corrected(log_std, jnp.log(unit**-2.0 + 0.5), self.coefficients), unit
+
+        return solved
+
+    @property
     def solve(self) -> Any:
         """The method ``solve`` of a :class:`~fluorojax.learned.networks.RunNetwork`, None for any other network."""
         return getattr(self.network, "solve", None)
@@ -61,9 +74,16 @@ class CalibratedNetwork(eqx.Module):
         if self.std_source == "none":
             return mean, log_std
         log_std = jnp.clip(log_std, *LOG_STD_RANGE)
-        terms = _terms(log_std, log_level(images)[..., None])
-        change = jnp.sum(jnp.stack([c * term for c, term in zip(self.coefficients, terms, strict=True)]), axis=0)
-        return mean, log_std + jnp.clip(change, -LARGEST, LARGEST)
+        return mean, corrected(log_std, log_level(images)[..., None], self.coefficients)
+
+
+def corrected(
+    log_std: Float[Array, "*shape"], log_level: Float[Array, "#*shape"], coefficients: Float[Array, " terms"]
+) -> Float[Array, "*shape"]:
+    """log s with the correction; ``log_level`` is log(m + ½) of the mean counts m."""
+    terms = _terms(log_std, log_level)
+    change = jnp.sum(jnp.stack([c * term for c, term in zip(coefficients, terms, strict=True)]), axis=0)
+    return log_std + jnp.clip(change, -LARGEST, LARGEST)
 
 
 def fit_spread(network: AnyNetwork, runs: Runs, *, seed: int = 0) -> CalibratedNetwork:

@@ -162,22 +162,18 @@ def known_weights() -> tuple[str, ...]:
 def shipped_file(name: str = DEFAULT) -> Path:
     """File of the weights that come with the package.
 
-    Weights of learned peers that are not among them are looked for in the folder that the environment variable
-    FLUOROJAX_PEERS names.
+    Weights of learned peers in the folder that the environment variable FLUOROJAX_PEERS names take their place.
 
     **Raises:** ``ValueError`` where there are none of that name.
     """
     file = _find(name)
     if file is None:
-        text = f"there are no shipped weights named {name!r}; expected one of {', '.join(known_weights())}"
-        if name in PEERS:
-            text += f", or {name}.npz of `fluorojax train {name}` in the folder that FLUOROJAX_PEERS names"
-        raise ValueError(text)
+        raise ValueError(f"there are no shipped weights named {name!r}; expected one of {', '.join(known_weights())}")
     return file
 
 
 def _find(name: str) -> Path | None:
     folders = [_FOLDER]
     if name in PEERS and (mine := os.environ.get("FLUOROJAX_PEERS")):
-        folders.append(Path(mine))
+        folders.insert(0, Path(mine))
     return next((file for folder in folders if (file := folder / f"{name}.npz").is_file()), None)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fluorojax.data.acquisition import Acquisition
-from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.reconstruction import Reconstruction, Status, matching_times
 from fluorojax.data.scene import Scene
 from fluorojax.data.spec import Spec
 from fluorojax.io import (
@@ -168,11 +168,19 @@ def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[st
     """Score one reconstruction against a scene with truth; ``file`` is named in error messages.
 
     The blind score uses the corrected operator: the imaging chain of the scene at ``result.spec``. A diverged result is
-    not scored (see :class:`SceneScore`). Raises :class:`fluorojax.io.InputError` where the scene has no truth, the
+    not scored (see :class:`SceneScore`).
+
+    A result at other times than those of the frames is scored on the images whose times the scene has a truth for; the
+    scene may have another frame rate than the run that was reconstructed. The blind score, which compares counts, is
+    NaN unless the scene has the frame rate of the run, and all of its frames are among the images.
+
+    Raises :class:`fluorojax.io.InputError` where the scene has no truth, the
     shapes differ or ``x_hat`` is not finite.
     """
     if scene.x_true is None:
         raise InputError(file, scene.name, "x_true", "missing; expected the truth, which scoring needs")
+    if result.times_ms is not None:
+        return _score_between(result, scene, file)
     if result.x_hat.shape != scene.x_true.shape:
         shapes = f"has shape {result.x_hat.shape}; expected {scene.x_true.shape}, like x_true"
         raise InputError(file, scene.name, "x_hat", shapes)
@@ -199,6 +207,27 @@ def score_scene(result: Reconstruction, scene: Scene, *, file: str | PathLike[st
         status=result.status.name.lower(),
         seconds=result.seconds,
     )
+
+
+def _score_between(result: Reconstruction, scene: Scene, file: str | PathLike[str]) -> SceneScore:
+    """The score of the images that the scene has a truth for."""
+    assert result.times_ms is not None
+    assert scene.x_true is not None
+    if scene.x_true.ndim != 3:
+        raise InputError(file, scene.name, "x_true", "is a single frame; expected a run, whose times are known")
+    protocol = scene.acquisition.as_dict()
+    period, scale = protocol["frame_time_ms"], protocol["attenuation_scale"]
+    frames = np.arange(len(scene.x_true))
+    index = matching_times(result.times_ms, period * frames)
+    if not (index >= 0).any():
+        problem = f"are at none of the times of the truth; expected one every {period:.4g} ms"
+        raise InputError(file, scene.name, "times_ms", problem)
+    known = frames[index >= 0]
+    truth = scene.x_true[known] * np.float32(scale / result.nominal.get("attenuation_scale", scale))
+    same_rate = abs(result.nominal.get("frame_time_ms", math.nan) - period) <= 1e-6 * period
+    part = replace(scene, x_true=truth, y=scene.y[known])
+    score = score_scene(result.images(index[known]), part, file=file)
+    return score if same_rate and len(known) == len(frames) else replace(score, blind=math.nan)
 
 
 def score_files(

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from fluorojax.data.reconstruction import Reconstruction
 from fluorojax.data.scene import Scene
+from fluorojax.data.wording import times_words
 from fluorojax.io import InputError
 from fluorojax.reports.fragments import definitions
 from fluorojax.reports.numbers import number
@@ -26,6 +27,8 @@ def protocol(result: Reconstruction, scene: Scene | None) -> Markup:
     facts = {"images": f"{shape} ({'frames × rows × columns' if result.x_hat.ndim == 3 else 'rows × columns'})"}
     if period := nominal.get("frame_time_ms"):
         facts["frame rate"] = f"{1000.0 / period:.4g} frames/s, one every {period:.4g} ms"
+    if result.times_ms is not None:
+        facts["times of the images"] = times_words(result.times_ms, nominal.get("frame_time_ms"))
     for name, title, unit in (
         ("pulse_width_ms", "exposure window, nominal", "ms"),
         ("lag_ms", "time constant of the detector lag, nominal", "ms"),

@@ -20,8 +20,13 @@ class WithSpec(Protocol):
 
 
 def parameter_cell(result: WithSpec, name: str) -> str:
-    """The parameter ``name`` in a cell of a table: ``+2.500 ± 0.400``, or that the data do not determine it."""
+    """The parameter ``name`` in a cell of a table: ``+2.500 ± 0.400``, or that the data do not determine it.
+
+    A method that takes a value and states no standard deviation assumed the value.
+    """
     std, prior = result.spec_std.as_dict()[name], result.prior_ranges.get(name)
+    if math.isnan(std):
+        return f"{number(result.spec.as_dict()[name], 3, sign=True)} (assumed)"
     if prior is not None and not is_determined(std, prior):
         return f"not determined ({plain(prior[0])} … {plain(prior[1])})"
     return f"{number(result.spec.as_dict()[name], 3, sign=True)} ± {number(std, 3)}"

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from markupsafe import Markup
 
-from fluorojax.data.reconstruction import Reconstruction, Status
+from fluorojax.data.reconstruction import Reconstruction, Status, matching_times
 from fluorojax.data.scene import Scene
 from fluorojax.metrics import FileScore, SceneScore, standardised_residuals, whiteness
 from fluorojax.plot.display import Window, image_window, raw_attenuation, spread_window
@@ -27,6 +27,7 @@ from fluorojax.reports.verdicts import judge, verdict_list
 _STILL_SHARE, _STILL_BYTES = 0.3, 600_000
 # What stands elsewhere in the section.
 _SAID = (
+    "between",
     "identifiability",
     "fisher_information",
     "verdict",
@@ -57,7 +58,10 @@ class SceneInputs:
     @cached_property
     def fit(self) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]] | None:
         """Counts, and counts expected from the result; None without the measurement or a result that may be used."""
-        return counts_and_rate(self.result, self.scene) if self.scene is not None and self.usable else None
+        frames = self.result.at_frames()
+        if self.scene is None or frames is None or not self.usable or frames.x_hat.shape != self.scene.y.shape:
+            return None
+        return counts_and_rate(frames, self.scene)
 
     @property
     def electronic_noise(self) -> float:
@@ -92,18 +96,24 @@ def scene_layers(inputs: SceneInputs) -> dict[str, Layer]:
     """The sequences that can be shown, in the order of the page."""
     result, scene, truth = inputs.result, inputs.scene, inputs.truth
     layers = {}
-    if scene is not None:
+    if scene is not None and result.times_ms is None:
         layers["measured"] = Layer("Measurement −log(y/I₀)/A", raw_attenuation(scene), noisy=True)
+    elif scene is not None:
+        nearest = _nearest(result, scene)
+        layers["measured"] = Layer(
+            "Measurement −log(y/I₀)/A, nearest frame", raw_attenuation(scene)[nearest], noisy=True
+        )
     layers["estimate"] = Layer("Reconstruction x̂", result.x_hat)
     if result.x_std is not None:
         layers["spread"] = Layer("Uncertainty: posterior sd of x", result.x_std, "spread")
-    if truth is not None and truth.x_true is not None:
-        layers["truth"] = Layer("Truth x", truth.x_true)
+    true = None if truth is None else _true_images(result, truth)
+    if true is not None:
+        layers["truth"] = Layer("Truth x", true)
         if result.x_std is not None and inputs.usable:
             with np.errstate(divide="ignore", invalid="ignore"):
-                score = (result.x_hat - truth.x_true) / result.x_std
+                score = (result.x_hat - true) / result.x_std
             layers["zscore"] = Layer("z-score (x̂ − x)/sd", _bounded(score), "signed", noisy=True)
-    if "zscore" not in layers and inputs.fit is not None:
+    if "zscore" not in layers and inputs.fit is not None and result.times_ms is None:
         residual = _bounded(standardised_residuals(*inputs.fit, electronic_noise=inputs.electronic_noise))
         layers["residual"] = Layer("Residual (y − λ)/sd(y)", residual, "signed", noisy=True)
     return layers
@@ -132,8 +142,27 @@ def _verdicts(inputs: SceneInputs) -> Markup:
     return verdict_list(*judge(inputs.result, inputs.score, residual))
 
 
+def _nearest(result: Reconstruction, scene: Scene) -> Int[np.ndarray, " n"]:
+    """The number of the frame that is nearest to each image."""
+    assert result.times_ms is not None
+    frames = np.rint(result.times_ms / scene.acquisition.as_dict()["frame_time_ms"]).astype(int)
+    return np.clip(frames, 0, len(scene.y) - 1)
+
+
+def _true_images(result: Reconstruction, truth: Scene) -> Float[np.ndarray, "*shape"] | None:
+    """The truth at the times of the images; None where it is not known at all of them."""
+    if truth.x_true is None or result.times_ms is None:
+        return truth.x_true
+    protocol = truth.acquisition.as_dict()
+    index = matching_times(protocol["frame_time_ms"] * np.arange(len(truth.x_true)), result.times_ms)
+    if (index < 0).any():
+        return None
+    scale = protocol["attenuation_scale"]
+    return truth.x_true[index] * np.float32(scale / result.nominal.get("attenuation_scale", scale))
+
+
 def _frame_time(inputs: SceneInputs) -> float | None:
-    if inputs.scene is None:
+    if inputs.scene is None or inputs.result.times_ms is not None:
         return inputs.result.frame_time_ms
     return inputs.scene.acquisition.as_dict()["frame_time_ms"]
 

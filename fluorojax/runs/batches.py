@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from fluorojax.between.images import at_times
+from fluorojax.between.times import times_of
 from fluorojax.calibration.identifiability import describe
 from fluorojax.calibration.posterior import SpecPosterior, calibrate, recognise
 from fluorojax.data.reconstruction import Reconstruction, ReconstructOptions, Status, facts_of
@@ -34,6 +36,7 @@ from fluorojax.models.loading import load_model, model_for
 from fluorojax.models.protocol import SceneData, SceneModel
 from fluorojax.physics.extensions import RECOGNITION
 from fluorojax.runs.devices import chunk_size, solve_chunk
+from fluorojax.runs.inputs import refuse_times
 from fluorojax.runs.notes import spec_note, standing
 from fluorojax.runs.progress import Progress, ProgressDisplay
 
@@ -71,6 +74,7 @@ def reconstruct_scenes(
     groups: dict[Hashable, list[Scene]] = {}
     for scene in scenes:
         check_scene(scene)
+        refuse_times(scene, options)
         if options.spec == "true" and scene.true_spec is None:
             raise ValueError(f"spec is 'true', but {scene.name} has no true_spec")
         if options.recognise and options.spec in ("calibrated", "joint"):
@@ -159,8 +163,19 @@ class _Run:
         for result in chain(failed, self._served(group.method, jobs, size)):
             self.done += 1
             result = replace(result, diagnostics={**group.facts, **result.diagnostics})
+            if self.options.between:
+                result = self._at_times(result)
             self.progress.update(self.done, f"{result.name}: {standing(result)}")
             yield replace(result, seconds=(time.perf_counter() - begin) / len(chunk))
+
+    def _at_times(self, result: Reconstruction) -> Reconstruction:
+        """The result at the times that the options ask for, once all that concerns the frames is known."""
+        period = result.frame_time_ms
+        assert period is not None  # every scene has it
+        times = times_of(self.options, result.x_hat.shape, period)
+        note = f"{result.name}: {len(times)} images at and between the frames"
+        self.progress.update(self.done - 1 + _METHOD_SHARE, note)
+        return at_times(result, times)
 
     def _served(self, method: Method, jobs: list[Job], size: int) -> Iterator[Reconstruction]:
         """Checked results; a scene that the method refuses, or whose check it fails, goes to its fallback."""

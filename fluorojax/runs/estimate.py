@@ -69,6 +69,8 @@ def in_blocks(method: "Method", shape: tuple[int, ...], options: ReconstructOpti
     """
     if len(shape) != 3 or 0 in shape:  # a scene without pixels is refused where it is read
         return False
+    if options.between:  # images between the frames are made of the whole run
+        return False
     run = (shape[0], shape[1], shape[2])
     values = method.block_values(run, options.block_frames)
     if options.block_frames is not None:

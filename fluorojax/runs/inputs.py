@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 
 from fluorojax.io.errors import InputError
 
+_LONGEST_LIST = 20_000_000  # bytes of a list of times
+
 if TYPE_CHECKING:
     from fluorojax.data.reconstruction import ReconstructOptions
+    from fluorojax.data.scene import Scene
     from fluorojax.io import Scenes
 
 _MAGIC = frozenset("*?[")
@@ -161,6 +164,45 @@ def _identity(path: Path) -> tuple[int, int] | str:
     return found.st_dev, found.st_ino
 
 
+def read_times(text: str) -> tuple[float, ...]:
+    """The times that ``--times`` names: numbers separated by commas, or the name of a file of numbers.
+
+    In a file, commas, blanks and new lines separate, and what follows a ``#`` is passed over. Raises ``ValueError`` for
+    what is neither, and :class:`~fluorojax.io.InputError` for a file that cannot be read or holds other words.
+    """
+    expected = "expected times in ms, separated by commas, or a file of them"
+    path = Path(text)
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        if not path.is_file():
+            raise ValueError(f"--times is {text!r}; {expected}") from error
+    try:
+        if path.stat().st_size > _LONGEST_LIST:
+            raise InputError(path, None, None, f"is larger than {_LONGEST_LIST / 1e6:g} MB; {expected}")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, None, None, f"cannot be read as text; {expected}") from error
+    found: list[float] = []
+    for number, line in enumerate(lines, 1):
+        for word in line.partition("#")[0].replace(",", " ").split():
+            try:
+                found.append(float(word))
+            except ValueError as error:
+                raise InputError(path, None, f"line {number}", f"holds {word[:40]!r}; {expected}") from error
+    return tuple(found)
+
+
+def refuse_times(scene: "Scene", options: "ReconstructOptions", file: str | os.PathLike[str] = "") -> None:
+    """Raise :class:`~fluorojax.io.InputError` where a scene cannot have images at the times that ``options`` name."""
+    from fluorojax.between.times import check_times
+
+    try:
+        check_times(options, scene.y.shape, scene.acquisition.as_dict()["frame_time_ms"])
+    except ValueError as error:
+        raise InputError(file, scene.name, "times", str(error)) from error
+
+
 def check_scenes(
     scenes: "Scenes", options: "ReconstructOptions", on_error: Callable[[InputError], None] | None
 ) -> tuple[list[str], dict[str, str], list[str]]:
@@ -187,6 +229,7 @@ def check_scenes(
                 scene = scenes[name]
             if options.spec == "true" and scene.true_spec is None:
                 raise InputError(scenes.path, name, "true_spec", "missing; expected with spec 'true'")
+            refuse_times(scene, options, scenes.path)
         except InputError as error:
             if on_error is None:
                 raise

@@ -8,6 +8,8 @@ file, a function, a live page in the browser).
 from fluorojax.streaming.clock import Clock
 from fluorojax.streaming.events import Event, events_of
 from fluorojax.streaming.gain import Gain
+from fluorojax.streaming.learning import live_network, load_refiner, shipped_sha256
+from fluorojax.streaming.network import Refiner
 from fluorojax.streaming.run import Result, Sink, Stream, Summary, stream
 from fluorojax.streaming.server import LivePage
 from fluorojax.streaming.sinks import CallbackSink, FileSink, gather_blocks
@@ -37,6 +39,7 @@ __all__ = [
     "Link",
     "LivePage",
     "News",
+    "Refiner",
     "Result",
     "Sink",
     "Stalled",
@@ -48,9 +51,12 @@ __all__ = [
     "gather_blocks",
     "growing_file",
     "late",
+    "live_network",
+    "load_refiner",
     "paced",
     "raw_frames",
     "scene_frames",
+    "shipped_sha256",
     "start",
     "step",
     "stream",

@@ -13,6 +13,7 @@ from jaxtyping import Float, Num
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.io.errors import InputError
 from fluorojax.streaming.events import Event, events_of
+from fluorojax.streaming.learning import live_network
 from fluorojax.streaming.sources import Dropped, Frame, Stalled
 from fluorojax.streaming.state import MOVED, State, late, start, step
 
@@ -110,11 +111,14 @@ class Stream:
         on_event: Callable[[Event], None] | None = None,
         **options: Any,
     ):
-        """See :func:`~fluorojax.streaming.start` for ``options``; ``on_event`` is called with every event."""
+        """See :func:`~fluorojax.streaming.start` for ``options``; ``on_event`` is called with every event.
+
+        The network is by default the one that comes with the package; ``network=None`` leaves the filter alone.
+        """
         self.acquisition = acquisition
         self.summary = Summary()
         self.state: State | None = None
-        self._options = options
+        self._options: dict[str, Any] = {"network": live_network(), **options}
         self._on_event = on_event
         self._index = -1  # of the last frame that came, used or not
         self._waiting: list[tuple[int, float]] = []

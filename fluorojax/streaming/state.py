@@ -26,9 +26,10 @@ from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.spec import TIERS
 from fluorojax.streaming.clock import Clock, tick
 from fluorojax.streaming.gain import Gain, block_counts, change_of, start_gain, update_gain
+from fluorojax.streaming.network import AFTER, BEFORE, Features, Refiner, features, rate_of
 from fluorojax.streaming.tracking import Belief, Link, Tuning, look_back, observe, unknown
 
-LARGEST_DELAY = 2
+LARGEST_DELAY = AFTER
 """Largest number of frames that a result may be late."""
 MOVED = 0.5
 """Share of blocks that change at once which tells of a moving table or another view."""
@@ -72,6 +73,10 @@ class State(eqx.Module):
     """Filtered bands of the last frame."""
     past: tuple[tuple[Belief, Link], ...]
     """The beliefs about the frames before, latest first, each with its link to the frame after it."""
+    network: Refiner | None
+    """What corrects the results of the filter."""
+    recent: tuple[Float[Array, "H W"], ...]
+    """Stabilised counts of the last frames, latest first, which the network sees; none without a network."""
     news: News
 
     @property
@@ -100,6 +105,7 @@ def start(
     lag: float | None = None,
     delay: int = 0,
     tuning: Tuning | None = None,
+    network: Refiner | None = None,
 ) -> State:
     """The state of a stream before its first frame.
 
@@ -113,6 +119,8 @@ def start(
       the range of the tier.
     - `delay`: 0 for a causal filter; 1 or 2 for a smoother whose results are one or two frames late.
     - `tuning`: constants of the filter.
+    - `network`: what corrects the results of the filter, such as :func:`fluorojax.streaming.live_network` returns; by
+      default the results are those of the filter alone.
 
     **Raises** ``ValueError`` for an argument outside of what is said here.
     """
@@ -147,6 +155,8 @@ def start(
         gain=start_gain((rows, columns), low, high, acquisition.electronic_variance),
         belief=belief,
         past=tuple((belief, link) for _ in range(delay)),
+        network=network,
+        recent=() if network is None else tuple(zeros for _ in range(BEFORE + 1 + delay)),
         news=News(zero, zero, zero, zero, zero),
     )
     # Arrays of one kind throughout, so that the first step is compiled for the same types as all others.
@@ -195,6 +205,7 @@ def step(
     belief, link = observe(before, stabilised, 1 / (1 - held) ** 2, now.gap, doubt, state.tuning)
     older = tuple((one.scaled(scale), _scaled(its, scale)) for one, its in state.past)
     past = ((before, link), *older)[: state.delay]
+    recent = (stabilised, *(jnp.sqrt(scale) * frame for frame in state.recent))[: len(state.recent)]
     news = News(
         missing=now.gap - 1,
         rate_changed=now.changed.astype(jnp.float32),
@@ -203,7 +214,18 @@ def step(
         changed=change.changed,
     )
     after = State(
-        state.acquisition, state.tuning, state.frame + 1, clock, state.tau_ms, trapped, gain, belief, past, news
+        state.acquisition,
+        state.tuning,
+        state.frame + 1,
+        clock,
+        state.tau_ms,
+        trapped,
+        gain,
+        belief,
+        past,
+        state.network,
+        recent,
+        news,
     )
     x, sd = late(after, state.delay)
     return after, x, sd
@@ -223,37 +245,58 @@ def without_lag(
 
 def late(state: State, frames: int) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
     """Attenuation and standard deviation of the frame ``frames`` before the last, at most :attr:`State.delay`."""
+    z, z_std = stabilised_estimate(state, frames)
+    protocol = state.acquisition
+    gain = jnp.exp(state.gain.log_gain)
+    electronic = jnp.asarray(protocol.electronic_variance)
+    rate = _rate_behind(z, state)
+    x = -jnp.log(rate / protocol.photons_per_pixel) / protocol.attenuation_scale
+    most = jnp.maximum(rate * gain, 0.25)
+    relative = z_std**2 / most * (1 + electronic / most)
+    return x, jnp.sqrt(relative + state.gain.log_gain_variance) / protocol.attenuation_scale
+
+
+def stabilised_estimate(state: State, frames: int) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
+    """Stabilised counts of the frame ``frames`` before the last without noise, and their standard deviation."""
+    belief = belief_about(state, frames)
+    if state.network is not None:
+        return state.network(seen_by_network(state, belief, frames))
+    z = sum(belief.means[1:], belief.means[0])
+    quanta = _rate_behind(z, state) * jnp.exp(state.gain.log_gain)
+    spread = _SPREAD * (quanta + _FEW) / (quanta + _MANY)
+    return z, spread * jnp.sqrt(sum(belief.variances[1:], belief.variances[0]))
+
+
+def belief_about(state: State, frames: int) -> Belief:
+    """What the filter knows of the frame ``frames`` before the last, in units of the last one."""
     belief = state.belief
     for before, link in state.past[:frames]:
         belief = look_back(before, link, belief)
-    return _attenuation(belief, state)
+    return belief
+
+
+def seen_by_network(state: State, belief: Belief, frames: int) -> Features:
+    """What the network sees of the frame ``frames`` before the last; ``belief`` is what the filter knows of it."""
+    places = [frames - offset for offset in range(-BEFORE, AFTER + 1)]
+    there = [place in range(len(state.recent)) for place in places]
+    seen = tuple(state.recent[place] if known else state.recent[0] for place, known in zip(places, there, strict=True))
+    inside = jnp.stack(
+        [jnp.where(state.frame > place, 1.0 * known, 0.0) for place, known in zip(places, there, strict=True)]
+    )
+    held = jnp.exp(-jnp.asarray(state.acquisition.readout_delay_ms) / state.tau_ms)
+    return features(belief, seen, inside, 1 / (1 - held) ** 2, state.frame)
 
 
 def _scaled(link: Link, factor: Array) -> Link:
     return Link(link.kept, tuple(factor * p for p in link.predicted))
 
 
-def _attenuation(belief: Belief, state: State) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
-    """Normalised attenuation and its standard deviation from the bands of a frame."""
-    z = sum(belief.means[1:], belief.means[0])
-    variance = sum(belief.variances[1:], belief.variances[0])
+def _rate_behind(z: Float[Array, "H W"], state: State) -> Float[Array, "H W"]:
+    """Quanta per frame before gain and electronic noise, within what an attenuation of 0 to 1 gives."""
     protocol = state.acquisition
     least = protocol.photons_per_pixel * jnp.exp(-jnp.asarray(protocol.attenuation_scale))
-    gain = jnp.exp(state.gain.log_gain)
-    electronic = jnp.asarray(protocol.electronic_variance)
-    rate = jnp.clip((_rate(z) - electronic) / gain, least, protocol.photons_per_pixel)
-    x = -jnp.log(rate / protocol.photons_per_pixel) / protocol.attenuation_scale
-    quanta = rate * gain
-    spread = _SPREAD * (quanta + _FEW) / (quanta + _MANY)
-    most = jnp.maximum(quanta, 0.25)
-    relative = spread**2 * variance / most * (1 + electronic / most)
-    return x, jnp.sqrt(relative + state.gain.log_gain_variance) / protocol.attenuation_scale
-
-
-def _rate(z: Float[Array, "H W"]) -> Float[Array, "H W"]:
-    """The rate whose stabilised counts have the mean z (:func:`fluorojax.classical.inverse_anscombe`)."""
-    z, root = jnp.maximum(z, 2 * _OFFSET**0.5), 1.5**0.5
-    return jnp.maximum(z**2 / 4 + root / 4 / z - 11 / 8 / z**2 + 5 / 8 * root / z**3 - 1 / 8, 0)
+    rate = (rate_of(z) - jnp.asarray(protocol.electronic_variance)) / jnp.exp(state.gain.log_gain)
+    return jnp.clip(rate, least, protocol.photons_per_pixel)
 
 
 __all__ = ["LARGEST_DELAY", "MOVED", "News", "State", "late", "start", "step", "without_lag"]

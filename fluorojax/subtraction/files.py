@@ -168,6 +168,8 @@ def _read_estimate(path: str | PathLike[str], name: str) -> EstimateRun | str:
     if result.status is Status.DIVERGED:
         return Status.DIVERGED.value
     _check_sequence(path, name, "x_hat", result.x_hat.shape)
+    if result.times_ms is not None:
+        raise InputError(path, name, "times_ms", "are not those of the frames; expected a reconstruction of the frames")
     if result.x_std is None:
         raise InputError(path, name, "x_std", "missing; expected the standard deviation, which is propagated")
     if not (np.isfinite(result.x_hat).all() and np.isfinite(result.x_std).all() and (result.x_std > 0).all()):

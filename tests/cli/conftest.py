@@ -9,7 +9,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fluorojax.cli import main
 from fluorojax.data.acquisition import Acquisition
 from fluorojax.data.digest import counts_digest
 from fluorojax.data.reconstruction import Reconstruction, Status
@@ -88,18 +87,6 @@ def challenge(tmp_path):
     path = tmp_path / "in.h5"
     write_challenge(path, [tiny_scene(f"sample_0{i}") for i in range(3)])
     return path
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command line; returns exit code, standard output and standard error."""
-
-    def call(*args):
-        code = main([str(a) for a in args])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

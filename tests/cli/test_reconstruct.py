@@ -48,6 +48,8 @@ def test_provenance_is_complete(run, engine, challenge, out):
         "fallback": True,
         "recognise": True,
         "block_frames": None,
+        "times": None,
+        "to_fps": None,
         **sampler,
     }
     assert (found.input_file, found.input_sha256) == ("in.h5", file_sha256(challenge))

@@ -172,3 +172,34 @@ def test_from_the_command_line(tmp_path, run, capsys):
     np.testing.assert_array_equal(open_scenes(tmp_path / "run.h5")["sample_00"].y, COUNTS)
     assert main(["convert", str(run), str(tmp_path / "no.h5"), "--gain", "0"]) == 2
     assert "--gain is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_images_between_the_frames_have_their_times(tmp_path, run, even):
+    """Equal steps are a FrameTime; others a FrameTimeVector, whose first entry is zero."""
+    times = 33.0 * np.arange(5) if even else np.array([0.0, 10.0, 40.0, 66.0, 132.0])
+    (scene,) = open_scenes(run, selection=CHOSEN)
+    path = tmp_path / "r.h5"
+    provenance = Provenance.of_run(run, ReconstructOptions(times=tuple(times)), CHOSEN)
+    result = Reconstruction(
+        name=scene.name,
+        x_hat=X_HAT,
+        x_std=X_STD,
+        spec=Spec(),
+        spec_std=Spec(1.0, 1.0, 1.0),
+        spec_interval={},
+        status=Status.CONVERGED,
+        seconds=1.0,
+        nominal=scene.acquisition.as_dict(),
+        counts_sha256=counts_digest(scene.y),
+        times_ms=times,
+    )
+    with ReconstructionWriter(path, provenance, source=run) as writer:
+        writer.write(result)
+    image = dcmread(export_result(path, tmp_path / "r.dcm", run)[0])
+    if even:
+        assert float(image.FrameTime) == 33.0
+        assert "FrameTimeVector" not in image
+    else:
+        assert [float(step) for step in image.FrameTimeVector] == [0.0, 10.0, 30.0, 26.0, 66.0]
+        assert "FrameTime" not in image

@@ -61,15 +61,3 @@ def shown(tmp_path_factory):
         arguments = ["subtract", str(folder / "one.h5"), "-o", str(folder / f"{name}.h5"), "--mask", "0:3", "-q"]
         assert main([*arguments, *extra]) == 0
     return folder
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command line; returns exit code, standard output and standard error."""
-
-    def call(*args):
-        code = main([str(a) for a in args])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call

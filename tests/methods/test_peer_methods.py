@@ -12,7 +12,7 @@ from fluorojax.learned.peers.diffusion import Diffusion
 from fluorojax.learned.peers.dncnn import DnCNN
 from fluorojax.learned.peers.unrolled import Unrolled
 from fluorojax.learned.size import operations, weight_count
-from fluorojax.learned.weights import known_weights, load_weights, save_weights
+from fluorojax.learned.weights import known_weights, load_weights, save_weights, shipped_file
 from fluorojax.methods.registry import make_method, method_class, method_names
 from fluorojax.runs.batches import reconstruct_scenes
 from fluorojax.simulation import SimulationOptions, simulate_scene
@@ -56,15 +56,22 @@ def test_peers_are_known_by_name_but_are_no_posteriors():
         make_method(ReconstructOptions(method="resnet"))
 
 
+def test_every_peer_has_shipped_weights_with_their_recipe():
+    assert known_weights() == ("unet", *PEERS)
+    recipes = {name: load_weights(shipped_file(name)).recipe for name in PEERS}
+    for name, recipe in recipes.items():
+        assert recipe["architecture"] == name
+        assert recipe["options"] == {**recipes["dncnn"]["options"], "architecture": name}
+        assert recipe["scenes"] == recipes["dncnn"]["scenes"]
+
+
 def test_a_peer_of_the_benchmark_calibrates_and_knows_the_size_of_its_network(tmp_path, monkeypatch):
     file = tmp_path / "dncnn.npz"
     save_weights(file, TINY["dncnn"](jax.random.key(0)), {"architecture": "tiny-dncnn"})
-    with pytest.raises(
-        ValueError, match=r"no shipped weights named 'dncnn'.* or dncnn\.npz of `fluorojax train dncnn`"
-    ):
-        method_class("dncnn").from_options(ReconstructOptions(method="dncnn"))
+    with pytest.raises(ValueError, match="no shipped weights named 'resnet'; expected one of unet, dncnn"):
+        shipped_file("resnet")
     monkeypatch.setenv("FLUOROJAX_PEERS", str(tmp_path))
-    assert known_weights() == ("unet", "dncnn")
+    assert shipped_file("dncnn") == file
     contestant = Contestant("dncnn", "DnCNN")
     assert contestant.calibrates
     assert set(contestant.parameters(0)["assets"]) == {"dncnn.npz"}

@@ -1,6 +1,7 @@
 """Pieces of a report: PNG encoding, templates, frame selection, escaping."""
 
 import io
+import math
 import re
 
 import matplotlib.image
@@ -193,6 +194,11 @@ def test_cards_of_a_file_without_protocol_take_it_from_the_scene():
 def test_a_table_does_not_show_a_prior_as_an_estimate(ranges, text):
     assert parameter_cell(result(prior_ranges=ranges), "lag") == text
     assert parameter_cell(result(prior_ranges=ranges), "gain_drift") == "+0.200 ± 0.050"
+
+
+def test_a_value_without_a_standard_deviation_was_assumed():
+    found = result(prior_ranges=RANGES, spec_std=Spec(math.nan, math.nan, math.nan))
+    assert parameter_cell(found, "lag") == "+1.500 (assumed)"
 
 
 def test_templates_ask_for_every_value():

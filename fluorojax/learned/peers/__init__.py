@@ -2,7 +2,8 @@
 
 ``fluorojax train NAME`` trains a peer on the batches and inputs of the U-Net, so that only the network differs, and
 ``fluorojax benchmark --methods NAME`` measures it. The module of a peer names its paper, the equations that it follows,
-and what differs. The package contains no weights of peers; see :func:`fluorojax.learned.weights.shipped_file`.
+and what differs. The package contains weights of all peers, from the same number of steps; see
+:func:`fluorojax.learned.weights.shipped_file` for those that you train.
 """
 
 from dataclasses import dataclass
