@@ -155,6 +155,53 @@ def fit(
     return 0
 
 
+@detectors.command()
+def grid(
+    image: Annotated[Path, typer.Argument(metavar="GRID", help="Image of a square grid of beads.", show_default=False)],
+    flat: Annotated[Path, typer.Argument(metavar="FLAT", help="The same beam without the grid.", show_default=False)],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.toml", help="Detector file to write.", show_default=False)
+    ],
+    detector: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE.toml", help="Detector whose other figures are kept.", show_default=False),
+    ] = None,
+    degree: Annotated[int, typer.Option(min=1, max=7, help="Degree of the polynomials of the map.")] = 5,
+    intensity: IntensityOption = None,
+    log_scale: LogScaleOption = None,
+    allow_lossy: AllowLossyOption = False,
+    overwrite: OverwriteOption = False,
+) -> int:
+    """Measure how a detector bends the image (pincushion, S), from the image of a grid of beads.
+
+    The map becomes a part of the detector file, and --detector puts it into the imaging chain: counts are not
+    resampled.
+    """
+    from dataclasses import replace
+
+    from fluorojax.detectors.detector import Detector, load_detector
+    from fluorojax.detectors.grid import fit_grid
+    from fluorojax.io import check_output
+    from fluorojax.io.counting import Counting
+
+    check_suffix("OUT.toml", output, TOML_SUFFIXES)
+    inputs = [image, flat, *([Path(detector)] if detector is not None and detector.endswith(".toml") else [])]
+    check_output(output, inputs=inputs, overwrite=overwrite)
+    counting = Counting(1.0, None, intensity, log_scale, allow_lossy)  # pyright: ignore[reportArgumentType]
+    shown, bright = _stored(image, counting).y, _stored(flat, counting).y
+    found = fit_grid(shown, bright, degree=degree)
+    known = Detector(output.stem, output.stem, {}) if detector is None else load_detector(detector)
+    _write(replace(known, distortion=found.distortion), output, inputs, overwrite)
+    say(
+        f"{found.beads} beads, {found.pitch:.4g} pixels apart; the map leaves {found.residual:.2g} pixels (root mean "
+        "square) and moves the corners by "
+        f"{found.distortion.largest_shift(shown.shape[-2:]):.3g} pixels"
+    )
+    say(f"wrote {output}")
+    return 0
+
+
 def _stored(path: Path, counting: "Counting", fps: float | None = None) -> "Scene":
     """The only scene of a file with its values as they are stored, linear in the dose."""
     from fluorojax.io import InputError, Selection, open_scenes

@@ -11,6 +11,7 @@ from typing import Any
 
 from fluorojax.io.counting import ESTIMATE, Counting
 from fluorojax.io.errors import InputError
+from fluorojax.physics.distortion import Distortion
 from fluorojax.physics.extensions import extended
 from fluorojax.physics.operator import FluoroscopyOperator
 from fluorojax.physics.psf import VeilingGlare
@@ -74,6 +75,8 @@ class Detector:
     title: str
     figures: Mapping[str, Figure]
     note: str = ""
+    distortion: Distortion | None = None
+    """How the detector bends the image, where that was measured."""
 
     def __post_init__(self) -> None:
         for name, figure in self.figures.items():
@@ -121,6 +124,8 @@ class Detector:
         """
         if slow := self.value("slow_lag_share"):
             operator = extended(operator, ["slow-lag"]).with_stage(SlowLag(share=slow))
+        if self.distortion is not None:
+            operator = operator.with_stage(self.distortion)
         share, radius = self.value("glare_share"), self.value("glare_radius_mm")
         if not share or radius is None:
             return operator
@@ -138,7 +143,8 @@ class Detector:
             name: {field.name: kept for field in fields(figure) if (kept := getattr(figure, field.name)) is not None}
             for name, figure in self.figures.items()
         }
-        return {"name": self.name, "title": self.title, "note": self.note, "figures": figures}
+        found = {"name": self.name, "title": self.title, "note": self.note, "figures": figures}
+        return found if self.distortion is None else {**found, "distortion": _map_settings(self.distortion)}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Detector":
@@ -148,7 +154,9 @@ class Detector:
             raise ValueError("the figures of a detector are no table; expected one table for each")
         texts = (settings.get(name) or "" for name in ("name", "title", "note"))
         name, title, note = (str(text) for text in texts)
-        return cls(name, title or name, {key: _figure(key, entry) for key, entry in figures.items()}, note)
+        bent = settings.get("distortion")
+        distortion = None if bent is None else _distortion(bent)
+        return cls(name, title or name, {key: _figure(key, entry) for key, entry in figures.items()}, note, distortion)
 
     def to_toml(self) -> str:
         """The detector as the text of a file that :func:`load_detector` reads."""
@@ -161,6 +169,9 @@ class Detector:
                 kept = getattr(figure, field.name)
                 if kept is not None:
                     lines.append(f"{field.name} = {_text(kept) if isinstance(kept, str) else repr(float(kept))}")
+        if self.distortion is not None:
+            lines += ["", "[distortion]  # coefficients of a polynomial map, halves of the larger side"]
+            lines += [f"{key} = {values!r}" for key, values in _map_settings(self.distortion).items()]
         return "\n".join(lines) + "\n"
 
 
@@ -192,14 +203,29 @@ def load_detector(name: str | PathLike[str]) -> Detector:
         raise InputError(path, None, None, f"cannot be read: {error.strerror}; expected a detector file") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(path, None, None, f"is no TOML file: {error}") from error
-    figures = {key: value for key, value in document.items() if key not in ("title", "note")}
+    figures = {key: value for key, value in document.items() if key not in ("title", "note", "distortion")}
     try:
         head = {key: document[key] for key in ("title", "note") if key in document}
         if wrong := [key for key, value in head.items() if not isinstance(value, str)]:
             raise ValueError(f"{wrong[0]} is no text")
-        return Detector.from_settings({"name": path.stem, **head, "figures": figures})
+        bent = document.get("distortion")
+        return Detector.from_settings({"name": path.stem, **head, "figures": figures, "distortion": bent})
     except ValueError as error:
         raise InputError(path, None, None, str(error)) from error
+
+
+def _map_settings(distortion: Distortion) -> dict[str, list[float]]:
+    return {"rows": list(distortion.rows), "columns": list(distortion.columns)}
+
+
+def _distortion(entry: Any) -> Distortion:
+    if not isinstance(entry, Mapping) or set(entry) != {"rows", "columns"}:
+        raise ValueError("distortion is no table of rows and columns; expected the coefficients of a map")
+    for name in ("rows", "columns"):
+        values = entry[name]
+        if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+            raise ValueError(f"{name} of distortion is no list of numbers; expected the coefficients of a map")
+    return Distortion(tuple(entry["rows"]), tuple(entry["columns"]))
 
 
 def _figure(name: str, entry: Any) -> Figure:

@@ -12,6 +12,7 @@ from fluorojax.data.scene import Scene
 from fluorojax.data.spec import TIERS
 from fluorojax.io.counting import AS_THEY_ARE, Counting
 from fluorojax.io.errors import InputError
+from fluorojax.physics.distortion import Distortion
 from fluorojax.physics.extensions import check_extensions, extended
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class Selection:
         where = (file, scene.name)
         truth = None if scene.x_true is None else self.cut(scene.x_true, where)
         metadata = {**scene.metadata, "selection": self.as_settings()}
+        if self.crop is not None and scene.operator.stage(Distortion) is not None:
+            raise InputError(*where, "stages", "has a map of the whole field (distortion); expected no --crop")
         y, operator = self.cut(scene.y, where), scene.operator
         if self.frames is not None:
             first, last = self.frames

@@ -4,6 +4,7 @@ from fluorojax.physics.attenuation import BeerLambert as BeerLambert
 from fluorojax.physics.dark import DarkRate as DarkRate
 from fluorojax.physics.description import ChainDescription as ChainDescription
 from fluorojax.physics.description import StageNote as StageNote
+from fluorojax.physics.distortion import Distortion as Distortion
 from fluorojax.physics.dose import FrameDose as FrameDose
 from fluorojax.physics.exposure import ExposureWindow as ExposureWindow
 from fluorojax.physics.extensions import EXTENSIONS as EXTENSIONS

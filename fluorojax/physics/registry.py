@@ -6,6 +6,7 @@ from typing import Any, get_origin
 import numpy as np
 
 from fluorojax.physics.dark import DarkRate
+from fluorojax.physics.distortion import Distortion
 from fluorojax.physics.dose import FrameDose
 from fluorojax.physics.exposure import ExposureWindow
 from fluorojax.physics.gain import GainDrift
@@ -18,7 +19,17 @@ from fluorojax.physics.stage import Stage
 
 _STAGES: dict[str, type[Stage]] = {
     kind.name: kind
-    for kind in (ExposureWindow, ChargeReleaseLag, GainDrift, Scatter, VeilingGlare, DarkRate, FrameDose, SlowLag)
+    for kind in (
+        ExposureWindow,
+        ChargeReleaseLag,
+        GainDrift,
+        Scatter,
+        VeilingGlare,
+        DarkRate,
+        FrameDose,
+        SlowLag,
+        Distortion,
+    )
 }
 
 PRESETS: dict[str, FluoroscopyOperator] = {
