@@ -48,7 +48,7 @@ class Neighbours(NamedTuple):
 
 
 class BetweenNetwork(eqx.Module):
-    """See the module docstring; ``coefficients`` calibrate log s (:mod:`fluorojax.between.spread`)."""
+    """See the module docstring; ``coefficients`` calibrate log s (:func:`fluorojax.between.training.fit_between`)."""
 
     net: UNet
     coefficients: Float[Array, " terms"]

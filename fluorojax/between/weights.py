@@ -1,4 +1,4 @@
-"""The weights of the network between frames: one ``.npz`` with its recipe, as those of :mod:`fluorojax.learned`."""
+"""The weights of the network between frames: one ``.npz`` with its recipe (:mod:`fluorojax.learned.weights`)."""
 
 import hashlib
 from collections.abc import Mapping

@@ -170,12 +170,12 @@ def collate(rng: np.random.Generator | None, runs: list[Acquired], blocks: int) 
     )
 
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
-def prefetch(source: Iterator[Item], depth: int = 4) -> tuple[Iterator[Item], Event]:
+def prefetch(source: Iterator[_Item], depth: int = 4) -> tuple[Iterator[_Item], Event]:
     """Draw batches in a thread; set the event to stop it. An error of the source is raised where batches are taken."""
-    queue: Queue[Item | BaseException] = Queue(depth)
+    queue: Queue[_Item | BaseException] = Queue(depth)
     stop = Event()
 
     def work() -> None:
@@ -187,7 +187,7 @@ def prefetch(source: Iterator[Item], depth: int = 4) -> tuple[Iterator[Item], Ev
         except BaseException as error:  # handed over to the consumer, whatever it is
             queue.put(error)
 
-    def take() -> Iterator[Item]:
+    def take() -> Iterator[_Item]:
         while True:
             item = queue.get()
             if isinstance(item, BaseException):

@@ -1,6 +1,6 @@
 """The network on top of the filter of a stream: what the filter makes of a frame, corrected, with its own uncertainty.
 
-The filter of :mod:`fluorojax.streaming.tracking` knows the energy of what has changed and not its form. A small network
+The filter of a stream knows the energy of what has changed and not its form. A small network
 sees what the filter returns and how it differs from the last frames, and corrects mean and standard deviation. Both
 work on stabilised counts z: with the mean m and the variance v of the filter, the corrected mean is ``m + √v·f`` and
 the corrected standard deviation ``√v·s``, where f and log s are the outputs of the network. The network remembers
