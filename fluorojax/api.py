@@ -150,7 +150,7 @@ def reconstruct(
       with ``learned``, and no check otherwise.
     - `fallback`: whether ``map`` takes the scenes that ``learned`` does not serve, with a warning.
     - `times`: times of the images in ms from the first frame, ascending, in place of those of the frames; `to_fps`
-      so many images per second. The result then has ``times_ms`` (:mod:`fluorojax.between`).
+      so many images per second. The result then has ``times_ms`` (:mod:`fluorojax.between.images`).
     - `settings`: further fields of :class:`fluorojax.data.reconstruction.ReconstructOptions`, e.g. ``{"samples": 8}``.
     - `scene`: for counts, what :func:`scene_from_counts` takes: ``fps``, ``pulse_ms``, ``photons``, ``tier``, …
 

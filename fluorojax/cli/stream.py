@@ -92,7 +92,7 @@ def stream(
         int, typer.Option(min=0, max=2, help="Frames that a result may be late: 1 and 2 smooth with later frames.")
     ] = 0,
     filter_alone: Annotated[
-        bool, typer.Option("--filter-alone", help="Leave out the network, at half the computing time.")
+        bool, typer.Option("--filter-alone", help="Leave out the network, at a fifth of the computing time.")
     ] = False,
     frames: Annotated[
         int | None, typer.Option(min=1, help="End after this number of frames. Default: all.", show_default=False)

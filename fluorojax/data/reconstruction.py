@@ -223,8 +223,8 @@ class ReconstructOptions:
     """Frames that are read and solved at once, what blocks overlap by included (map, learned). None: a run is cut into
     blocks where the whole would take more memory than there is, see :func:`fluorojax.runs.estimate.in_blocks`."""
     times: tuple[float, ...] | None = None
-    """Times of the images in ms from the first frame, ascending, within the run (:mod:`fluorojax.between`). None: those
-    of the frames."""
+    """Times of the images in ms from the first frame, ascending, within the run (:mod:`fluorojax.between.images`).
+    None: those of the frames."""
     to_fps: float | None = None
     """Images per second from the first frame to the last, in place of ``times``."""
 

@@ -46,8 +46,8 @@ class StreamMethod(SceneMethod):
         return cls()
 
     def seconds(self, frames: int, pixels: int) -> float:
-        """See :class:`~fluorojax.methods.protocol.Method`: 60 processor ms for a frame of 512 × 512 pixels."""
-        return 0.06 * frames * pixels / 512**2
+        """See :class:`~fluorojax.methods.protocol.Method`: 75 processor ms for a frame of 512 × 512 pixels."""
+        return 0.075 * frames * pixels / 512**2
 
     def unserved(self, scene: Scene) -> list[str]:
         """See :class:`~fluorojax.methods.protocol.Method`."""

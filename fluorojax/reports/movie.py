@@ -157,7 +157,10 @@ def _differences(levels: Integer[np.ndarray, "T H W"]) -> Integer[np.ndarray, "T
 def _start(estimate: Float[np.ndarray, "T H W"]) -> tuple[int, int]:
     """The pixel whose curve the page shows first: the one that moves most, or the middle one where nothing moves."""
     height, width = estimate.shape[1:]
-    deviation = np.nan_to_num(estimate).std(axis=0)
+    values = np.nan_to_num(estimate)
+    largest = np.abs(values).max()
+    # The square of a value that a file may hold can be too large for its type.
+    deviation = (values / largest).std(axis=0) if largest > 0 else np.zeros((height, width))
     if not deviation.max() > 0:
         return height // 2, width // 2
     row, column = np.unravel_index(int(np.argmax(deviation)), deviation.shape)

@@ -9,7 +9,7 @@ from fluorojax.streaming.clock import Clock
 from fluorojax.streaming.events import Event, events_of
 from fluorojax.streaming.gain import Gain
 from fluorojax.streaming.learning import live_network, load_refiner, shipped_sha256
-from fluorojax.streaming.network import Refiner
+from fluorojax.streaming.network import Features, LiveNetwork, Refiner
 from fluorojax.streaming.run import Result, Sink, Stream, Summary, stream
 from fluorojax.streaming.server import LivePage
 from fluorojax.streaming.sinks import CallbackSink, FileSink, gather_blocks
@@ -33,10 +33,12 @@ __all__ = [
     "Clock",
     "Dropped",
     "Event",
+    "Features",
     "FileSink",
     "Frame",
     "Gain",
     "Link",
+    "LiveNetwork",
     "LivePage",
     "News",
     "Refiner",

@@ -82,3 +82,10 @@ def test_nothing_finite_can_be_held():
     movie = make_movie({"estimate": Layer("x", np.full((2, 12, 12), np.nan, np.float32))}, 1e6)
     assert np.isnan(decode(movie.data["layers"]["estimate"], (2, 12, 12))).all()
     assert movie.data["start"] == [6, 6]
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_whose_squares_are_too_large_can_be_held():
+    values = np.zeros((2, 12, 12), np.float32)
+    values[1, 3, 4] = 3e38
+    assert make_movie({"estimate": Layer("x", values)}, 1e6).data["start"] == [3, 4]
