@@ -54,7 +54,7 @@ def cluster(told):
         with (
             dask.config.set(settings),
             distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
             ) as found,
         ):
             yield found
@@ -255,7 +255,7 @@ def test_no_scheduler_and_no_workers_are_one_line_each(challenge, out, capsys):
     assert (code, line.count("\n")) == (2, 1)
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in line
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as empty,
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty,
         pytest.raises(ValueError, match=r"has had no workers for 0 s; start some with `dask worker tcp://"),
     ):
         reconstruct_file(challenge, out, OPTIONS, place=DaskCluster(empty.scheduler_address, wait=0))
