@@ -126,5 +126,5 @@ def live_network() -> Refiner:
 
 @lru_cache(maxsize=1)
 def shipped_sha256() -> str:
-    """SHA-256 of the file of :func:`live_network`, hexadecimal."""
+    """SHA-256 of the file of :func:`live_network`, hexadecimal, for the provenance of results."""
     return sha256(shipped_file(ARCHITECTURE).read_bytes()).hexdigest()

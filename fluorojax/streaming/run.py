@@ -121,7 +121,8 @@ class Stream:
         self.acquisition = acquisition
         self.summary = Summary()
         self.state: State | None = None
-        self._options: dict[str, Any] = {"network": live_network(), **options}
+        # The weights are read only where they are used.
+        self._options = options if "network" in options else {"network": live_network(), **options}
         self._on_event = on_event
         self._index = -1  # of the last frame that came, used or not
         self._waiting: list[tuple[int, float]] = []
@@ -202,11 +203,11 @@ class Stream:
         """Make the state, and compile the step on a blank frame whose result is thrown away."""
         self.state = start(self.acquisition, shape, **self._options)  # pyright: ignore[reportArgumentType]
         frame = np.ones(shape, np.float32)
-        self._step = step
         if jax.default_backend() == "cpu":
             try:
                 self._step = _step_on_cpu()
                 jax.block_until_ready(self._step(self.state, frame, 0.0)[1])
+                return
             except jax.errors.JaxRuntimeError:  # a version of XLA without this option
                 self._step = step
         jax.block_until_ready(self._step(self.state, frame, 0.0)[1])
